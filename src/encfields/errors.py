@@ -35,7 +35,7 @@ No message, argument or attribute of these classes ever holds a plaintext or a k
 
 from __future__ import annotations
 
-from typing import TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
 from sqlalchemy.exc import DontWrapMixin
 
@@ -73,6 +73,10 @@ database, and whoever wrote them chose their length."""
 
 MAX_MESSAGE_CHARS = 4_000
 """Characters of the rest of it."""
+
+
+_CAUSE: Any = vars(BaseException)["__cause__"]
+"""Where Python keeps what an exception was raised from."""
 
 
 class ErrorDetails(TypedDict, total=False):
@@ -113,6 +117,20 @@ class EncFieldsError(DontWrapMixin, Exception):
         self.key_id = key_id
         self.row = row
         self.reason = reason
+
+    @property
+    def __cause__(self) -> BaseException | None:
+        """What it was raised from, and never itself.
+
+        SQLAlchemy raises what it does not wrap from itself. Who follows causes to the first one
+        would not come to an end.
+        """
+        cause: BaseException | None = _CAUSE.__get__(self)
+        return None if cause is self else cause
+
+    @__cause__.setter
+    def __cause__(self, cause: BaseException | None) -> None:
+        _CAUSE.__set__(self, cause)
 
     def __str__(self) -> str:
         place, message = self._place(), shortened(self.message, MAX_MESSAGE_CHARS)

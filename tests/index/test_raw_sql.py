@@ -51,7 +51,13 @@ def within(made: Any) -> Any:
     return select(made.c.id).where(made.c.n == value)
 
 
+def compared_in(place: str) -> Any:
+    """A SELECT with a comparison in raw SQL before or after its clauses."""
+    return getattr(select(Patient.id), place)(text("WHERE ssn = :x").bindparams(x=value))
+
+
 named: Any = select(Patient.id, raw.label("n")).subquery()
+row: Any = text("to_jsonb(patient) ->> 'ssn' = :x").bindparams(x=value)
 
 
 CONDITIONS: dict[str, Callable[[], Any]] = {
@@ -73,10 +79,46 @@ CONDITIONS: dict[str, Callable[[], Any]] = {
     "of the statement around raw SQL": lambda: exists(
         select(literal(1)).select_from(text("claim")).where(of_patient == value)
     ),
+    "in a whole row": lambda: row,
+    "by its index": lambda: text("ssn_bidx = :x").bindparams(x=value),
+    "by a name of its index": lambda: column("ssn_bidx") == value,
+    "by its index, value first": lambda: literal(value) == patient.c.ssn_bidx,
+    "by its index, in a list": lambda: literal(value).in_([patient.c.ssn_bidx]),
+    "by its index, in a function": lambda: func.lower(patient.c.ssn_bidx) == value,
     "of the statement around nothing": lambda: select(raw == value).scalar_subquery(),
 }
 
 STATEMENTS: dict[str, Callable[[], Any]] = {
+    "before the columns": lambda: compared_in("prefix_with"),
+    "at the end": lambda: compared_in("suffix_with"),
+    "at the end, sorted by": lambda: select(Patient.id).suffix_with("ORDER BY ssn"),
+    "at the end, grouped by": lambda: select(func.count(Patient.id)).suffix_with("GROUP BY ssn"),
+    "in a hint": lambda: select(Patient.id).with_statement_hint("ORDER BY ssn"),
+    "in FROM": lambda: select(patient.c.id).select_from(
+        text("claim JOIN patient ON patient.ssn = :x").bindparams(x=value)
+    ),
+    "before what an UPDATE writes": lambda: (
+        update(patient).prefix_with(text("/* */ ssn = :x").bindparams(x=value)).values(name="x")
+    ),
+    "DISTINCT, in a word": lambda: select(Claim.ssn).prefix_with("DISTINCT"),
+    "DISTINCT ON": lambda: select(Patient.id).prefix_with("DISTINCT ON (ssn)"),
+    "DISTINCT in a subquery": lambda: select(named.c.n).distinct(),
+    "in a UNION": lambda: select(raw).select_from(Patient).union(select(literal_column("'x'"))),
+    "sorted by, under its label": lambda: select(raw.label("n")).select_from(Patient).order_by("n"),
+    "sorted by, as a subquery's": lambda: select(named.c.id).order_by(named.c.n.desc()),
+    "sorted by, as what a subquery gives": lambda: select(Claim.id).order_by(
+        select(raw).select_from(Patient).scalar_subquery()
+    ),
+    "grouped by, as a subquery's": lambda: select(func.count(named.c.id)).group_by(named.c.n),
+    "numbered by, as a subquery's": lambda: select(func.rank().over(order_by=named.c.n)),
+    "in a function, as a subquery's": lambda: select(func.max(named.c.n)),
+    "a whole row": lambda: select(patient.table_valued()),
+    "a whole row of a subquery": lambda: select(
+        func.row_to_json(select(patient).subquery().table_valued())
+    ),
+    "a whole row, by name": lambda: select(func.to_jsonb(literal_column("patient"))).select_from(
+        Patient
+    ),
     "a selected comparison": lambda: select(
         text("ssn = :x AS same").bindparams(x=value)
     ).select_from(Patient),
@@ -125,7 +167,7 @@ STATEMENTS |= {name: _condition(make) for name, make in CONDITIONS.items()}
 def test_a_name_that_is_given_a_value_to_compare_is_refused_and_nothing_is_sent(
     sqlite_clinic: Database, name: str
 ) -> None:
-    refused = pytest.raises(UnsupportedOperationError, match=r"\.ssn: ")
+    refused = pytest.raises(UnsupportedOperationError, match=r"\.ssn(_bidx)?: ")
     with sqlite_clinic.statements() as seen, sqlite_clinic.session() as session:
         with refused as caught:
             session.execute(STATEMENTS[name]())
@@ -155,6 +197,20 @@ ANSWERED: dict[str, Callable[[], Any]] = {
         .where(Patient.id == 2)
         .group_by(Patient.id)
         .having(literal_column("count(ssn)") == 1)
+    ),
+    "a name as a text": lambda: select(Patient.id).where(
+        text("""'patient' = 'patient' AND id = :n""").bindparams(n=2)
+    ),
+    "a join by hashes": lambda: (
+        select(Patient.id)
+        .join(Claim, claim.c.ssn_bidx == patient.c.ssn_bidx)
+        .where(text("claim.ssn_bidx = patient.ssn_bidx AND claim.id = :n").bindparams(n=3))
+    ),
+    "the end of a statement": lambda: (
+        select(Patient.id).where(Patient.id > 1).suffix_with("ORDER BY id LIMIT 1")
+    ),
+    "DISTINCT with the key": lambda: (
+        select(Patient.id, Patient.ssn).where(Patient.id == 2).prefix_with("DISTINCT")
     ),
     "in a query of its own": lambda: select(Patient.id).where(
         text(

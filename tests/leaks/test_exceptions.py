@@ -127,6 +127,16 @@ def test_a_value_in_where(engine: Engine) -> None:
     _caught(UnsupportedOperationError, lambda: select(PATIENT).where(PATIENT.c.ssn.like(SSN)))
 
 
+def test_who_follows_causes_comes_to_an_end(engine: Engine) -> None:
+    """SQLAlchemy raises what it does not wrap from itself."""
+    typed = bindparam("v", SSN, type_=EncryptedType())
+    error = _caught(UnboundValueError, _executed(engine, select(func.hex(typed))))
+    assert error.__cause__ is None
+    with pytest.raises(UnboundValueError) as caught:
+        raise error from ValueError("another")
+    assert str(caught.value.__cause__) == "another"
+
+
 def test_a_value_in_text(engine: Engine) -> None:
     statement = text("SELECT :v").bindparams(bindparam("v", SSN, type_=EncryptedType()))
     _caught(UnboundValueError, _executed(engine, statement))

@@ -71,7 +71,8 @@ class IndexColumnType(TypeDecorator[bytes]):
                 return None if attachment.encryption is None else PendingIndex(value)
             raise UnboundValueError(
                 "the column of a blind index is written by encfields alone, together with the "
-                "value it belongs to: leave it out of the statement",
+                "value it belongs to: leave it out of the statement, and to look a value up "
+                "compare the encrypted column with it",
                 reason="companion",
             )
 

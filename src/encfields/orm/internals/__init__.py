@@ -111,6 +111,7 @@ from encfields.orm.internals.schema import (
 from encfields.orm.internals.selects import (
     annotated_like,
     array_items,
+    clauses_beside,
     distinct_on_clauses,
     entity_of,
     group_by_clauses,
@@ -121,8 +122,10 @@ from encfields.orm.internals.selects import (
     is_label_reference,
     is_model,
     order_by_clauses,
+    raw_froms,
     select_parts,
     stands_for_its_parts,
+    statement_hints,
     top_level_from,
     with_order_by,
 )

@@ -4,8 +4,8 @@ Read::
 
     sqlalchemy.schema.Column                       _annotate _annotations
     sqlalchemy.sql.selectable.Select               _compile_state_factory _generate _prefixes
-    sqlalchemy.sql.selectable.Select               _distinct _distinct_on _fetch_clause _hints
-    sqlalchemy.sql.selectable.Select               _group_by_clauses _having_criteria
+    sqlalchemy.sql.selectable.Select               _distinct _distinct_on _fetch_clause _from_obj
+    sqlalchemy.sql.selectable.Select               _group_by_clauses _having_criteria _hints
     sqlalchemy.sql.selectable.Select               _independent_ctes _limit_clause _offset_clause
     sqlalchemy.sql.selectable.Select               _order_by_clauses _statement_hints _suffixes
     sqlalchemy.sql.selectable.SelectState          _get_display_froms
@@ -17,12 +17,13 @@ Written::
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.elements import ClauseList, ColumnElement
+from sqlalchemy.sql.elements import ClauseList, ColumnElement, TextClause
 from sqlalchemy.sql.selectable import Select
 
 
@@ -79,8 +80,26 @@ def order_by_clauses(select: Any) -> tuple[Any, ...]:
 
 
 def is_distinct(select: Select[Any]) -> bool:
-    """Whether it is a SELECT DISTINCT, of either kind."""
-    return bool(select._distinct)
+    """Whether it is a SELECT DISTINCT, of either kind, or has the word for a prefix."""
+    words = (str(getattr(prefix, "text", "")) for prefix, _ in select._prefixes)
+    return bool(select._distinct) or any(re.match(r"(?i)\s*distinct", word) for word in words)
+
+
+def clauses_beside(statement: Any) -> list[Any]:
+    """The prefixes and suffixes of a SELECT or a write, which are not among its children."""
+    beside = (getattr(statement, name, ()) for name in ("_prefixes", "_suffixes"))
+    return [clause for clauses in beside for clause, _ in clauses]
+
+
+def raw_froms(select: Select[Any]) -> list[Any]:
+    """What a SELECT selects from that is raw SQL."""
+    sources: tuple[Any, ...] = select._from_obj
+    return [source for source in sources if isinstance(source, TextClause)]
+
+
+def statement_hints(select: Select[Any]) -> list[str]:
+    """The SQL of ``with_statement_hint()``, which stands at the end of a SELECT."""
+    return [hint for _, hint in select._statement_hints]
 
 
 def distinct_on_clauses(select: Select[Any]) -> tuple[Any, ...]:

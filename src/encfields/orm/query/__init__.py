@@ -32,6 +32,7 @@ What is refused:
 ``refused_usage``            uses in a statement that ciphertext would answer wrongly
 ``refused_expressions``      those in operators, functions, CAST and CASE
 ``refused_clauses``          those in conditions, ORDER BY, GROUP BY, DISTINCT and UNION
+``refused_parts``            index columns as they are, and whole rows as one value
 ``application_sql``          those in what an application compiles itself
 ``raw_names``                the columns that raw SQL names
 ``ciphertext_uses``          finding them, and their errors

@@ -26,6 +26,7 @@ from encfields.orm.query.raw_names import (
     is_tested_for_null,
     unquoted,
 )
+from encfields.orm.query.refused_parts import index_column_refused, is_index_column
 from encfields.orm.query.statement_elements import is_of_application, parts_kept
 from encfields.orm.read.packed import DELIVERED
 
@@ -68,6 +69,8 @@ def refuse_ciphertext_written(element: Any, compiled: Any, columns: Iterable[Any
     what = f"the application's own {type(element).__name__}"
     if is_encrypted(refused):
         raise ciphertext_refused(refused, what, "apply it to what is loaded")
+    if is_index_column(refused):
+        raise index_column_refused(refused)
     raise hash_refused(refused, what)
 
 

@@ -8,10 +8,11 @@ out: its names are of tables that only the database knows.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from encfields.orm.declare.columns import is_encrypted
+from encfields.orm.declare.index_column_type import IndexColumnType
 
 NO_NAMES = r"(?s)'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/"
 """String literals and comments."""
@@ -39,6 +40,9 @@ _TYPED = r"(?i)\b(?:date|interval|time|timestamp)\s*(?=')"
 
 _MADE = rf"(?i)\b(?:view|table|into)\s+(?:if\s+(?:not\s+)?exists\s+)?(?:{WORD})"
 """The name of what a statement makes, or writes to."""
+
+_COMPARED = r"(?i)\s*(?:=|<>|!=|in\b|is\s+(?:not\s+)?distinct\s+from)\s*\(?\s*:\w"
+"""What stands behind a column that a value is compared with."""
 
 _BEFORE_CONDITION = frozenset(
     ("", "and", "case", "else", "having", "not", "on", "or", "select", "then", "when", "where")
@@ -76,7 +80,10 @@ def encrypted_column_named(
         named = _qualified(by_name.get(name, ()), qualifiers)
         if not named and qualifiers:
             named = _qualified(_by_name(around()).get(name, ()), qualifiers)
-        is_meant = bool(named) and all(is_encrypted(one.column) for one in named)
+        if not named and not qualifiers and _is_plain(found["name"]):
+            named = _row_of(name, by_name)
+        is_hash = re.match(_COMPARED, sql[found.end() :]) is not None
+        is_meant = bool(named) and all(_is_meant(one.column, is_hash) for one in named)
         if is_meant and not is_tested_for_null(bare, found.start(), found.end()):
             return named[0].column
     return None
@@ -141,6 +148,23 @@ def _by_name(columns: Iterable[Any]) -> dict[str, list[_Named]]:
         one = _Named(source.casefold(), column)
         by_name.setdefault(str(column.name).casefold(), []).append(one)
     return by_name
+
+
+def _is_meant(column: Any, is_compared: bool) -> bool:
+    """Whether it is encrypted, or the column of a blind index that a value is compared with."""
+    return is_encrypted(column) or (is_compared and isinstance(column.type, IndexColumnType))
+
+
+def _is_plain(word: str) -> bool:
+    """Whether a name needs no quotes or has to have them: others may be a text, to MySQL."""
+    return word[0] not in '"`[' or word[1:-1] != word[1:-1].casefold()
+
+
+def _row_of(name: str, by_name: Mapping[str, Iterable[_Named]]) -> list[_Named]:
+    """The encrypted columns of what a name stands for if it is no column's: PostgreSQL takes that
+    of a table for its whole row."""
+    every = (one for named in by_name.values() for one in named)
+    return [one for one in every if one.source == name and is_encrypted(one.column)]
 
 
 def _qualified(named: Iterable[_Named], qualifiers: list[str]) -> list[_Named]:

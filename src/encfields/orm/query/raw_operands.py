@@ -64,35 +64,38 @@ def encrypted_operand_of_select(select: Select[Any], froms: Columns, around: Col
     """
     columns = list(select.inner_columns)
     conditions = [*internals.where_criteria(select), *internals.having_criteria(select)]
-    elements = list(_elements([*columns, *conditions]))
+    beside = [*internals.clauses_beside(select), *internals.raw_froms(select)]
+    elements = list(_elements([*columns, *conditions, *beside]))
     texts = list(_operands(elements, delivered=columns))
     if internals.is_distinct(select):
         texts.extend(_raw_names(columns))
+        if (behind := encrypted_column_behind(columns)) is not None:
+            return behind
     if not texts:
-        return _compared_selects(elements)
+        return _given_selects(elements)
     labels = [column for column in select.selected_columns if isinstance(column, Label)]
     known = list(columns_of(froms())) or around()  # without a FROM, it names those around it
     named = _named_in(texts, [*labels, *known], around)
-    return _compared_selects(elements) if named is None else named
+    return _given_selects(elements) if named is None else named
 
 
 def encrypted_operand_of_write(statement: Any, around: Columns) -> Any | None:
     """The same of an INSERT, UPDATE or DELETE: of its conditions, what it sets and returns."""
     left_out = statement.table, internals.post_values_clause(statement)
     clauses = [part for part in statement.get_children() if not any(part is o for o in left_out)]
-    clauses += internals.upsert_conditions(statement)
+    clauses += [*internals.upsert_conditions(statement), *internals.clauses_beside(statement)]
     clauses += [part for _, part in internals.upsert_values(statement) if _is_element(part)]
     elements = list(_elements(clauses))
     texts = list(_operands(elements))
     if not texts:
-        return _compared_selects(elements)
+        return _given_selects(elements)
     sources = {id(statement.table): statement.table}
     for element in elements:
         if isinstance(element, ColumnClause) and element.table is not None:
             sources[id(element.table)] = element.table
     columns = [*columns_of(sources.values()), *getattr(statement, "excluded", ())]
     named = _named_in(texts, columns, around)
-    return _compared_selects(elements) if named is None else named
+    return _given_selects(elements) if named is None else named
 
 
 def encrypted_operand_of_join(join: Join, around: Columns) -> Any | None:
@@ -119,15 +122,33 @@ def _named_in(texts: Iterable[str], columns: Iterable[Any], around: Columns = tu
     return next((column for column in found if column is not None), None)
 
 
-def _compared_selects(elements: Iterable[Any]) -> Any | None:
-    """The encrypted column that a subquery, with which something is compared, delivers in raw
-    SQL."""
+def _given_selects(elements: Iterable[Any]) -> Any | None:
+    """The encrypted column that a subquery, which a comparison or a function is given, delivers in
+    raw SQL."""
+    given: list[Any] = []
     for element in elements:
         if isinstance(element, BinaryExpression) and not _leaves_as_it_is(element):
-            for side in (element.left, element.right):
-                for named in chain(_delivered_by(side), _proxied(side)):
-                    return named
+            given += (element.left, element.right)
+        elif isinstance(element, FunctionElement) and not isinstance(element, count):
+            given += getattr(element, "clauses", ())
+    return encrypted_column_behind(given)
+
+
+def encrypted_column_behind(parts: Iterable[Any]) -> Any | None:
+    """The encrypted column that one of the parts is in the raw SQL of a subquery, or ``None``."""
+    for part in parts:
+        while isinstance(part, Label | UnaryExpression):
+            part = part.element
+        for named in chain(_delivered_by(part), _proxied(part)):
+            return named
     return None
+
+
+def encrypted_column_delivered(select: Select[Any]) -> Any | None:
+    """The encrypted column that a SELECT delivers in raw SQL, its own or a subquery's."""
+    columns = list(select.selected_columns)
+    named = next(_delivered_by(select), None)
+    return encrypted_column_behind(columns) if named is None else named
 
 
 def _delivered_by(side: Any) -> Iterator[Any]:
@@ -183,7 +204,10 @@ def _operands(elements: Sequence[Any], *, delivered: Iterable[Any] = ()) -> Iter
         elif isinstance(element, Case) and element.value is not None:
             yield from _raw_names((element.value, *(value for value, _ in element.whens)))
         elif not _leaves_as_it_is(element):
-            yield from _raw_names(element.get_children())
+            parts = list(element.get_children())
+            has_value = any(isinstance(part, BindParameter) for part in parts)
+            for name in _raw_names(parts):
+                yield f"{name} = :value" if has_value else name
 
 
 def _leaves_as_it_is(element: Any) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from sqlalchemy.sql import visitors
-from sqlalchemy.sql.elements import ClauseElement, ColumnClause, TextClause
+from sqlalchemy.sql.elements import ClauseElement, ColumnClause, TextClause, UnaryExpression
 from sqlalchemy.sql.selectable import Join, Select
 
 from encfields.orm import internals
@@ -21,6 +21,8 @@ from encfields.orm.declare.columns import is_encrypted
 from encfields.orm.query.raw_names import NO_NAMES, WORD, unquoted
 
 _SORTED_BY = r"(?is)\b(?:order|partition)\s+by\b(.*)"
+
+_SORTED_OR_GROUPED_BY = r"(?is)\b(?:(?:order|partition|group)\s+by|distinct\s+on)\b(.*)"
 
 _POSITION = r"(?i)(?:^|,)\s*([0-9]+)\s*(?=$|,|(?:asc|desc|nulls)\b)"
 
@@ -33,12 +35,25 @@ def encrypted_column_sorted_by(select: Any, froms: Callable[[], Iterable[Any]]) 
     clauses = [*internals.order_by_clauses(select), *internals.group_by_clauses(select)]
     if isinstance(select, Select):
         clauses.extend(internals.distinct_on_clauses(select))
-    texts = list(_raw_texts(clause for clause in clauses if not _is_name(clause)))
+    texts = list(_raw_texts(filter(_is_there, (named(select, clause) for clause in clauses))))
     texts.extend(_window_texts(window_clauses(select)))
-    texts.extend(_sorted_in(_raw_texts(_others(select))))
+    texts.extend(_sorted_in(_raw_texts(_others(select)), _SORTED_BY))
+    texts.extend(_sorted_in(_texts_beside(select), _SORTED_OR_GROUPED_BY))
     if not texts:
         return None
     return _encrypted_column_in(texts, froms(), list(select.selected_columns))
+
+
+def named(select: Any, clause: Any) -> Any | None:
+    """What a clause of ORDER BY or GROUP BY is about, a selected column's name looked up."""
+    element = clause
+    while isinstance(element, UnaryExpression) or internals.is_label_reference(element):
+        element = element.element
+    return select.selected_columns.get(element) if isinstance(element, str) else element
+
+
+def _is_there(element: Any | None) -> bool:
+    return element is not None
 
 
 def is_raw_name(element: Any) -> bool:
@@ -69,6 +84,13 @@ def _others(select: Any) -> Iterator[Any]:
         yield from internals.having_criteria(select)
 
 
+def _texts_beside(select: Any) -> Iterator[str]:
+    """The raw SQL before and after a SELECT's clauses, which may hold clauses of its own."""
+    if isinstance(select, Select):
+        yield from _raw_texts(internals.clauses_beside(select))
+        yield from internals.statement_hints(select)
+
+
 def _is_name(clause: Any) -> bool:
     """Whether it is the name of a selected column, which is looked up by itself."""
     return internals.is_label_reference(clause) and isinstance(clause.element, str)
@@ -96,11 +118,14 @@ def _raw_texts(clauses: Iterable[Any]) -> Iterator[str]:
                 yield name_in_sql(element)
 
 
-def _sorted_in(texts: Iterable[str]) -> Iterator[str]:
+def _sorted_in(texts: Iterable[str], pattern: str) -> Iterator[str]:
     """Of raw SQL that is no clause of its own, what it sorts by: ``row_number() OVER (ORDER BY
-    note)`` among the selected columns, for instance."""
+    note)`` among the selected columns, for instance.
+
+    :param pattern: of the clauses that sort.
+    """
     for text in texts:
-        yield from re.findall(_SORTED_BY, re.sub(NO_NAMES, " ", text))
+        yield from re.findall(pattern, re.sub(NO_NAMES, " ", text))
 
 
 def _encrypted_column_in(

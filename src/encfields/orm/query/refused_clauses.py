@@ -36,13 +36,16 @@ from encfields.orm.query.comparison import BlindValue
 from encfields.orm.query.grouping import row_key_determined
 from encfields.orm.query.raw_operands import (
     Columns,
+    encrypted_column_behind,
+    encrypted_column_delivered,
     encrypted_name_of,
     encrypted_operand_of_criterion,
     encrypted_operand_of_join,
     encrypted_operand_of_select,
     encrypted_operand_of_write,
 )
-from encfields.orm.query.raw_order import encrypted_column_sorted_by, window_clauses
+from encfields.orm.query.raw_order import encrypted_column_sorted_by, named, window_clauses
+from encfields.orm.query.refused_parts import index_column_refused, is_index_column
 from encfields.orm.query.statement_scope import unlabelled
 from encfields.orm.read.provenance import column_named, table_named
 
@@ -72,7 +75,7 @@ def check_select(select: Select[Any], around: Columns) -> None:
     froms = cache(lambda: internals.top_level_from(select))
     _check_raw_order(select, froms)
     _refuse_raw_operand(encrypted_operand_of_select(select, froms, around))
-    group_by = [_named(select, clause) for clause in internals.group_by_clauses(select)]
+    group_by = [named(select, clause) for clause in internals.group_by_clauses(select)]
     for element in ciphertexts_among(group_by):
         if not row_key_determined(element, group_by, select):
             raise ciphertext_refused(
@@ -81,6 +84,7 @@ def check_select(select: Select[Any], around: Columns) -> None:
                 "group in Python, or group by the row's primary key as well" + _or_blind(element),
             )
     distinct_on = internals.distinct_on_clauses(select)
+    _refuse_raw_order(encrypted_column_behind([*group_by, *distinct_on]))
     for element in ciphertexts_among(distinct_on):
         raise ciphertext_refused(element, "DISTINCT ON", "remove duplicates after loading")
     if internals.is_distinct(select) and not distinct_on:
@@ -88,11 +92,13 @@ def check_select(select: Select[Any], around: Columns) -> None:
 
 
 def _check_order_by(select: Any) -> None:
-    clauses = [_named(select, clause) for clause in internals.order_by_clauses(select)]
+    clauses = [named(select, clause) for clause in internals.order_by_clauses(select)]
     for element in ciphertexts_among(_as_bytes(clause) for clause in clauses):
         raise ciphertext_refused(element, "ORDER BY", "sort after loading")
-    for element in ciphertexts_among(_as_bytes(part) for part in _window_parts(select)):
+    parts = list(_window_parts(select))
+    for element in ciphertexts_among(_as_bytes(part) for part in parts):
         raise ciphertext_refused(element, "a window", "number or sort the rows after loading")
+    _refuse_raw_order(encrypted_column_behind([*clauses, *parts]))
 
 
 def _as_bytes(clause: Any) -> Any:
@@ -114,7 +120,10 @@ def _window_parts(select: Any) -> Iterator[Any]:
 
 def _check_raw_order(select: Any, froms: Callable[[], Iterable[Any]]) -> None:
     """Refuse what sorts or groups by an encrypted column that it names in raw SQL."""
-    element = encrypted_column_sorted_by(select, froms)
+    _refuse_raw_order(encrypted_column_sorted_by(select, froms))
+
+
+def _refuse_raw_order(element: Any | None) -> None:
     if element is not None:
         raise ciphertext_refused(
             element, "raw SQL in ORDER BY, GROUP BY or a window", "sort after loading"
@@ -150,20 +159,14 @@ def check_write(statement: Any, around: Columns) -> None:
 
 
 def _refuse_raw_operand(element: Any | None) -> None:
+    if is_index_column(element):
+        raise index_column_refused(element)
     if element is not None:
         raise ciphertext_refused(
             element,
             "a function, a comparison or DISTINCT that names it in raw SQL",
             "use the column itself, as in column == value, or do it in Python after loading",
         )
-
-
-def _named(select: Any, clause: Any) -> Any:
-    """What a clause of ORDER BY or GROUP BY is about, a selected column's name looked up."""
-    element = clause
-    while isinstance(element, UnaryExpression) or internals.is_label_reference(element):
-        element = element.element
-    return select.selected_columns.get(element) if isinstance(element, str) else element
 
 
 def _check_distinct(select: Any, what: str) -> None:
@@ -199,6 +202,7 @@ def check_compound(compound: CompoundSelect[Any]) -> None:
     for select in compound.selects:
         if isinstance(select, Select):
             _check_distinct(select, keyword)
+            _refuse_raw_operand(encrypted_column_delivered(select))
 
 
 def _refuse_ciphertext_below_other_column(compound: CompoundSelect[Any]) -> None:

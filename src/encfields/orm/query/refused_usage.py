@@ -44,6 +44,7 @@ from encfields.orm.query.refused_clauses import (
     check_write,
 )
 from encfields.orm.query.refused_expressions import check_expression
+from encfields.orm.query.refused_parts import check_index_column, check_whole_row
 from encfields.orm.query.statement_elements import every_element, no_element
 from encfields.orm.read.provenance import column_named, table_named
 from encfields.orm.write.ciphertext_copies import refuse_copies_elsewhere
@@ -107,6 +108,8 @@ def _check(element: Any, around: Columns) -> None:
     elif isinstance(element, Join):
         check_join(element, around)
     else:
+        check_index_column(element)
+        check_whole_row(element)
         check_expression(element)
 
 

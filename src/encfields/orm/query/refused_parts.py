@@ -1,0 +1,90 @@
+"""What holds ciphertext or hashes without being an encrypted column: an index column that the
+application asks by itself, and a table's whole row as one value.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy.sql.elements import (
+    BinaryExpression,
+    BindParameter,
+    ClauseList,
+    ColumnClause,
+    Grouping,
+    Label,
+    TableValuedColumn,
+)
+from sqlalchemy.sql.functions import FunctionElement, count
+from sqlalchemy.sql.visitors import iterate
+
+from encfields.errors import UnsupportedOperationError
+from encfields.orm.declare.columns import is_encrypted
+from encfields.orm.declare.index_column_type import IndexColumnType
+from encfields.orm.query.ciphertext_uses import ciphertext_refused
+from encfields.orm.read.provenance import column_named, table_named
+
+
+def check_index_column(element: Any) -> None:
+    """Refuse to compare an index column with a value, or to give it to a function.
+
+    It may be compared with another index column, which SQLAlchemy makes of a join by hand.
+
+    :raises UnsupportedOperationError: the database would compare a hash with a plaintext.
+    """
+    if isinstance(element, BinaryExpression):
+        parts = [*_listed(element.left), *_listed(element.right)]
+    elif isinstance(element, FunctionElement) and not isinstance(element, count):
+        parts = list(getattr(element, "clauses", ()))
+    else:
+        return
+    columns = [part for part in map(_bare, parts) if is_index_column(part)]
+    gives_hash = isinstance(element, BinaryExpression) or isinstance(element.type, IndexColumnType)
+    if columns and (not gives_hash or any(map(_has_value, parts))):
+        raise index_column_refused(columns[0])
+
+
+def index_column_refused(column: Any) -> UnsupportedOperationError:
+    """The refusal of an index column in the place of the column that it is an index of."""
+    return UnsupportedOperationError(
+        "the column of a blind index holds hashes, which are no value's equal: write the "
+        "encrypted column in its place, as in column == value",
+        table=table_named(column),
+        column=column_named(column),
+        reason="companion",
+    )
+
+
+def is_index_column(element: Any) -> bool:
+    """Whether it is the column of a blind index, a table's or what is selected of one."""
+    return isinstance(element, ColumnClause) and isinstance(element.type, IndexColumnType)
+
+
+def check_whole_row(element: Any) -> None:
+    """Refuse a table's row as one value, as in ``func.to_jsonb(table.table_valued())``.
+
+    :raises UnsupportedOperationError: a column of the row is encrypted.
+    """
+    if isinstance(element, TableValuedColumn):
+        for column in element.scalar_alias.c:
+            if is_encrypted(column):
+                raise ciphertext_refused(
+                    column,
+                    "a whole row as one value",
+                    "select the columns and put it together in Python after loading",
+                )
+
+
+def _bare(element: Any) -> Any:
+    while isinstance(element, Grouping | Label):
+        element = element.element
+    return element
+
+
+def _listed(side: Any) -> tuple[Any, ...]:
+    bare = _bare(side)
+    return tuple(bare.clauses) if isinstance(bare, ClauseList) else (bare,)
+
+
+def _has_value(part: Any) -> bool:
+    return any(isinstance(element, BindParameter) for element in iterate(part))
