@@ -6,7 +6,7 @@ import datetime as dt
 from typing import Any
 
 import pytest
-from sqlalchemy import MetaData, delete, func, insert, literal, null, select, update
+from sqlalchemy import MetaData, column, delete, func, insert, literal, null, select, text, update
 
 from encfields.errors import BindingError, CiphertextCopyError
 from tests.database import CANARY
@@ -39,14 +39,19 @@ def copying(table: Any, keys: list[str]) -> Any:
     return insert(patient).from_select(keys, select(*(table.c[key] for key in keys)))
 
 
-def test_rows_of_a_union_are_inserted_without_the_encrypted_columns(clinic):
+def test_rows_of_a_union_or_of_raw_sql_are_inserted_without_the_encrypted_columns(clinic):
     with clinic.begin() as connection:
         connection.execute(insert(patient).values(id=1, name="a", ssn="x"))
         found = select(patient.c.id + 10, patient.c.name).where(patient.c.ssn == "x")
         rows = found.union_all(select(patient.c.id + 20, patient.c.name))
         connection.execute(insert(patient).from_select(["id", "name"], rows))
-        assert connection.scalars(select(patient.c.id).order_by(patient.c.id)).all() == [1, 11, 21]
-        assert connection.scalars(select(patient.c.ssn).where(patient.c.id > 9)).all() == [None] * 2
+        raw = text("SELECT 31 AS id, 'c' AS name").columns(column("id"), column("name"))
+        connection.execute(insert(patient).from_select(["id", "name"], raw))
+        found = connection.scalars(select(patient.c.id).order_by(patient.c.id))
+        assert found.all() == [1, 11, 21, 31]
+        assert connection.scalars(select(patient.c.ssn).where(patient.c.id > 9)).all() == [None] * 3
+        with pytest.raises(CiphertextCopyError):
+            connection.execute(insert(patient).from_select(["id", "ssn"], raw))
 
 
 def test_whole_rows_are_copied_on_request_and_found(kept):

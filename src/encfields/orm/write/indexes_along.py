@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Column, Table, bindparam, null
 from sqlalchemy.sql.dml import Insert, Update
 from sqlalchemy.sql.elements import Null
-from sqlalchemy.sql.selectable import CompoundSelect
+from sqlalchemy.sql.selectable import Select
 
 from encfields.orm import internals
 from encfields.orm.declare.index_binding import IndexBinding
@@ -32,7 +32,7 @@ def write_indexes_along(execution: WriteExecution) -> None:
     if not indexes:
         return
     if isinstance(statement, Insert):
-        if isinstance(statement.select, CompoundSelect):
+        if statement.select is not None and not isinstance(statement.select, Select):
             execution.statement = statement = _without_index_defaults(statement, indexes)
         if internals.post_values_clause(statement) is not None:
             execution.statement = _upsert(statement, indexes)
@@ -46,7 +46,7 @@ def write_indexes_along(execution: WriteExecution) -> None:
 
 
 def _without_index_defaults(statement: Insert, indexes: list[IndexBinding]) -> Insert:
-    """An INSERT from a UNION, to which SQLAlchemy cannot add the defaults of columns.
+    """An INSERT from a UNION or a text(), to which SQLAlchemy cannot add the defaults of columns.
 
     Those of our own would be NULL. Where the table has others, SQLAlchemy refuses it.
     """
