@@ -139,7 +139,7 @@ def test_a_rename_is_proposed_though_some_values_do_not_belong_and_says_what_was
     assert "was=['ssn']" in operation
     said = " ".join(body_of(code).replace("#", "").split())
     assert "30 of 33 values drawn are bound, as patient.ssn, to id" in said
-    assert "30 are of the rows they stand in and of one key that open as such" in said
+    assert "30 belong to their own rows and one key, and open" in said
     assert "id=101; id=102; id=103" in caplog.text
 
 
@@ -175,7 +175,7 @@ def test_a_name_of_his_choice_in_more_headers_than_there_are_genuine_ones_opens_
             clinic.overwrite(row_id, altered(bytes(pin)))
     code = project.autogenerate(declared())
     (refused,) = operations_on_values(code)
-    assert "0 are of the rows they stand in and of one key that open as such" in refused
+    assert "0 belong to their own rows and one key, and open" in refused
 
 
 def test_without_keys_the_file_says_that_nothing_was_opened(
@@ -183,7 +183,7 @@ def test_without_keys_the_file_says_that_nothing_was_opened(
 ) -> None:
     project = Project(tmp_path, backend, settings="None")
     code = project.autogenerate(declared(name="people.ssn"))
-    assert "no keys were at hand" in " ".join(body_of(code).replace("#", "").split())
+    assert "no keys were available" in " ".join(body_of(code).replace("#", "").split())
 
 
 def test_a_row_is_not_told_by_a_column_that_anybody_may_fill(

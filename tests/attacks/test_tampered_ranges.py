@@ -146,7 +146,7 @@ def test_a_range_that_is_taken_away_is_looked_at_again(clinic, attacker, begun):
 
 @on_each_database
 def test_so_is_one_that_is_altered_while_it_is_worked_at(clinic, attacker, begun, monkeypatch):
-    monkeypatch.setattr("encfields.bulk.runs.progress.TELL_SECONDS", 0.0)
+    monkeypatch.setattr("encfields.bulk.runs.progress.REPORT_SECONDS", 0.0)
     altered: list[int] = []
 
     def tamper(state: Any) -> None:

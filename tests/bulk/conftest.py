@@ -18,4 +18,4 @@ def clinic(backend) -> Clinic:
 @pytest.fixture
 def told(monkeypatch):
     """Progress is told after every batch."""
-    monkeypatch.setattr("encfields.bulk.runs.progress.TELL_SECONDS", 0.0)
+    monkeypatch.setattr("encfields.bulk.runs.progress.REPORT_SECONDS", 0.0)

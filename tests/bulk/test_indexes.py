@@ -324,7 +324,7 @@ def test_ensure_refuses_while_an_index_is_missing(clinic):
 
 
 def test_rows_that_lose_their_index_during_the_run_are_found_by_a_sweep(clinic, monkeypatch):
-    monkeypatch.setattr("encfields.bulk.runs.progress.TELL_SECONDS", 0.0)
+    monkeypatch.setattr("encfields.bulk.runs.progress.REPORT_SECONDS", 0.0)
     clinic.rotate()
     done: list[int] = []
 

@@ -40,7 +40,7 @@ def test_no_update_of_a_concurrent_writer_is_lost_and_none_is_a_deadlock_victim(
 
 def in_the_middle(monkeypatch: pytest.MonkeyPatch, work: Callable[[], None]) -> Callable[..., None]:
     """A progress callback that does `work` once, when some rows are done and some are not."""
-    monkeypatch.setattr("encfields.bulk.runs.progress.TELL_SECONDS", 0.0)
+    monkeypatch.setattr("encfields.bulk.runs.progress.REPORT_SECONDS", 0.0)
     done: list[Any] = []
 
     def progress(state: Any) -> None:
@@ -144,7 +144,7 @@ def test_a_row_that_the_application_holds_locked_is_not_waited_for(clinic, monke
             release.append(state.rows_written)
             connection.close()
 
-    monkeypatch.setattr("encfields.bulk.runs.progress.TELL_SECONDS", 0.0)
+    monkeypatch.setattr("encfields.bulk.runs.progress.REPORT_SECONDS", 0.0)
     report = clinic.run().run(progress=progress)
     assert release == [498]
     assert report.finished

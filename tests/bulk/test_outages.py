@@ -124,7 +124,7 @@ def test_a_connection_cut_after_commit_was_sent_counts_each_row_once(clinic, com
 def test_a_database_that_stays_away_ends_the_call_and_the_next_one_goes_on(
     clinic, told, monkeypatch, caplog
 ):
-    monkeypatch.setattr("encfields.bulk.failures.SILENT_SECONDS", 0.2)
+    monkeypatch.setattr("encfields.bulk.failures.QUIET_SECONDS", 0.2)
     clinic.rotate()
     url = clinic.backend.url
     proxy = CutProxy(url.host, url.port)

@@ -38,7 +38,7 @@ def test_lines_begin_with_the_time_in_utc_and_keep_their_distance():
     stream, clock = io.StringIO(), Clock()
     log = TimedLog(stream, every=30, now=clock)
     for clock.seconds in range(100):
-        log.tell(f"at {clock.seconds}")
+        log.write(f"at {clock.seconds}")
     lines = stream.getvalue().splitlines()
     assert [line.partition(" ")[2] for line in lines] == ["at 0", "at 30", "at 60", "at 90"]
     assert all(re.match(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ ", line) for line in lines)
@@ -48,7 +48,7 @@ def test_what_is_soon_done_writes_nothing():
     stream, clock = io.StringIO(), Clock()
     log = TimedLog(stream, every=30, begins_at_once=False, now=clock)
     clock.seconds = 29
-    log.tell("half way")
+    log.write("half way")
     assert stream.getvalue() == ""
 
 

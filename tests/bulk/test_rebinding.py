@@ -161,8 +161,11 @@ def test_a_plaintext_that_its_column_does_not_keep_is_named_and_not_there(clinic
 @pytest.mark.parametrize(
     "options,message",
     [
-        ({"source": OLD}, "what was is told of remarks, ssn, and what is to be of notes, ssn"),
-        ({"to_plaintext": {"ssn": "x"}}, "named for ssn: name one for each of notes, ssn"),
+        ({"source": OLD}, "the source describes remarks, ssn, and the spec notes, ssn"),
+        (
+            {"to_plaintext": {"ssn": "x"}},
+            "names a plaintext column for ssn: name one for each of notes, ssn",
+        ),
     ],
 )
 def test_a_description_that_makes_no_sense_is_refused(sqlite, options, message):

@@ -103,7 +103,7 @@ def test_the_key_cache_of_another_process_does_not_make_a_run_use_an_old_version
 
 
 def test_progress_is_told_with_rate_and_remaining_time(clinic, monkeypatch):
-    monkeypatch.setattr("encfields.bulk.runs.progress.TELL_SECONDS", 0.0)
+    monkeypatch.setattr("encfields.bulk.runs.progress.REPORT_SECONDS", 0.0)
     clinic.rotate()
     told: list[ProgressState] = []
     clinic.run().run(progress=told.append)

@@ -13,11 +13,11 @@ def tell():
     print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []), flush=True)
 
 if __name__ == "__main__":
-    from encfields.bulk.runs.signals import deaf_children
+    from encfields.bulk.runs.signals import children_ignoring_interrupts
 
     for _ in range(2):
         worker = multiprocessing.get_context("spawn").Process(target=tell)
-        with deaf_children():
+        with children_ignoring_interrupts():
             worker.start()
         worker.join()
     tell()

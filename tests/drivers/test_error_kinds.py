@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Executable, create_engine, insert, select, text
 from sqlalchemy.exc import DBAPIError
 
-from encfields.bulk.failures import Refusal, is_lock_wait, may_pass, refusal_of, refuses_row
+from encfields.bulk.failures import Refusal, is_lock_wait, is_transient, refusal_of, refuses_row
 from tests.drivers.conftest import Leg
 from tests.drivers.model import Patient
 from tests.servers.drivers import with_driver
@@ -30,14 +30,14 @@ def test_a_lock_that_is_not_granted_is_asked_for_again(driver: Leg) -> None:
         error = _error(driver, select(Patient.id).with_for_update(nowait=True))
     holder.dispose()
     assert is_lock_wait(error)
-    assert may_pass(error)
+    assert is_transient(error)
     assert not refuses_row(error)
 
 
 def test_a_row_without_a_value_that_must_be_there_is_refused(driver: Leg) -> None:
     error = _error(driver, insert(Patient).values(name=None))
     assert refuses_row(error)
-    assert not may_pass(error)
+    assert not is_transient(error)
     assert refusal_of(error) is Refusal.NULL
 
 
@@ -46,7 +46,7 @@ def test_a_value_that_a_column_does_not_take_is_refused(driver: Leg) -> None:
         pytest.skip("takes any")
     error = _error(driver, insert(Patient).values(name="x" * 300))
     assert refuses_row(error)
-    assert not may_pass(error)
+    assert not is_transient(error)
     assert refusal_of(error) is Refusal.VALUE
 
 
@@ -54,4 +54,4 @@ def test_a_value_that_a_column_does_not_take_is_refused(driver: Leg) -> None:
 def test_a_statement_that_is_wrong_is_neither(driver: Leg, wrong: str) -> None:
     error = _error(driver, text(f"SELECT {wrong}"))
     assert not refuses_row(error)
-    assert not may_pass(error)
+    assert not is_transient(error)

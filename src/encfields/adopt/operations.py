@@ -339,7 +339,7 @@ def _scrubbing(prepared: PreparedJob) -> Any:
             type_coerce(sealed, LargeBinary) == bindparam("sealed", type_=LargeBinary),
             ExactForm(plain, plain.type) == bindparam("plain", type_=LargeBinary),
         )
-        .values({plain: null(), **prepared.as_they_are})
+        .values({plain: null(), **prepared.kept_unchanged})
     )
 
 

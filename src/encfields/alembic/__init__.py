@@ -12,21 +12,20 @@ Importing this package in ``env.py`` registers everything::
         encfields={"key_store": SqlKeyStore(keyrings.aws_kms("arn:..."))},
     )
 
-There is no ``alembic.plugins`` entry point on purpose. In its documented form, a module, it makes
-``import alembic`` itself fail on 1.18.0 to 1.20.0; the form that would work everywhere is a trick,
-and any failure of a plug-in there takes the whole Alembic of an environment down, also where
-nobody uses this library. One import in the ``env.py`` that wants it costs less.
+There is deliberately no ``alembic.plugins`` entry point. In its documented form, a module, it makes
+``import alembic`` fail on 1.18.0 to 1.20.0, and any failure of a plug-in breaks Alembic in the
+whole environment, even for projects that do not use this library.
 
-What it is made of:
+Modules:
 
 ===================  =================================================================
-``op``               the operations, with their types, as a migration calls them
-``operations``       them as data
-``implementations``  what they do, on a database or in a script of ``--sql`` mode
-``autogenerate``     which of them a changed declaration asks for
+``op``               the operations as a migration calls them, with types
+``operations``       the operations as data
+``implementations``  what they do, on a database or in a ``--sql`` script
+``autogenerate``     which of them a changed declaration needs
 ``rendering``        how autogenerate writes them
 ``descriptions``     columns and indexes as a migration describes them
-``message_checks``   the operation on ``EncryptedType(guard=True)``, with all of these
+``message_checks``   all of this for the CHECK of ``EncryptedType(guard=True)``
 ``environment``      what ``env.py`` sets
 ``errors``           what a migration raises
 ``internals``        private names of Alembic
@@ -35,7 +34,7 @@ What it is made of:
 
 from __future__ import annotations
 
-# Importing these registers what they define with Alembic.
+# Imported to register with Alembic.
 from encfields.alembic import implementations, message_checks, op  # noqa: F401
 from encfields.alembic.autogenerate import compare  # noqa: F401
 from encfields.alembic.descriptions import IndexColumn

@@ -1,4 +1,4 @@
-"""Columns as a migration describes them: what is the default is left out."""
+"""Columns and indexes as a migration describes them, without defaults."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from encfields.orm.declare.index_binding import IndexBinding
 
 _CONVENTION = re.compile(r"(.+)_bidx(?:_v([1-9][0-9]*))?")
-"""How :func:`encfields.index.blind_index.index_column_name` makes names."""
+"""The names that :func:`encfields.index.blind_index.index_column_name` makes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +28,12 @@ class IndexColumn:
     """One column of a blind index, as its ``BlindIndex`` or ``CompoundBlindIndex`` declares it.
 
     :param name: the column's name in the database, such as ``"ssn_bidx"``.
-    :param of: the encrypted column that it is of, or those of a compound index in their order.
-        Default: what stands before ``_bidx`` in `name`.
-    :param transform: name of the transform, such as ``"last4"``; of a compound index, one name
-        for each column. Default: ``"exact"``.
-    :param bits: length of the index.
-    :param version: of the beacon key. Default: what `name` ends with, as in ``ssn_bidx_v2``, or 1.
+    :param of: the encrypted column that it indexes, or those of a compound index in order. Default:
+        the part of `name` before ``_bidx``.
+    :param transform: name of the transform, such as ``"last4"``; for a compound index, one name per
+        column. Default: ``"exact"``.
+    :param bits: length of the index in bits.
+    :param version: of the beacon key. Default: the suffix of `name`, as in ``ssn_bidx_v2``, or 1.
     :param key: id of the branch key whose beacon key is used. Default: the column's key.
     :param domain: name under which the index key is derived. Default: the encrypted column's
         logical name; of a compound index, ``table.name``.
@@ -51,7 +51,7 @@ class IndexColumn:
     def columns(self) -> tuple[str, ...]:
         """Names of the encrypted columns.
 
-        :raises DeclarationError: none is given, and the index's name does not tell.
+        :raises DeclarationError: `of` is missing, and the index's name does not tell.
         """
         if self.of is not None:
             return (self.of,) if isinstance(self.of, str) else tuple(self.of)
@@ -64,9 +64,9 @@ class IndexColumn:
         )
 
     def definition(self, spec: TableSpec) -> IndexDefinition:
-        """What it describes, in full.
+        """The full definition.
 
-        :param spec: the table, with the encrypted columns among its columns.
+        :param spec: the table, whose columns include the indexed ones.
         :raises DeclarationError: a transform or the number of bits is not usable.
         """
         columns = self.columns
@@ -95,7 +95,7 @@ class IndexColumn:
 
 
 Indexes = Sequence[str | IndexColumn]
-"""Columns of blind indexes: names, or descriptions where more than the name is to be said."""
+"""Blind index columns: names, or descriptions if the name does not say everything."""
 
 
 def index_columns(indexes: Indexes) -> tuple[IndexColumn, ...]:
@@ -106,11 +106,11 @@ def index_columns(indexes: Indexes) -> tuple[IndexColumn, ...]:
 def with_indexes(
     spec: TableSpec, indexes: Iterable[IndexColumn], *, reindex: bool = False
 ) -> TableSpec:
-    """A run's description that computes indexes as well.
+    """A spec with indexes to compute.
 
-    :param spec: the table, and those of its encrypted columns of which more than the name is to
-        be said; the others are added by name.
-    :param reindex: compute those of every row, and not of those alone that have none.
+    :param spec: the table and the encrypted columns that need more than a name; the others are
+        added by name.
+    :param reindex: compute the indexes of every row, not only missing ones.
     """
     known = {column.name for column in spec.columns}
     indexes = tuple(indexes)
@@ -122,7 +122,7 @@ def with_indexes(
 
 
 def index_column_of(index: IndexBinding) -> IndexColumn:
-    """The description of a declared index, without what is the default anyway."""
+    """The description of a declared index, without defaults."""
     definition = index.definition
     name, columns = definition.name, definition.columns
     transforms = tuple(transform.name for transform in definition.transforms)
@@ -142,7 +142,7 @@ def index_column_of(index: IndexBinding) -> IndexColumn:
 
 
 def default_domain(spec: TableSpec, name: str, columns: Sequence[str]) -> str:
-    """The domain of an index that names none, as the declaration has it."""
+    """The default domain of an index, the same as in a declaration."""
     table = spec.full_name
     if len(columns) > 1:
         conventional = _CONVENTION.fullmatch(name)
@@ -152,13 +152,13 @@ def default_domain(spec: TableSpec, name: str, columns: Sequence[str]) -> str:
 
 
 def conventional_version(name: str) -> int:
-    """The version of the beacon key that the name of an index's column tells."""
+    """The version of the beacon key in an index column's name."""
     conventional = _CONVENTION.fullmatch(name)
     return int(conventional[2] or 1) if conventional else 1
 
 
 def is_conventional(name: str) -> bool:
-    """Whether a column is named as that of a blind index is."""
+    """Whether a column's name follows the convention for blind indexes."""
     return _CONVENTION.fullmatch(name) is not None
 
 
@@ -177,7 +177,7 @@ def columns_without_defaults(table: Table) -> tuple[SealedColumn, ...]:
 
 
 def without_defaults(table: Table, column: SealedColumn) -> SealedColumn:
-    """A description without what is the default."""
+    """A description without defaults."""
     name = column.logical_name
     identity = set(column.bind_to or ()) - set(KeyTemplate(column.key).columns)
     return SealedColumn(

@@ -1,8 +1,8 @@
-"""Settings from ``env.py``: keys, how runs work, and a connection outside the transaction.
+"""Settings from ``env.py``: keys, run options, and leaving the migration's transaction.
 
-Keys and re-encrypted values are committed on connections of their own. What the revision did
-before would have to be committed as well, without the version number that says that it was done,
-and a revision that is then killed could not be run again. So nothing may precede them.
+Keys and re-encrypted values are committed on separate connections. Earlier operations of the same
+revision would have to be committed first, without the version number, and a revision killed after
+that could not be run again. So these operations must come first.
 """
 
 from __future__ import annotations
@@ -43,15 +43,14 @@ _NEEDED = (
 class MigrationSettings:
     """The value of ``context.configure(encfields=...)``: these fields as a dictionary.
 
-    How fast a run works is a matter of the place where it runs, and changes from one to the
-    next: so it is stated here and not in the migration.
+    How fast a run works depends on where it runs, so it is set here and not in the migration.
 
-    :param key_store: where branch keys are kept. This, or `encryption`, is needed.
-    :param encryption: what :func:`encfields.attach` gave for this database, in place of it.
-    :param engine: a plain ``Engine`` on the same database for runs; needed if ``env.py`` works
-        with an asyncio driver. Default: the migration connection's.
+    :param key_store: where branch keys are stored. Either this or `encryption` is required.
+    :param encryption: what :func:`encfields.attach` returned for this database.
+    :param engine: a plain ``Engine`` on the same database, for runs; required if ``env.py`` uses an
+        asyncio driver. Default: the migration connection's.
     :param options: how runs work: batch size, workers, throttle.
-    :param progress: called with a run's progress; by default it goes to the log.
+    :param progress: called with a run's progress; by default it is logged.
     """
 
     key_store: KeyStore | None = None
@@ -62,7 +61,7 @@ class MigrationSettings:
 
     @contextmanager
     def attached(self, engine: Engine) -> Iterator[Encryption]:
-        """The encryption of `engine`, put on it for the time being if there is none.
+        """The encryption of `engine`; attached for the duration if there is none.
 
         :raises ConfigurationError: neither a key store nor an encryption was given.
         """
@@ -79,7 +78,7 @@ class MigrationSettings:
             encryption.detach()
 
     def key_table(self) -> Table | None:
-        """The key table; ``None`` if keys are kept elsewhere than in a table."""
+        """The key table; ``None`` if keys are not in a table."""
         store = self.key_store
         if store is None and self.encryption is not None:
             store = engine_encryption(self.encryption).key_store
@@ -89,9 +88,9 @@ class MigrationSettings:
 
 
 def settings_of(context: MigrationContext) -> MigrationSettings:
-    """What ``env.py`` gave; without it, settings that name no keys.
+    """The settings in ``env.py``; settings without keys if there are none.
 
-    :raises ConfigurationError: it is not what is asked for.
+    :raises ConfigurationError: they are not valid.
     """
     given: Any = context.opts.get("encfields")
     if given is None:
@@ -123,7 +122,7 @@ def settings_of(context: MigrationContext) -> MigrationSettings:
 def outside_transaction(
     context: MigrationContext, settings: MigrationSettings, verb: str
 ) -> Iterator[Engine]:
-    """Leave the migration's transaction while work is done on other connections.
+    """Leave the migration's transaction during work on other connections.
 
     :param verb: the operation, for messages.
     :returns: the engine to work on.
@@ -131,24 +130,24 @@ def outside_transaction(
     """
     require_first(context, verb)
     engine = engine_for(context, settings)
-    # Commits, works without a transaction (an idle one would hold back the vacuum for as long as
-    # the run takes), and begins the one in which Alembic then writes the version number.
+    # Commit, work without a transaction (an idle one would hold back vacuum during the run), then
+    # begin the one in which Alembic writes the version number.
     with context.autocommit_block():
         yield engine
 
 
 def engine_for(context: MigrationContext, settings: MigrationSettings) -> Engine:
-    """The engine that other connections are made from.
+    """The engine for other connections.
 
-    :raises ConfigurationError: the migration's is an asyncio one.
+    :raises ConfigurationError: the migration's engine is an asyncio one.
     """
     if settings.engine is not None:
         return settings.engine
     engine = _connection(context).engine
     if engine.dialect.is_async:
         raise ConfigurationError(
-            "this operation works on connections of its own, which an asyncio driver cannot give "
-            'it: name a plain engine in env.py, context.configure(..., encfields={"engine": '
+            "this operation needs connections of its own, which an asyncio driver cannot give: "
+            'set a plain engine in env.py, context.configure(..., encfields={"engine": '
             'create_engine(...), "key_store": ...})',
             reason="async-engine",
         )
@@ -156,11 +155,11 @@ def engine_for(context: MigrationContext, settings: MigrationSettings) -> Engine
 
 
 FetchKeys = Callable[[], "Encryption | None"]
-"""Gives the keys, when they are needed; ``None`` if they cannot be fetched."""
+"""Returns the keys when they are needed; ``None`` if they cannot be fetched."""
 
 
 class LazyKeys:
-    """The keys of the environment, asked for when they are needed first.
+    """The environment's keys, fetched on first use.
 
     :param stack: detaches at its end what was attached.
     """
@@ -175,8 +174,8 @@ class LazyKeys:
             self._known.append(self._get())
         return self._known[0]
 
-    def if_any(self) -> Encryption | None:
-        """The keys; without a word, ``None`` where the environment names none."""
+    def or_none(self) -> Encryption | None:
+        """The keys; ``None``, without a warning, if the environment has none."""
         settings, connection = settings_of(self._context), self._context.connection
         known = connection is not None and known_encryption(connection.dialect)
         if not (known or settings.encryption or settings.key_store):
@@ -189,24 +188,24 @@ class LazyKeys:
             engine = engine_for(self._context, settings)
             return self._stack.enter_context(settings.attached(engine))
         except EncFieldsError as error:
-            log.warning("values are not opened, and indexes not compared with them: %s", error)
+            log.warning("values were not opened, nor indexes compared with them: %s", error)
             return None
 
 
 def require_first(context: MigrationContext, verb: str) -> None:
     """Check that the operation may leave the migration's transaction.
 
-    Whether a revision wrote shows on PostgreSQL in the transaction's having an id, on SQLite by
-    there being a transaction at all. MariaDB and MySQL do not tell; they commit DDL by itself.
+    On PostgreSQL a transaction that wrote has an id; on SQLite an open transaction means that it
+    wrote. MariaDB and MySQL do not tell; they commit DDL by themselves.
 
     :raises MigrationError: something preceded it, or the transaction is not Alembic's own.
     """
     if internals.is_in_external_transaction(context):
         raise MigrationError(
-            f"op.{verb}() has to commit, but the transaction is not Alembic's: the connection "
-            "that env.py gave to context.configure() was in one already, as the multidb templates "
-            "of Alembic and Flask-Migrate have it. Give it a fresh connection "
-            "(docs/frameworks/flask.md shows such an env.py), or end what was begun on it",
+            f"op.{verb}() has to commit, but the transaction is not Alembic's: the connection that "
+            "env.py gave to context.configure() was already in one, as in the multidb templates "
+            "of Alembic and Flask-Migrate. Give it a fresh connection (docs/frameworks/flask.md "
+            "shows such an env.py), or end its transaction",
             reason="external-transaction",
         )
     if context.impl.transactional_ddl and not context.opts.get("transaction_per_migration"):
@@ -232,13 +231,13 @@ def _connection(context: MigrationContext) -> Connection:
 def _has_written(connection: Connection, version_table: str) -> bool:
     """Whether the transaction has written anything, as far as the database tells.
 
-    :param version_table: Alembic's own, which it makes in the first revision's transaction.
+    :param version_table: Alembic's, which it creates in the first revision's transaction.
     """
     if connection.dialect.name == "postgresql":
         return _has_written_postgresql(connection, version_table)
     driver = connection.connection.driver_connection
     if isinstance(driver, sqlite3.Connection):
-        # Otherwise transactions are begun by whoever uses the driver, and tell nothing.
+        # Otherwise the driver's user begins transactions, which proves nothing.
         implicit = driver.isolation_level is not None and getattr(driver, "autocommit", -1) == -1
         return implicit and driver.in_transaction
     return False

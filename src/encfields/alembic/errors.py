@@ -1,4 +1,4 @@
-"""What a migration raises beside the errors of keys, values and runs."""
+"""Errors of migrations, besides those of keys, values and runs."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from encfields.errors import EncFieldsError
 
 
 class MigrationError(EncFieldsError, CommandError):
-    """An operation cannot be done in this migration, or was not finished.
+    """An operation cannot run in this migration, or was not finished.
 
-    As a ``CommandError`` too, Alembic's command line shows the message instead of a traceback.
+    It is a ``CommandError``, so that Alembic's command line shows the message without a traceback.
     """
 
 
 class IrreversibleError(MigrationError, NotImplementedError):
-    """The operation has no inverse; the message says why, and what a downgrade does instead."""
+    """The operation has no inverse; the message says why, and what to do on a downgrade."""

@@ -1,4 +1,4 @@
-"""The one place where private names of Alembic are read; nothing is written.
+"""The only module that reads private names of Alembic; none is written.
 
 Read::
 
@@ -13,13 +13,13 @@ from typing import Any
 
 
 def is_in_external_transaction(context: Any) -> bool:
-    """Whether the connection was in a transaction when Alembic was given it."""
+    """Whether the connection was in a transaction when Alembic got it."""
     return bool(context._in_external_transaction)
 
 
 def add_name_filter(autogen_context: Any, keep: Callable[[Any, Any, Any], bool]) -> None:
-    """Have autogenerate look only at what a filter keeps, beside the filters of ``env.py``.
+    """Add a name filter to autogenerate, besides those of ``env.py``.
 
-    :param keep: is given a name, its kind (``"table"``) and the names of what it is in.
+    :param keep: gets a name, its kind (``"table"``) and the names of its parents.
     """
     autogen_context._name_filters.append(keep)

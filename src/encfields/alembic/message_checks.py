@@ -1,5 +1,5 @@
-"""``op.create_message_check()`` and its inverse: what they do, how they are written, and what
-autogenerate finds: guarded columns whose CHECK the database lacks, CHECKs that none asks for."""
+"""``op.create_message_check()`` and its inverse: implementation, rendering and autogenerate, which
+finds guarded columns without their CHECK and CHECKs no longer declared."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class MessageCheckOp(Operation):
 
 @Operations.register_operation("create_message_check")
 class CreateMessageCheckOp(MessageCheckOp):
-    """Have the database refuse whatever is not a message."""
+    """Make the database refuse whatever is not a message."""
 
     verb = "create_message_check"
 
@@ -54,14 +54,14 @@ class CreateMessageCheckOp(MessageCheckOp):
     ) -> None:
         """Add the CHECK of ``EncryptedType(guard=True)`` to a column.
 
-        It fails, as any CHECK, while the column holds something else: plaintext, or another
-        library's ciphertext. On PostgreSQL the table is locked for the moment in which the rule
-        is recorded, and read under a lock that lets writers go on; MySQL and MariaDB copy the
-        table; SQLite has it rebuilt, as Alembic's batch mode does.
+        Like any CHECK it fails while the column holds something else: plaintext, or another
+        library's ciphertext. PostgreSQL locks the table only for a moment to record the rule, and
+        then reads it under a lock that allows writes; MySQL and MariaDB copy the table; on SQLite
+        it is rebuilt, as in Alembic's batch mode.
 
         :param table_name: the table.
         :param column_name: the encrypted column.
-        :param name: the CHECK's name. Default: the one that the declaration gives it.
+        :param name: the CHECK's name. Default: the declaration's.
         :param schema: the table's schema.
         """
         operations.invoke(cls(table_name, column_name, name, schema))
@@ -72,7 +72,7 @@ class CreateMessageCheckOp(MessageCheckOp):
 
 @Operations.register_operation("drop_message_check")
 class DropMessageCheckOp(MessageCheckOp):
-    """Have the database take anything again."""
+    """Make the database accept any value again."""
 
     verb = "drop_message_check"
 
@@ -90,7 +90,7 @@ class DropMessageCheckOp(MessageCheckOp):
 
         :param table_name: the table.
         :param column_name: the encrypted column.
-        :param name: the CHECK's name. Default: the one that the declaration gave it.
+        :param name: the CHECK's name. Default: the declaration's.
         :param schema: the table's schema.
         """
         operations.invoke(cls(table_name, column_name, name, schema))
@@ -101,16 +101,16 @@ class DropMessageCheckOp(MessageCheckOp):
 
 @Operations.implementation_for(CreateMessageCheckOp)
 def create_message_check(operations: Operations, operation: CreateMessageCheckOp) -> None:
-    """Add it; on PostgreSQL in two steps, of which the longer one locks no writer out."""
+    """Add the CHECK; on PostgreSQL in two steps, so that the longer one allows writes."""
     context = operations.migration_context
-    _refuse_other_values(operations, operation)
+    _require_messages(operations, operation)
     if context.dialect.name == "sqlite":
         with _remade(operations, operation) as batch:
-            batch.create_check_constraint(_as_it_is(operation), _condition(operation))
+            batch.create_check_constraint(_exact_name(operation), _condition(operation))
         return
     in_steps = context.dialect.name == "postgresql"
     operations.create_check_constraint(
-        _as_it_is(operation),
+        _exact_name(operation),
         operation.table_name,
         _condition(operation),
         schema=operation.schema,
@@ -125,7 +125,7 @@ def create_message_check(operations: Operations, operation: CreateMessageCheckOp
 @Operations.implementation_for(DropMessageCheckOp)
 def drop_message_check(operations: Operations, operation: DropMessageCheckOp) -> None:
     """Remove it."""
-    name, table_name, schema = _as_it_is(operation), operation.table_name, operation.schema
+    name, table_name, schema = _exact_name(operation), operation.table_name, operation.schema
     if operations.migration_context.dialect.name != "sqlite":
         operations.drop_constraint(name, table_name, type_="check", schema=schema)
         return
@@ -133,8 +133,8 @@ def drop_message_check(operations: Operations, operation: DropMessageCheckOp) ->
         batch.drop_constraint(name, type_="check")
 
 
-def _refuse_other_values(operations: Operations, operation: CreateMessageCheckOp) -> None:
-    """Say how many values are none, where the database would say that some are."""
+def _require_messages(operations: Operations, operation: CreateMessageCheckOp) -> None:
+    """Refuse with the number of values that are not messages; the database would give none."""
     if operations.migration_context.as_sql:
         return
     table = _table(operation)
@@ -152,7 +152,7 @@ def _refuse_other_values(operations: Operations, operation: CreateMessageCheckOp
 
 @contextmanager
 def _remade(operations: Operations, operation: MessageCheckOp) -> Iterator[BatchOperations]:
-    """SQLite's table, rebuilt with its rows: it has no ALTER for a CHECK."""
+    """SQLite's table, rebuilt with its rows, since it has no ALTER for a CHECK."""
     if operations.migration_context.as_sql:
         raise MigrationError(
             "SQLite can neither add a CHECK to a table nor remove one, and a script cannot rebuild "
@@ -165,12 +165,12 @@ def _remade(operations: Operations, operation: MessageCheckOp) -> Iterator[Batch
     triggers = made_of(bind, operation.table_name, "trigger")
     with operations.batch_alter_table(operation.table_name, recreate="always") as batch:
         yield batch
-    for trigger in triggers:  # they went with the former table
+    for trigger in triggers:  # dropped with the former table
         bind.exec_driver_sql(trigger)
 
 
-def _as_it_is(operation: MessageCheckOp) -> str:
-    """The CHECK's name, of which a naming convention makes no other."""
+def _exact_name(operation: MessageCheckOp) -> str:
+    """The CHECK's name, exempt from naming conventions."""
     return conv(operation.name)
 
 
@@ -198,9 +198,9 @@ def _render(autogen_context: Any, op: CreateMessageCheckOp | DropMessageCheckOp)
 def missing_checks(
     autogen_context: Any, upgrade_ops: ops.UpgradeOps, refused: set[tuple[str | None, str, str]]
 ) -> Iterator[CreateMessageCheckOp]:
-    """The CHECKs to be made: in the revision that makes the column, or when it is there.
+    """The CHECKs to add, together with a new column or to an existing one.
 
-    :param refused: schema, table and column of what is not as it is declared yet.
+    :param refused: schema, table and column of changes that autogenerate refuses.
     """
     created = {
         (op.schema, op.table_name) for op in upgrade_ops.ops if isinstance(op, ops.CreateTableOp)
@@ -222,8 +222,8 @@ def missing_checks(
                 yield CreateMessageCheckOp(table.name, column.name, schema=table.schema)
 
 
-def needless_checks(autogen_context: Any) -> Iterator[DropMessageCheckOp]:
-    """The CHECKs of columns that are guarded no longer, or about to go."""
+def unneeded_checks(autogen_context: Any) -> Iterator[DropMessageCheckOp]:
+    """The CHECKs of columns that are no longer guarded, or will be dropped."""
     for table in autogen_context.sorted_tables:
         if not _is_compared(autogen_context, table):
             continue
@@ -236,8 +236,8 @@ def needless_checks(autogen_context: Any) -> Iterator[DropMessageCheckOp]:
                 yield DropMessageCheckOp(table.name, name, schema=table.schema)
 
 
-def leave_checks_to_us(modified: ops.ModifyTableOps) -> None:
-    """Remove what Alembic's own comparison of CHECKs by name, a plug-in, says of ours."""
+def drop_others_check_ops(modified: ops.ModifyTableOps) -> None:
+    """Remove operations on our CHECKs by Alembic's plug-in that compares CHECKs by name."""
     modified.ops[:] = [op for op in modified.ops if not _is_ours(op)]
 
 

@@ -1,7 +1,7 @@
 """``alembic.op`` with this library's operations in its types.
 
-``from encfields.alembic import op`` in a migration, or in ``script.py.mako``, is
-``from alembic import op`` for Python, and lets a type checker see ``op.reencrypt()`` and its like.
+At run time ``from encfields.alembic import op`` is the same as ``from alembic import op``; type
+checkers see ``op.reencrypt()`` and the other operations.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How autogenerate writes encrypted columns and this library's operations into a migration."""
+"""Renders encrypted columns and this library's operations in migrations."""
 
 from __future__ import annotations
 
@@ -46,16 +46,16 @@ _IMPORT = "from encfields.alembic import {}"
 
 
 def render_item(kind: str, item: Any, autogen_context: Any) -> str | Literal[False]:
-    """Alembic's ``render_item``: give it to ``context.configure(render_item=render_item)``.
+    """Alembic's ``render_item``: pass it to ``context.configure(render_item=render_item)``.
 
-    A migration that is run again in years to come must not depend on this library or on how a
-    column was declared then; the database only ever knew it as bytes.
+    A migration that runs again in years must not depend on this library or on today's declaration;
+    to the database the column is bytes.
 
-    :param kind: what is rendered; only ``"type"`` concerns us.
+    :param kind: what is rendered; only ``"type"`` matters here.
     :param item: the type.
     :param autogen_context: Alembic's ``AutogenContext``.
-    :returns: Python code of a ``LargeBinary`` (on MySQL and MariaDB ``LONGBLOB``, for the column
-        of a blind index ``VARBINARY``), or ``False`` for Alembic to render what is not ours.
+    :returns: Python code of a ``LargeBinary`` (``LONGBLOB`` on MySQL and MariaDB; ``VARBINARY`` for
+        a blind index), or ``False`` for types that are not ours.
     """
     if kind != "type" or not isinstance(item, IndexColumnType | EncryptedType):
         return False
@@ -112,7 +112,8 @@ def _rebind(autogen_context: Any, op: RebindOp) -> str | list[str]:
     return [
         *rendered_comment(
             f"encfields - values of {op.spec.table} are bound otherwise than declared. Do not "
-            "apply this unless they were declared as was= says: else somebody has put them there.",
+            "apply this unless they were once declared as was= says: otherwise somebody put them "
+            "there.",
             *op.seen,
         ),
         call,
@@ -181,9 +182,9 @@ def _postponed_run(autogen_context: Any, op: PostponedRunOp) -> list[str]:
         else ("of another type than declared", "converted")
     )
     return rendered_comment(
-        f"encfields - values of {run.spec.table}.{names} are {are}, and are to be {do} in a "
-        "revision of their own. Apply this one, then run `alembic revision --autogenerate` again, "
-        f"which writes op.{run.verb}(...)."
+        f"encfields - values of {run.spec.table}.{names} are {are}, and must be {do} in a revision "
+        "of their own. Apply this one, then run `alembic revision --autogenerate` again, which "
+        f"writes op.{run.verb}(...)."
     )
 
 
@@ -191,8 +192,8 @@ def _postponed_run(autogen_context: Any, op: PostponedRunOp) -> list[str]:
 def _postponed_adoption(autogen_context: Any, op: PostponedAdoptionOp) -> list[str]:
     adopted = op.step.adopted
     return rendered_comment(
-        f"encfields - the next step of the adoption of {adopted.table}.{adopted.plain} stands in "
-        "a revision of its own. Apply this one, then run `alembic revision --autogenerate` again, "
+        f"encfields - the next step of the adoption of {adopted.table}.{adopted.plain} needs a "
+        "revision of its own. Apply this one, then run `alembic revision --autogenerate` again, "
         f"which writes op.{op.step.verb}(...)."
     )
 
@@ -203,13 +204,13 @@ def _postponed_fill(autogen_context: Any, op: PostponedFillOp) -> list[str]:
     table = op.fill.spec.table
     imported = set(autogen_context.imports)
     code = _fill_blind_index(autogen_context, op.fill)
-    autogen_context.imports.intersection_update(imported)  # the code stands in a comment
+    autogen_context.imports.intersection_update(imported)  # the code is in a comment
     return [
         *rendered_comment(
-            f"encfields - rows that {table} holds already are not in {names}, and queries by the "
-            "index miss them. Deploy the application that writes the index, then fill it in a "
-            "revision of its own (which `alembic revision --autogenerate` writes on a database "
-            "that has such rows)"
+            f"encfields - rows already in {table} are not in {names}, and queries by the index "
+            "miss them. Deploy the application that writes the index, then fill it in a revision "
+            "of its own (which `alembic revision --autogenerate` writes on a database that has "
+            "such rows)"
         ),
         f"#     {code}",
     ]
@@ -224,12 +225,12 @@ def _table_arguments(autogen_context: Any, spec: TableSpec) -> list[str]:
 
 
 def rendered_columns(autogen_context: Any, columns: Sequence[SealedColumn]) -> str:
-    """Encrypted columns, as they are given to an operation."""
+    """Encrypted columns as an operation's argument."""
     return f"[{', '.join(_column(autogen_context, column) for column in columns)}]"
 
 
 def rendered_indexes(autogen_context: Any, indexes: Sequence[IndexColumn]) -> list[str]:
-    """The argument ``indexes=`` of an operation, if there are any."""
+    """An operation's argument ``indexes=``, if there are any."""
     return [f"indexes={_indexes(autogen_context, indexes)}"] if indexes else []
 
 
@@ -272,7 +273,7 @@ def rendered_call(
     schema: str | None,
     flags: dict[str, bool],
 ) -> str:
-    """One call; Python code that a formatter would leave alone is not aimed at."""
+    """One call, not formatted."""
     prefix = autogen_context.opts.get("alembic_module_prefix") or ""
     given = list(arguments)
     given += [f"schema={schema!r}"] if schema is not None else []
@@ -282,7 +283,7 @@ def rendered_call(
 
 def rendered_comment(*paragraphs: str) -> list[str]:
     """Lines of a comment."""
-    # Mako takes a line that ends with a colon for the head of a block, comments not excepted.
+    # Mako treats any line ending with a colon as the head of a block, even a comment.
     lines = [line for p in paragraphs for line in textwrap.wrap(p, 88)]
     return [f"# {line.rstrip(':')}" for line in lines]
 

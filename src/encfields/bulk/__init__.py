@@ -1,4 +1,4 @@
-"""Bulk work over the values of a live table: re-encrypt, rebind, census, verification.
+"""Bulk work on the values of a live table: re-encrypt, rebind, count, verify.
 
 ::
 
@@ -10,14 +10,14 @@
 What it is made of:
 
 =================  ======================================================================
-``reencryption``   ``Reencryption``: a run as its caller sees it
+``reencryption``   ``Reencryption``: the run that callers start
 ``column_runs``    ``rebinding()`` and ``conversion()``
 ``recorded_runs``  ``work()``, ``pause()``, ``abandon()``: runs by their ids
 ``options``        how a run works
-``rows``           the rows of a table, and what is done to a batch of them
-``runs``           a run as rows of the database, and the processes that work at it
-``writers``        how a batch is stored, on each database
-``survey``         ``census()``, ``verify()`` and dry runs: looking, and changing nothing
+``rows``           reading a table's rows and changing a batch of them
+``runs``           a run's records in the database, and its worker processes
+``writers``        storing a batch, for each database
+``survey``         ``census()``, ``verify()`` and dry runs, which change nothing
 ``connections``    a run's own connections
 ``failures``       what a database's error means to a run
 ``errors``         what a run raises

@@ -1,6 +1,6 @@
-"""Runs that change what a declared column's values are, or what they are bound to.
+"""Runs that change the inner type of a declared column's values, or what they are bound to.
 
-The declaration says how it is to be; what it was before, only the caller knows.
+The declaration gives the new state; the caller, or ``formerly=``, gives the old one.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ def rebinding(
     was: SealedColumn | None = None,
     options: Options | None = None,
 ) -> Reencryption:
-    """The run that binds a column's values to what the declaration says from now on: after another
-    ``bind_to=``, ``name=``, ``key=`` or primary key.
+    """A run that rebinds a column's values after its declaration got another ``bind_to=``,
+    ``name=``, ``key=`` or primary key.
 
-    Until it is done, an application of the new declaration cannot read the values of before, and
-    one of the old declaration not those that were moved: ``formerly=`` reads either.
+    Until the run is done, an application with the new declaration cannot read values not yet moved,
+    and one with the old declaration cannot read those that were. ``formerly=`` reads both.
 
-    :param engine: the application's engine, whose database is worked on.
+    :param engine: the application's engine.
     :param encryption: what :func:`~encfields.attach` returned for it.
-    :param options: how the run works; by default as :class:`~encfields.bulk.options.Options` says.
+    :param options: how the run works; default :class:`~encfields.bulk.options.Options`.
     :param column: the declared column, ``Patient.__table__.c.ssn``.
-    :param was: the same column as its values are bound so far; by default as ``formerly=`` says.
-    :raises DeclarationError: the two are not of one column, or neither says how they are bound.
+    :param was: the same column as its values are bound now; default what ``formerly=`` says.
+    :raises DeclarationError: `was` is another column, or nothing says how values are bound now.
     """
     spec = spec_of_column(column)
     if was is None:
@@ -68,16 +68,17 @@ def conversion(
     was_bound: SealedColumn | None = None,
     options: Options | None = None,
 ) -> Reencryption:
-    """The run that converts values of another inner type, so that the declared one reads them.
+    """A run that converts values from another inner type to the declared one.
 
-    :param engine: the application's engine, whose database is worked on.
+    :param engine: the application's engine.
     :param encryption: what :func:`~encfields.attach` returned for it.
-    :param options: how the run works; by default as :class:`~encfields.bulk.options.Options` says.
-    :param column: the declared column. :param was: the inner type that wrote the values; by
-        default what ``formerly=`` says, in place of `was_bound` too.
-    :param was_bound: the same column as it was bound before, where the declaration gives it
-        another name; needed between text and JSON, which look alike.
-    :raises DeclarationError: a type is none of SQLAlchemy's own, or what the two store looks alike.
+    :param options: how the run works; default :class:`~encfields.bulk.options.Options`.
+    :param column: the declared column.
+    :param was: the inner type that wrote the values; by default ``formerly=`` gives it, and
+        `was_bound` as well.
+    :param was_bound: the same column as it was bound before, if its logical name changed; required
+        between text and JSON, whose stored forms look alike.
+    :raises DeclarationError: a type is not one of SQLAlchemy's own, or the stored forms look alike.
     """
     spec = spec_of_column(column)
     if was is None:
@@ -99,9 +100,9 @@ def conversion(
 
 
 def _formerly(column: Column[Any]) -> Formerly:
-    """What the declaration says of before.
+    """The column's ``formerly=``.
 
-    :raises DeclarationError: nothing, or the application still writes so.
+    :raises DeclarationError: it is missing, or the application still writes the former way.
     """
     formerly = cast("SealedColumnType", column.type).formerly
     if formerly is None:
@@ -125,7 +126,7 @@ def _bound_formerly(column: Column[Any]) -> SealedColumn:
 
 
 def spec_of_column(column: Column[Any]) -> TableSpec:
-    """One declared column, first, and its blind indexes with the other columns that they need."""
+    """A spec of one declared column, its blind indexes, and the other columns they need."""
     indexes = [
         index
         for index in indexes_of(column.table)
@@ -148,7 +149,7 @@ def spec_of_column(column: Column[Any]) -> TableSpec:
 
 
 def with_uuids(sealed: SealedColumn, binding: ColumnBinding) -> SealedColumn:
-    """The column with what only its declaration tells: which of its row's key are UUIDs."""
+    """The column with the names of identity columns that hold UUIDs, which only models tell."""
     uuids = tuple(
         column.name for column in binding.identity if kind_of(column.type) is IdentityKind.UUID
     )
@@ -160,8 +161,8 @@ def _source(spec: TableSpec, was: SealedColumn) -> TableSpec:
     first, *others = spec.columns
     if was.name != first.name:
         raise DeclarationError(
-            f"was= names the column {was.name!r}: give it the column's present name, and what it "
-            "was called as its logical name",
+            f"was= names the column {was.name!r}: give the column's present name there, and its "
+            "former name as logical_name=",
             table=spec.table,
             column=first.name,
             reason="was",

@@ -1,6 +1,6 @@
-"""The run's own connections: never the application's, never in its transaction.
+"""A run's own connections, apart from the application's and its transactions.
 
-One reads, in autocommit; one writes, in short transactions.
+One reads in autocommit; the other writes in short transactions.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from encfields.keys.sql.connection import OwnConnection, hand_on_listeners
 
 
 def sync_engine(engine: Any) -> Engine:
-    """`engine`, if bulk work can use it.
+    """The plain engine that bulk work uses.
 
-    :raises ConfigurationError: it is an ``AsyncEngine``, or no engine.
+    :raises ConfigurationError: `engine` is an ``AsyncEngine``, or not an engine.
     """
     inner = getattr(engine, "sync_engine", engine)
     if isinstance(inner, Engine) and inner.dialect.is_async:
         raise ConfigurationError(
             "bulk work runs on a plain Engine: make one with create_engine() for the same "
-            f"database (a driver that is not asyncio's, in place of {inner.dialect.driver}). The "
-            "AsyncEngine's Encryption serves it as it is",
+            f"database (with a synchronous driver in place of {inner.dialect.driver}). It can use "
+            "the AsyncEngine's Encryption",
             reason="async-engine",
         )
     if not isinstance(inner, Engine):
@@ -39,13 +39,13 @@ def sync_engine(engine: Any) -> Engine:
 class Connections:
     """Connections to the database of `engine`, with its own connection arguments.
 
-    :param engine: the application's. Its pool is not used, except that of a database in memory,
-        which has no second connection.
+    :param engine: the application's. Its pool is used only for an in-memory database, which has no
+        second connection.
     """
 
     def __init__(self, engine: Engine) -> None:
         self._shares = _has_one_connection(engine)
-        # Without the listeners to statements: what is read and written here is ciphertext.
+        # Without statement listeners: bulk work reads and writes ciphertext.
         self.engine = engine if self._shares else _engine_like(engine)
         self._application = engine
         self.dialect = engine.dialect
@@ -57,20 +57,20 @@ class Connections:
 
     @property
     def address(self) -> str | None:
-        """Where the database is, for people: host and port, or the name of its file."""
+        """Where the database is, for messages: host and port, or its file name."""
         url = self._application.url
         return (url.host and (f"{url.host}:{url.port}" if url.port else url.host)) or url.database
 
     @property
     def may_overlap(self) -> bool:
-        """Whether one thread may read while another writes; SQLite lets either wait at best."""
+        """Whether one thread may read while another writes; on SQLite they block each other."""
         return not self._shares and self.dialect.name != "sqlite"
 
     def reading(self) -> Connection:
-        """A connection whose every statement is a transaction of its own.
+        """A connection that runs each statement in its own transaction.
 
-        Where the application sets up its transactions, each call begins one of its kind instead:
-        its ``SET LOCAL`` does nothing outside one. Except on SQLite, where it would hold a lock.
+        If the application listens to "begin", each call begins a transaction instead, since a ``SET
+        LOCAL`` does nothing outside one. Not on SQLite, where it would hold a lock.
         """
         if self._shares:
             return self.writing()
@@ -92,9 +92,9 @@ class Connections:
         return self.dialect.name != "sqlite" and bool([*self._application.dispatch.begin])
 
     def read_binary(self) -> None:
-        """Have psycopg read in PostgreSQL's binary format, which takes bytes as they are.
+        """Make psycopg read PostgreSQL's binary format, which needs no decoding of bytes.
 
-        For values of ordinary types only: what it has no binary form of comes as bytes then.
+        Only for ordinary types: values of types without a binary loader arrive as bytes.
         """
         if self.dialect.name == "postgresql" and self.dialect.driver == "psycopg":
             self._reads_binary = True
@@ -102,7 +102,7 @@ class Connections:
                 _read_binary(self._reading)
 
     def writing(self) -> Connection:
-        """A connection for transactions that are begun and ended by whoever uses it."""
+        """A connection whose transactions the caller begins and ends."""
         if self._writing is None:
             self._writing = self.engine.connect() if self._shares else self._for_transactions()
         if self._writing.in_transaction():
@@ -110,7 +110,7 @@ class Connections:
         return self._writing
 
     def _for_transactions(self) -> Connection:
-        """A new connection, with the isolation level of a run's transactions."""
+        """A new connection at the isolation level of a run's writes."""
         connection = self._connect()
         if level := self._write_isolation(connection):
             connection.rollback()
@@ -121,14 +121,14 @@ class Connections:
     def _connect(self) -> Connection:
         connection = self.engine.connect()
         if connection.in_transaction():
-            connection.commit()  # What a listener has set up, in which no level can be set.
+            connection.commit()  # A listener began it; no level can be set inside.
         return connection
 
     def _at_level(self, connection: Connection, level: str) -> Connection:
         try:
             return connection.execution_options(isolation_level=level)
         except self._driver_error as error:
-            # The one statement whose errors SQLAlchemy passes on as the driver's own.
+            # SQLAlchemy does not wrap the driver's errors from this one statement.
             failure = OperationalError("SET TRANSACTION ISOLATION LEVEL", None, error)
         self._give_up(connection)
         raise failure
@@ -139,14 +139,14 @@ class Connections:
             return None
         if self._isolation is None:
             self._isolation = "READ COMMITTED"
-            # There, MySQL would lock the gaps between rows as well, hence the application's
-            # INSERTs; but with a log of statements it writes under no lower level.
+            # MySQL's default level also locks gaps between rows, so the application's INSERTs would
+            # wait. With statement-based logging the server accepts writes at no lower level.
             if name in MYSQL_NAMES and _logs_statements(connection):
                 self._isolation = "REPEATABLE READ"
         return self._isolation
 
     def reset(self) -> None:
-        """Give both connections up, after one has failed."""
+        """Discard both connections after one has failed."""
         for connection in (self._reading, self._writing):
             if connection is not None:
                 self._give_up(connection)
@@ -158,7 +158,7 @@ class Connections:
                 end()
 
     def close(self) -> None:
-        """End both connections and, unless it is the application's, the pool."""
+        """Close both connections and, unless it is the application's, the pool."""
         for connection in (self._reading, self._writing):
             if connection is not None:
                 with suppress(SQLAlchemyError, OSError, self._driver_error):
@@ -190,7 +190,7 @@ def _has_one_connection(engine: Engine) -> bool:
 def _engine_like(engine: Engine) -> Engine:
     options = engine.get_execution_options()
     kept = {name: options[name] for name in ("schema_translate_map",) if name in options}
-    # recreate() keeps the creator and the pool's listeners, and makes no connection yet.
+    # recreate() keeps the creator and the pool's listeners, and does not connect.
     own = Engine(
         engine.pool.recreate(),
         engine.dialect,

@@ -1,4 +1,4 @@
-"""What a bulk run raises beside the errors of values and keys."""
+"""Errors of bulk runs, besides those of values and keys."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ from encfields.errors import EncFieldsError
 _UUID = re.compile("[0-9a-f-]{36}")
 
 _SHOWN = 64
-"""Characters of a run's id that is none."""
+"""Characters shown of an invalid run id."""
 
 
 def is_run_id(text: object) -> bool:
-    """Whether a run can be called so."""
+    """Whether `text` has the form of a run id."""
     return isinstance(text, str) and _UUID.fullmatch(text) is not None
 
 
 def shown_id(text: str) -> str:
-    """A run's id for people. What a row calls itself may have been written by anybody: it is not
-    printed raw, nor at any length."""
+    """A run id, safe to print: anybody may have written the row, so escape it and cut it."""
     if is_run_id(text):
         return text
     shown = ascii(text)[1:-1]
@@ -31,21 +30,21 @@ class ReencryptionError(EncFieldsError):
 
 
 class ConflictingRunError(ReencryptionError):
-    """Another run, of another description, is working on the table."""
+    """Another run with a different description is working on the table."""
 
 
 class UnfinishedError(ReencryptionError):
-    """Values are not what they should be by now: the run is to be finished first."""
+    """Some values are not current yet: finish the run first."""
 
 
 class TooManyQuarantinedError(ReencryptionError):
-    """So many values do not open that the run's description is likelier wrong than they are."""
+    """So many values do not open that the run's description is probably wrong."""
 
 
 class RunRefusedError(ReencryptionError):
-    """A run's row is not what this library wrote there, or is not to be worked at any more.
+    """A run's row was altered, or the run may no longer be continued.
 
-    :param run_id: the run, as its row names it. :param field: the column at fault.
+    :param run_id: the run's id in its row. :param field: the column at fault.
     :param problem: what is wrong with it.
     """
 
@@ -66,18 +65,18 @@ class RunRefusedError(ReencryptionError):
 
 
 class DatabaseUnavailableError(ReencryptionError):
-    """The database was out of reach, or refused, for longer than the run waits."""
+    """The database was unreachable or rejected statements for longer than the run waits."""
 
 
 class LeaseLostError(Exception):
-    """Another worker has taken the range over; what this one was about to write is rolled back.
+    """Another worker took over the range; this worker's open transaction is rolled back.
 
     Never leaves the engine.
     """
 
 
 class RowAlteredError(Exception):
-    """A row that was just written holds something else: what was written is rolled back.
+    """A row just written does not hold what was written; the transaction is rolled back.
 
     Never leaves the engine.
     """

@@ -1,6 +1,6 @@
-"""What a database's error means to a run: wait and try again, quarantine the row, or stop.
+"""Classifies a database's errors: wait and retry, quarantine the row, or stop.
 
-The messages are our own, because a driver's can quote values of the row.
+Messages are our own, because a driver's can quote the row's values.
 """
 
 from __future__ import annotations
@@ -36,21 +36,21 @@ from encfields.keys.sql.failures import (
 log = logging.getLogger("encfields.bulk")
 
 _KEY_OUTAGES = frozenset({"unreachable", "throttled", "error"})
-"""The others are somebody's decision, which waiting does not change."""
+"""Other reasons are deliberate, such as a denied key; waiting does not help."""
 
 _REFUSALS = frozenset({1292, 1366, 1644, 3819, 4025, "P0001"})
-"""Errors of a value, a CHECK or a trigger, for which drivers have no class of their own."""
+"""Errors of a value, CHECK or trigger that drivers do not give a class of its own."""
 
 _REFUSAL_STATES = ("22", "23")
 _OUTAGE_STATES = ("08", "25", "40", "53", "54", "55", "57", "58", "XX")
-"""How SQLSTATEs begin of refused values, and of what a server tells of itself. pg8000 has one
-class of errors, ProgrammingError, for nearly all of them."""
+"""SQLSTATE prefixes of refused values and of server trouble. pg8000 raises ProgrammingError for
+nearly all of them, so its class does not tell."""
 
 _MISSING = frozenset({1054, 1146, "42P01", "42703"})
-"""Codes of a table or column that is not there."""
+"""Codes for a missing table or column."""
 
 _MISSING_ON_SQLITE = ("no such table", "no such column")
-"""How its errors of them begin, which are of the class that its full disk has."""
+"""Message prefixes of the same on SQLite, which raises one class for these and a full disk."""
 
 _FAULTS = frozenset({1305, 1356, 1370, 1442, 1449, 1906, 3105, "P0002", "P0003", "P0004"})
 """Codes of what is wrong with a statement or with a trigger that it sets off, and that drivers put
@@ -74,8 +74,8 @@ _GRANTS = (
 )
 
 
-def may_pass(error: Exception) -> bool:
-    """Whether trying again later can help: the database or KMS is away, busy, or full."""
+def is_transient(error: Exception) -> bool:
+    """Whether retrying later can help: the database or KMS is unreachable, busy, or full."""
     if isinstance(error, KeyUnavailableError):
         return error.reason in _KEY_OUTAGES
     if isinstance(error, ConnectionError | TimeoutError):
@@ -95,8 +95,8 @@ def may_pass(error: Exception) -> bool:
 
 
 def is_missing(error: DBAPIError) -> bool:
-    """Whether a table or column of a statement is not there, which MySQL, MariaDB and SQLite tell
-    by an error of the class that a server has that is away."""
+    """Whether a statement's table or column is missing. MySQL, MariaDB and SQLite raise the same
+    class for that as for a server that is down."""
     if "sqlite" in type(error.orig).__module__:
         return str(error.orig).startswith(_MISSING_ON_SQLITE)
     return code_of(error.orig) in _MISSING
@@ -110,8 +110,8 @@ def is_fault(error: DBAPIError) -> bool:
 
 
 def is_operational(error: DBAPIError) -> bool:
-    """Whether an error tells of the server, not of the statement, whatever class it is of."""
-    # MySQL Connector/Python's of no class, where others have OperationalError: a lock wait.
+    """Whether an error is about the server and not the statement, whatever its class."""
+    # MySQL Connector/Python raises plain DatabaseError for a lock wait.
     return (
         isinstance(error, OperationalError)
         or type(error) is DatabaseError
@@ -120,7 +120,7 @@ def is_operational(error: DBAPIError) -> bool:
 
 
 def refuses_row(error: DBAPIError) -> bool:
-    """Whether a constraint, a column's type or a trigger does not let a row in."""
+    """Whether a constraint, a column's type or a trigger refused the row."""
     return (
         isinstance(error, IntegrityError | DataError)
         or code_of(error.orig) in _REFUSALS
@@ -134,10 +134,10 @@ def is_lock_wait(error: DBAPIError) -> bool:
 
 
 def translated(error: Exception) -> EncFieldsError:
-    """The error as this library tells it: a driver's own text can hold values of a row."""
+    """The error in this library's words: a driver's text can hold values of a row."""
     if isinstance(error, EncFieldsError):
         return error
-    code, text = code_of(getattr(error, "orig", None) or error), _named(error)
+    code, text = code_of(getattr(error, "orig", None) or error), _without_text(error)
     if code in NOT_ALLOWED:
         return ReencryptionError(f"{_GRANTS} ({text})", reason="denied")
     if isinstance(error, DBAPIError) and is_read_only(error):
@@ -153,7 +153,7 @@ def translated(error: Exception) -> EncFieldsError:
             "run again, or end the run with abandon()",
             reason="missing",
         )
-    if may_pass(error):
+    if is_transient(error):
         return DatabaseUnavailableError(
             f"the database rejected the run's statements: {text}. Nothing is lost; start the "
             "run again and it continues where it stopped",
@@ -162,52 +162,52 @@ def translated(error: Exception) -> EncFieldsError:
     return ReencryptionError(f"the database refused a statement: {text}", reason="database")
 
 
-def _named(error: Exception) -> str:
-    """A driver's error without its text."""
+def _without_text(error: Exception) -> str:
+    """A driver's error by class and code, without its text."""
     original = getattr(error, "orig", None) or error
     code = code_of(original)
     return f"{type(original).__name__}{f' ({code})' if code else ''}"
 
 
 def code_of(original: Any) -> int | str | None:
-    """The server's code of a driver's error."""
-    # MariaDB's own number says more than its SQLSTATE, which for a full disk is "general error".
+    """The server's code in a driver's error."""
+    # MariaDB's number says more than its SQLSTATE, which is "general error" for a full disk.
     return error_number(original) or sql_state(original)
 
 
 class TranslatedFailure(NamedTuple):
-    """What went wrong, without a driver's error, whose text and parameters can hold values.
+    """A failure without the driver's error, whose text and parameters can hold values.
 
-    It is made while the driver's error is handled, and raised when that is over: an exception
-    keeps the one that was handled when it was raised.
+    Make it inside the ``except`` block and raise its error after the block: an exception keeps the
+    one being handled when it is raised.
 
-    :param error: as this library tells it. :param may_pass: whether trying again can help.
-    :param cause: the driver's name and number of it; empty if it is no driver's.
+    :param error: the error in this library's words. :param is_transient: whether to retry.
+    :param cause: the driver's class and code; empty if no driver raised it.
     """
 
     error: EncFieldsError
-    may_pass: bool
+    is_transient: bool
     cause: str = ""
 
     @classmethod
     def of(cls, error: Exception) -> TranslatedFailure:
-        """What an error comes to."""
-        cause = "" if isinstance(error, EncFieldsError) else _named(error)
-        return cls(translated(error), may_pass(error), cause)
+        """Translate an error."""
+        cause = "" if isinstance(error, EncFieldsError) else _without_text(error)
+        return cls(translated(error), is_transient(error), cause)
 
 
 MAX_PAUSE = 5.0
-"""Seconds between two attempts, at most."""
+"""Longest pause between two attempts, in seconds."""
 
-SILENT_SECONDS = 2.0
-"""How long an outage lasts before it is told of: a connection that was cut is made anew at once."""
+QUIET_SECONDS = 2.0
+"""Seconds before an outage is logged: a cut connection is usually back at once."""
 
 
 class Patience:
-    """Waits out an outage, ever longer, until it has lasted too long; and says once that it does.
+    """Waits out an outage with growing pauses, up to a limit, and logs it once.
 
     :param seconds: how long an outage may last. :param stop: ends a wait at once.
-    :param database: where it is, for people; ``None`` where that is not known.
+    :param database: where the database is, for the log; ``None`` if unknown.
     """
 
     def __init__(self, seconds: float, stop: Event, database: str | None = None) -> None:
@@ -216,23 +216,23 @@ class Patience:
         self._database = "the database" if database is None else f"the database ({database})"
         self._since: float | None = None
         self._tries = 0
-        self._has_told = False
+        self._has_warned = False
 
     def over(self) -> None:
         """Something worked again."""
-        self._since, self._tries, self._has_told = None, 0, False
+        self._since, self._tries, self._has_warned = None, 0, False
 
     def wait(self, failure: TranslatedFailure) -> None:
-        """Wait before another attempt; not called while an exception is handled.
+        """Wait before another attempt. Do not call it inside an ``except`` block.
 
-        :raises EncFieldsError: the error, if waiting cannot help or has lasted too long.
+        :raises EncFieldsError: the failure's error, if it is not transient or lasted too long.
         """
         now = time.monotonic()
         self._since = now if self._since is None else self._since
-        if not failure.may_pass or now - self._since >= self._seconds:
+        if not failure.is_transient or now - self._since >= self._seconds:
             raise failure.error
-        if now - self._since >= SILENT_SECONDS and not self._has_told:
-            self._has_told = True
+        if now - self._since >= QUIET_SECONDS and not self._has_warned:
+            self._has_warned = True
             of_keys = isinstance(failure.error, KeyUnavailableError)
             log.warning(
                 "waiting for %s, %g seconds at most: %s",
@@ -242,14 +242,14 @@ class Patience:
             )
         pause = min(0.05 * 2**self._tries, MAX_PAUSE)
         self._tries += 1
-        # Workers that failed together do not come back together.
+        # Jitter, so that workers that failed together do not retry together.
         self._stop.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311
 
 
 class Refusal(Enum):
-    """What it is that does not let a row into a table, in words that hold nothing of the row.
+    """Why a database refused a row, in words that hold nothing of the row.
 
-    Its value: the reason, a machine's word, and what people are told.
+    Each value is a stable reason word and its explanation.
     """
 
     UNIQUE = "not-unique", "another row has the same value, and an index or constraint is unique"
@@ -260,19 +260,19 @@ class Refusal(Enum):
     ALTERED = (
         "altered",
         "a trigger or rule of the table, a column that pads or rounds, or a server that is not "
-        "strict makes something else of what the row is given, so it was left as it was",
+        "strict changes what is written to the row, so the row was left as it was",
     )
     VALUE = "value", "a column does not accept the value: its type or its length"
     UNKNOWN = "refused", "the database refuses the row: a constraint, a column's type or a trigger"
 
     @property
     def reason(self) -> str:
-        """The reason in a word."""
+        """Stable word for machines."""
         return str(self.value[0])
 
     @property
     def words(self) -> str:
-        """The same for people."""
+        """Explanation for people."""
         return str(self.value[1])
 
 
@@ -296,10 +296,10 @@ _BY_CODE: dict[int | str, Refusal] = {
     4025: Refusal.CHECK,
     1644: Refusal.TRIGGER,
 }
-"""By PostgreSQL's SQLSTATE, and by the numbers of MariaDB and MySQL."""
+"""By PostgreSQL's SQLSTATE, and by MariaDB's and MySQL's numbers."""
 
 _OF_VALUES = "22"
-"""How SQLSTATEs of a value begin. pg8000's errors of them are of no class of their own."""
+"""SQLSTATE prefix of a refused value, for which pg8000 has no class."""
 
 _BY_SQLITE: dict[str, Refusal] = {
     "SQLITE_CONSTRAINT_UNIQUE": Refusal.UNIQUE,
@@ -311,11 +311,11 @@ _BY_SQLITE: dict[str, Refusal] = {
     "SQLITE_CONSTRAINT_TRIGGER": Refusal.TRIGGER,
     "SQLITE_CONSTRAINT_DATATYPE": Refusal.VALUE,
 }
-"""By the name that Python's ``sqlite3`` gives."""
+"""By ``sqlite_errorname``."""
 
 
 def refusal_of(error: DBAPIError) -> Refusal:
-    """What a database refused a row for."""
+    """Why the database refused a row."""
     code = code_of(error.orig)
     known = _BY_SQLITE.get(str(getattr(error.orig, "sqlite_errorname", None)))
     if known is None and code is not None:

@@ -16,47 +16,49 @@ if TYPE_CHECKING:
     from encfields.engine import Encryption
 
 MAX_LEASE_SECONDS = 3600.0
-"""The longest lease. One that ends later than that was not given by a worker, and has lapsed."""
+"""The longest lease, in seconds. No worker writes a longer one, so a longer one is ignored."""
 
 Setup = Callable[[], "tuple[Engine, Encryption]"]
-"""Gives a worker process its own engine and the encryption attached to it.
+"""Returns an engine and the encryption attached to it, for one worker process.
 
-It is called in a new process, so it is a module's own function or a ``functools.partial`` of
-one."""
+It is called in a new process, so it must be a module-level function or a ``functools.partial``
+of one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How a run works. Every worker of a run may have options of its own.
+    """How a run works. Workers of one run may have different options.
 
-    :param batch_rows: rows read, encrypted and written together, at most.
-    :param batch_bytes: bytes of stored values in a batch, about; large values make small batches.
+    :param batch_rows: most rows that are read, encrypted and written together.
+    :param batch_bytes: approximate bytes of stored values in a batch; large values make small
+        batches.
     :param range_rows: rows of a range, which one worker claims at a time.
-    :param workers: processes. One works in the calling process.
+    :param workers: number of processes. With 1, the calling process does the work.
     :param setup: gives each worker process its engine and encryption; needed with several
         workers unless the key store is a ``SqlKeyStore`` on AWS KMS.
-    :param duty_cycle: share of the time in which a worker works, above 0 and up to 1; it sleeps
-        through the rest. By default it leaves the application a quarter; 1 is full speed.
-    :param rows_per_second: rows read whole per second, all of this call's workers together; a
-        sweep, which reads headers alone, may go ten times as fast.
-    :param max_lag: seconds; the run pauses while a replica is further behind. PostgreSQL
-        reports that itself (``pg_stat_replication``); for other databases, give a query.
-    :param max_lag_query: SQL that gives the replicas' lag in seconds as one number.
-    :param pause_for_vacuum: pause while PostgreSQL vacuums the table, so that it gets ahead of
-        what the run leaves behind: a table twice its size, if it never does.
-    :param pause_query: SQL that gives one value; the run pauses while it is true.
-    :param check_seconds: how often the two queries and the run's pause flag are looked at.
-    :param lease_seconds: how long a range stays a worker's after it was last heard of.
-    :param outage_seconds: how long the database, or KMS, may be out of reach before the run
-        gives up.
-    :param max_quarantined: values that do not open before the run stops, because its
-        description is then likelier wrong than they are.
-    :param max_sweeps: final passes over the table in one call, while each still finds something.
-    :param retries: times that a batch goes back for rows that the application had locked.
-    :param run_key: id of the branch key under which the job of a run is sealed, so that nobody
-        who can only write to the database can set one up. Whoever works at a run demands it.
-    :param max_age_days: how old a run may be. An older one is refused.
-    :param declared_types: types of the application's own that a run reads plaintext through, by
+    :param duty_cycle: share of the time that a worker works, above 0 and up to 1; it sleeps for the
+        rest. The default leaves a quarter to the application; 1 is full speed.
+    :param rows_per_second: rows read whole per second by all workers of this call together; a
+        sweep, which reads only headers, may go ten times as fast.
+    :param max_lag: seconds; the run pauses while a replica is further behind. PostgreSQL reports
+        the lag itself (``pg_stat_replication``); other databases need `max_lag_query`.
+    :param max_lag_query: SQL that returns the replicas' lag in seconds as one number.
+    :param pause_for_vacuum: pause while PostgreSQL vacuums the table, so that vacuum keeps up with
+        the dead rows that a run leaves, which can double the table's size.
+    :param pause_query: SQL that returns one value; the run pauses while it is true.
+    :param check_seconds: seconds between checks of the two queries and the run's pause flag.
+    :param lease_seconds: seconds that a range stays with a worker that has gone silent.
+    :param outage_seconds: seconds that the database or KMS may be unreachable before the run gives
+        up.
+    :param max_quarantined: the run stops after so many values that do not open, because its
+        description is then probably wrong.
+    :param max_sweeps: most final passes over the table in one call, while each still finds
+        something.
+    :param retries: times that a batch retries rows that the application had locked.
+    :param run_key: id of the branch key that seals the run's job, so that write access to the
+        database is not enough to set up a run. All workers must name the same key.
+    :param max_age_days: runs recorded more than so many days ago are refused.
+    :param declared_types: the application's own types that a run reads plaintext through, by
         ``table.column``.
     """
 
@@ -112,7 +114,7 @@ _SMALLEST = {
 }
 
 _LARGEST = {"batch_rows": 1_000_000, "range_rows": 1_000_000_000, "workers": 1_000}
-"""More workers than any host has processors would take its memory before one of them works."""
+"""More workers than any host has processors would only exhaust its memory."""
 
 
 def _refusal(what: str) -> ConfigurationError:

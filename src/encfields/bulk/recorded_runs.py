@@ -1,4 +1,4 @@
-"""Runs that are recorded in the database, by their ids: work at them, pause, abandon, report."""
+"""Recorded runs by their ids: work on them, pause, abandon, report."""
 
 from __future__ import annotations
 
@@ -54,20 +54,20 @@ def work(
     progress: Progress | None = None,
     stop: Event | None = None,
 ) -> list[Report]:
-    """Work at runs that were recorded, one after the other: a worker, on any number of hosts.
+    """Work on recorded runs, one after the other. Call it on any number of hosts.
 
-    :param engine: the application's engine, whose database is worked on.
+    :param engine: the application's engine.
     :param encryption: what :func:`~encfields.attach` returned for it.
-    :param options: how the run works; by default as :class:`~encfields.bulk.options.Options` says.
-    :param progress: called about twice a second with how far the run is.
-    :param stop: set it, and the run ends between two batches; the next call continues.
-    :param run_id: work at this run alone; default every run that is under way, except those that
-        write plaintext, rebind values or take in values under former keys: they are only worked at
-        by their id, so that nobody who can merely write to the database can have one repeated.
-    :returns: one report for each run that was found. One that is refused, or cannot continue,
-        has its error there, and does not hold up the others; a single run's error is raised.
-    :raises ConfigurationError: no run was ever recorded in this database, or its run tables were
-        made by an earlier version.
+    :param options: how the run works; default :class:`~encfields.bulk.options.Options`.
+    :param progress: called about twice a second with a :class:`~encfields.bulk.ProgressState`.
+    :param stop: set it to end the run after the current batch; the next call continues.
+    :param run_id: the run to work on; default every run under way, except those that write
+        plaintext, rebind values or accept values under former keys. Those need their id, so that
+        write access to the database is not enough to have one repeated.
+    :returns: one report per run found. A run that is refused or cannot continue has its error in
+        its report and does not hold up the others; with `run_id`, the error is raised.
+    :raises ConfigurationError: no run was ever recorded in this database, or an earlier version
+        made its run tables.
     :raises EncFieldsError: as :meth:`Reencryption.run`.
     """
     engine = sync_engine(engine)
@@ -99,30 +99,30 @@ def _join(
     progress: Progress | None,
     stop: Event,
 ) -> Report:
-    """Work at a run that was found; what is wrong with it stops this one alone."""
+    """Work on one of several runs; its errors do not stop the others."""
 
-    def waits_for_its_id(own: Connections) -> bool:
+    def needs_its_id(own: Connections) -> bool:
         run = RunStore().load(own.reading(), run_id)
-        # Another worker may just have ended it.
+        # Another worker may have just ended it.
         is_open = run.state == RUNNING
-        return is_open and JobSealer(encryption, options).open_job(run).job.is_asked_by_id
+        return is_open and JobSealer(encryption, options).open_job(run).job.needs_run_id
 
     try:
-        if not patiently(engine, options.outage_seconds, stop, waits_for_its_id):
+        if not patiently(engine, options.outage_seconds, stop, needs_its_id):
             return run_recorded(engine, encryption, run_id, options, progress, stop)
     except DatabaseUnavailableError:
         raise
     except (ReencryptionError, DeclarationError) as error:
         return _stopped(engine, run_id, error)
     waits = (
-        "it writes plaintext, or takes in values of other rows, columns or former keys, so it is "
-        f"worked at by its id alone: `encfields reencrypt --run {run_id}`"
+        "it writes plaintext, or accepts values of other rows, columns or former keys, so it runs "
+        f"only by its id: `encfields reencrypt --run {run_id}`"
     )
     return replace(report_of(engine, run_id), error=waits)
 
 
 def _stopped(engine: Engine, run_id: str, error: EncFieldsError) -> Report:
-    """The report of a run that cannot go on."""
+    """The report of a run that cannot continue."""
     if not isinstance(error, RunRefusedError):
         report = replace(report_of(engine, run_id), error=str(error))
         return report if report.state != RUNNING else replace(report, state=REFUSED)
@@ -135,16 +135,17 @@ def report_of(
     encryption: Encryption | None = None,
     options: Options | None = None,
 ) -> Report:
-    """Where a run stands.
+    """The state of a run.
 
-    :param engine: the application's engine, whose database is worked on.
-    :param run_id: the run, as its start reported it.
-    :param encryption: to see that a worker noted the end that the run's row tells. Without it,
-        the report is what the database says.
-    :param options: say which key is demanded.
+    :param engine: the application's engine.
+    :param run_id: the run's id, from :meth:`Reencryption.record` or a report.
+    :param encryption: to check that a worker wrote the end in the run's row. Without it, the
+        report repeats what the database says.
+    :param options: for its ``run_key``.
+    :returns: the run's report.
     :raises ReencryptionError: there is no such run.
     :raises ConfigurationError: no run was ever recorded in this database.
-    :raises RunRefusedError: its row holds what no worker writes.
+    :raises RunRefusedError: its row was altered.
     """
     sealer = None if encryption is None else JobSealer(encryption, options or Options())
     return patiently(
@@ -153,11 +154,11 @@ def report_of(
 
 
 def pause(engine: Engine, run_id: str, *, paused: bool = True) -> None:
-    """Let every worker of a run pause, or go on; they look about once a second.
+    """Pause all workers of a run, or let them continue. They check about once a second.
 
-    :param engine: the application's engine, whose database is worked on.
-    :param run_id: the run, as its start reported it.
-    :param paused: ``False`` lets the workers go on.
+    :param engine: the application's engine.
+    :param run_id: the run's id.
+    :param paused: ``False`` lets the workers continue.
     :raises ReencryptionError: there is no such run.
     :raises ConfigurationError: no run was ever recorded in this database.
     """
@@ -172,10 +173,10 @@ def pause(engine: Engine, run_id: str, *, paused: bool = True) -> None:
 
 
 def abandon(engine: Engine, run_id: str) -> None:
-    """End a run that is not to be finished; what it has written stays, and is valid.
+    """End a run without finishing it. What it has written stays, and is valid.
 
-    :param engine: the application's engine, whose database is worked on.
-    :param run_id: the run, as its start reported it.
+    :param engine: the application's engine.
+    :param run_id: the run's id.
     :raises ReencryptionError: there is no such run.
     :raises ConfigurationError: no run was ever recorded in this database.
     """
@@ -260,7 +261,7 @@ def _quarantined(own: Connections, store: RunStore, run: Run) -> tuple[Quarantin
 
 
 def _readable(text: Any) -> dict[str, str]:
-    """A row's key as it was noted; empty if somebody wrote something else there."""
+    """The primary key in a quarantine row; empty if somebody altered it."""
     try:
         key = json.loads(text)
     except (TypeError, ValueError, RecursionError):
@@ -269,21 +270,21 @@ def _readable(text: Any) -> dict[str, str]:
 
 
 _SHOWN = 4000
-"""Characters of a text that a row holds for people, such as one part of another row's key."""
+"""Most characters shown of a text from a run's row, such as a part of a row's key."""
 
 
 def _cut(text: Any) -> str:
-    """A text from a row, which anybody may have written at any length."""
+    """A text from a run's row, cut: anybody may have written it, at any length."""
     return "" if text is None else shortened(str(text), _SHOWN)
 
 
 def patiently(
     engine: Engine, seconds: float, stop: Event | None, task: Callable[[Connections], T]
 ) -> T:
-    """Do something that may be done twice, on connections of its own, and wait out an outage.
+    """Run an idempotent task on connections of its own, waiting out outages.
 
-    A driver's error is put into this library's words, which hold no parameters. A database that is
-    read-only is not waited for, as by a run whose database is just being moved: nothing has begun.
+    Driver errors are translated, since theirs can hold parameters. A read-only database is not
+    waited for here, unlike during a failover within a run: nothing has begun.
     """
     own = Connections(engine)
     stop = stop or Event()

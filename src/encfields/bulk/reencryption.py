@@ -1,10 +1,10 @@
 """Bulk re-encryption of a live table: resumable, shared by workers, without losing an update.
 
-A run reads batches in the order of the primary key, tells by each value's header whether it is
-current, opens and seals the others again outside any lock, and writes each batch in one short
-transaction that leaves out rows that are locked and values that have changed. Then it sweeps
-the table by headers until a sweep finds nothing. All it knows is in the database, so that it
-may be killed at any moment, and any number of processes may work at one run.
+A run reads batches in primary key order and checks each value's header. It opens and reseals the
+values that are not current, outside any lock, and writes each batch in one short transaction that
+skips locked rows and changed values. Then it sweeps the table by headers until a sweep finds
+nothing. All its state is in the database, so it may be killed at any moment, and any number of
+processes may work on one run.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ __all__ = [
 
 
 _RECORD_TRIES = 3
-"""Times that a run is recorded again because another process recorded or ended one meanwhile."""
+"""Attempts to record a run while other processes record or end theirs."""
 
 
 class Reencryption:
@@ -76,18 +76,18 @@ class Reencryption:
     :param engine: a plain ``Engine``. The run works on connections of its own, made with this
         engine's connection arguments.
     :param encryption: gives the keys; ``attach()`` made it.
-    :param spec: the table and how its values are to be bound.
-    :param source: how they are bound now, where that differs: after a rename, a changed identity
-        or a changed key id. Values that are bound as `spec` says already are left alone.
-    :param to_plaintext: encrypted column to the column that takes its plaintext; nothing is
+    :param spec: the table and how its values will be bound.
+    :param source: how they are bound now, if different: after a rename, a changed identity or a
+        changed key id. Values already bound as `spec` says are left alone.
+    :param to_plaintext: encrypted column to the column that receives its plaintext; nothing is
         sealed then.
     :param conversions: encrypted column to the inner type that wrote its values and the one that
-        is to read them, as a job has them.
-    :param adopted: encrypted column to the plaintext column that is sealed into it, or, of a run
-        that brings plaintext back, that takes what is sealed.
+        will read them, as data.
+    :param adopted: encrypted column to the plaintext column that is sealed into it or, with
+        ``refill``, restored from it.
     :param options: how to work.
-    :raises DeclarationError: the description is not one of a run.
-    :raises ConfigurationError: an ``AsyncEngine``.
+    :raises DeclarationError: the arguments do not describe a valid run.
+    :raises ConfigurationError: `engine` is an ``AsyncEngine``.
     """
 
     def __init__(
@@ -112,20 +112,22 @@ class Reencryption:
     def dry_run(self) -> DryRun:
         """What a run would do, from headers alone: no key is used, nothing is written.
 
-        It reads the whole table once. What a conversion would do only the values tell: there
-        each is opened.
+        It reads the whole table once. For a conversion it opens every value, since headers do not
+        tell the inner type.
+
+        :returns: the counts and an estimate of time.
 
         :raises DeclarationError: the table or a column is missing, or cannot be read in batches.
-        :raises KeyStoreError: of a conversion: a key cannot be fetched.
+        :raises KeyStoreError: a conversion needs a key that cannot be fetched.
         """
         return dry_run_of(self._survey(), self._options, self._engine.dialect.name)
 
     @leaves_no_trace
     def record(self) -> str:
-        """Write the run down for workers to find; once, however often it is called.
+        """Record the run for workers to find. Repeated calls record it once.
 
-        :returns: the run's id; of a run under way with the same description, that one's.
-        :raises ConflictingRunError: a run of another description is working on the table.
+        :returns: the run's id; that of the run under way if it has the same description.
+        :raises ConflictingRunError: a run with another description is working on the table.
         :raises DeclarationError: the table or a column is missing, or cannot be read in batches.
         """
         return self._patiently(self._record)
@@ -155,40 +157,40 @@ class Reencryption:
 
     @leaves_no_trace
     def run(self, *, progress: Progress | None = None, stop: Event | None = None) -> Report:
-        """Record the run if need be and work at it until nothing is left, or `stop` is set.
+        """Record the run if needed and work on it until nothing is left, or `stop` is set.
 
-        SIGINT and SIGTERM stop it after the batch under way. However it ends, the next call,
-        from whatever process, continues where it left off.
+        SIGINT and SIGTERM stop it after the current batch. However it ends, the next call, from
+        any process, continues where it stopped.
 
-        :param progress: called about twice a second.
-        :param stop: ends the run after the batch under way when set.
+        :param progress: called about twice a second with a :class:`ProgressState`.
+        :param stop: set it to end the run after the current batch.
+        :returns: the run's report, over all its workers.
         :raises ConflictingRunError: see :meth:`record`.
-        :raises TooManyQuarantinedError: so many values do not open that the description is
-            likelier wrong.
-        :raises KeyStoreError: the keys are out of reach for longer than ``outage_seconds``, or
-            access to them is denied.
-        :raises DatabaseUnavailableError: the database was, for as long.
+        :raises TooManyQuarantinedError: more than ``max_quarantined`` values do not open.
+        :raises KeyStoreError: keys are unreachable for longer than ``outage_seconds``, or access is
+            denied.
+        :raises DatabaseUnavailableError: the database is unreachable for longer than that.
         """
         run_id = self._patiently(self._record, stop)
         return run_recorded(self._engine, self._encryption, run_id, self._options, progress, stop)
 
     @leaves_no_trace
     def ensure(self) -> Summary:
-        """Check that every value is as a run would have left it, by headers alone.
+        """Check by headers that every value is as a run would leave it.
 
-        Those of a conversion are opened, for no header tells which inner type wrote a value, and
-        those of a run to plaintext, which are compared with what stands beside them.
+        Values are opened for a conversion, since no header tells the inner type, and for a run to
+        plaintext, to compare them with the plaintext column.
 
         :returns: the counts.
-        :raises UnfinishedError: some are not, or do not belong where they are, or a row has no
-            index of its values.
-        :raises KeyStoreError: of the latter two: a key cannot be fetched.
+        :raises UnfinishedError: a value is not current or is misplaced, or a row lacks
+            a blind index.
+        :raises KeyStoreError: a value had to be opened and its key cannot be fetched.
         """
         survey = self._survey(opens=self._job.to_plaintext is not None)
         if survey.unindexed:
             raise UnfinishedError(
                 f"{survey.unindexed} of {survey.rows} rows have a value but no blind index, so "
-                "that queries by the index miss them: run `encfields reencrypt`",
+                "queries by the index miss them: run `encfields reencrypt`",
                 table=self._job.table_name,
                 reason="unindexed",
             )
@@ -203,13 +205,13 @@ class Reencryption:
         if self._job.conversions is not None:
             return (
                 f"{survey.not_current} values are yet to be converted and {survey.unreadable} do "
-                f"not open or have no equal of the new type, {rows}: convert once more, and "
+                f"not open or have no equivalent in the new type, {rows}: convert again, and "
                 "correct the quarantined values by hand"
             )
         if self._job.to_plaintext is not None:
             return (
-                f"{survey.not_current} values are not in the plaintext column, or another one is, "
-                f"and {survey.unreadable} do not open, {rows}: run it once more, and correct the "
+                f"{survey.not_current} values are not in the plaintext column, or differ from it, "
+                f"and {survey.unreadable} do not open, {rows}: run it again, and correct the "
                 "quarantined values by hand"
             )
         return (

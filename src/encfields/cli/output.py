@@ -80,7 +80,7 @@ class Output:
         what = plain(what)
         if not self.has_terminal:
             log = TimedLog(sys.stderr, begins_at_once=False)
-            yield lambda rows: log.tell(f"{what}: {rows:,} {unit}")
+            yield lambda rows: log.write(f"{what}: {rows:,} {unit}")
             return
         from rich.console import Console
         from rich.text import Text as RichText

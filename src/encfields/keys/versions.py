@@ -199,7 +199,7 @@ CURRENT = "current"
 OLDER = "older version"
 DESTROYED = "key destroyed"
 MISSING = "key version missing"
-"""Nobody has this version: the key table is of an older backup, or the value is not genuine."""
+"""No such version: the key table is from an older backup, or the value is not genuine."""
 
 
 class KeyVersions:
@@ -218,7 +218,7 @@ class KeyVersions:
                 self.active[version.id] = version.version
 
     def state(self, key_id: str, version: str) -> str:
-        """What a value in its place is that says it is under this version."""
+        """The state of a value, in its place, that claims this version."""
         if self.active.get(key_id) == version:
             return CURRENT
         destroyed = self._destroyed.get((key_id, version))
@@ -227,9 +227,9 @@ class KeyVersions:
         return DESTROYED if destroyed else OLDER
 
     def opens(self, key_id: str, version: str) -> bool:
-        """Whether there is a key that values under this version open with."""
+        """Whether the key of this version exists and is not destroyed."""
         return self.state(key_id, version) in (CURRENT, OLDER)
 
     def without_key(self, counts: Mapping[tuple[str, str], int]) -> int:
-        """How many values are under versions that nobody has, or that were destroyed."""
+        """How many values are under versions that are missing or destroyed."""
         return sum(count for name, count in counts.items() if not self.opens(*name))

@@ -109,8 +109,8 @@ class TableCount:
     :ivar table: its name, with the schema where the spec has one.
     :ivar columns: in the spec's order.
     :ivar indexes: in the order asked for.
-    :ivar rows: rows looked at.
-    :ivar sample: what was drawn; ``None`` if every row was looked at.
+    :ivar rows: rows read.
+    :ivar sample: what was drawn; ``None`` if every row was read.
     """
 
     table: str
@@ -150,8 +150,10 @@ def count_values(
     :param spec: the table, and the columns that are encrypted or are to be.
     :param indexes: what to count, of the spec's columns.
     :param sample: look at about so many rows of a huge table, drawn at random.
-    :param progress: called after each step with the number of rows looked at.
-    :raises DeclarationError: the table or a column is missing, or cannot be an encrypted one.
+    :param progress: called after each step with the number of rows read.
+    :returns: the counts of each column and blind index.
+    :raises DeclarationError: the table or a column is missing, or its type cannot hold encrypted
+        values.
     :raises KeyUnavailableError: KMS or the key store is out of reach.
     """
     source = RowSource(bind)

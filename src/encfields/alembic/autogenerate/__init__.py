@@ -1,14 +1,14 @@
-"""Autogenerate: a changed declaration becomes an operation, or a comment that says what to do.
+"""Autogenerate turns a changed declaration into an operation, or a comment that says what to do.
 
 ==================  ========================================================
-``compare``         goes through what Alembic has found, and asks the others
-``sampled``         some stored values, and what their headers say
-``binding_check``   whether they belong to their rows
-``stored_binding``  how values are bound, if that is to be believed
-``rebindings``      declarations that bind them otherwise
-``inner_types``     declared types that cannot read them
-``formerly``        changes that ``formerly=`` declares
-``indexes``         blind indexes that are to be filled
+``compare``         the comparators, which call the others
+``sampled``         samples stored values and reads their headers
+``binding_check``   whether values belong to their rows
+``stored_binding``  how values are bound, if headers can be trusted
+``rebindings``      values bound otherwise than declared
+``inner_types``     values that the declared inner type cannot read
+``formerly``        values in a former state that ``formerly=`` declares
+``indexes``         blind indexes to fill
 ``adoptions``       the next step of each adoption
 ==================  ========================================================
 """

@@ -1,7 +1,7 @@
-"""Autogenerate's part about columns that are being adopted: the next step of each.
+"""Autogenerate for adoptions: the next step of each.
 
-What Alembic itself would write about the two columns and their indexes is left out: the steps do
-it, online and in the order that loses nothing.
+Alembic's own operations on the two columns and their indexes are removed: the steps do that online,
+in an order that loses nothing.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ Step = AdoptionOp | RefusedChangeOp
 
 
 def adoption_steps(autogen_context: Any, upgrade_ops: ops.UpgradeOps) -> list[Step]:
-    """The next step of every adoption that is declared, or that is to be ended.
+    """The next step of every adoption that is declared or to be ended.
 
-    :param upgrade_ops: what was found so far; what the steps do themselves is taken out.
+    :param upgrade_ops: the operations found so far; those that the steps do are removed.
     """
     connection = autogen_context.connection
     steps: list[Step] = []
@@ -60,14 +60,14 @@ def adoption_steps(autogen_context: Any, upgrade_ops: ops.UpgradeOps) -> list[St
             continue
         for binding, adopts, plain in adopted_columns(table):
             emptied = emptied_in(connection, table.name, table.schema)
-            _leave_to_us(upgrade_ops, table, binding.column, plain.name, *emptied)
+            _drop_others_ops(upgrade_ops, table, binding.column, plain.name, *emptied)
             steps += _next(connection, binding.column, plain.name, adopts.phase)
-        steps += _ended(connection, upgrade_ops, table)
+        steps += _undeclared_steps(connection, upgrade_ops, table)
     return steps
 
 
 def postponed(steps: Iterable[Step]) -> list[Any]:
-    """The same beside other changes: a step stands alone in its revision."""
+    """The steps as comments, when there are other changes: a step needs a revision of its own."""
     return [
         step if isinstance(step, RefusedChangeOp) else PostponedAdoptionOp(step) for step in steps
     ]
@@ -76,7 +76,7 @@ def postponed(steps: Iterable[Step]) -> list[Any]:
 def _next(
     connection: Connection, column: Column[Any], plain: str, phase: str
 ) -> Iterator[AdoptionOp]:
-    """The step that comes next for a column that adopts another."""
+    """The next step for a column that adopts another."""
     try:
         adoption = Adoption.of(column)
     except DeclarationError as error:
@@ -111,8 +111,10 @@ def _is_pending(connection: Connection, adoption: Adoption) -> bool:
     return connection.execute(pending.limit(1)).first() is not None
 
 
-def _ended(connection: Connection, upgrade_ops: ops.UpgradeOps, table: Table) -> Iterator[Step]:
-    """The steps of adoptions that the declaration tells nothing of any more."""
+def _undeclared_steps(
+    connection: Connection, upgrade_ops: ops.UpgradeOps, table: Table
+) -> Iterator[Step]:
+    """The steps of adoptions that are no longer declared."""
     by_name = {binding.column_name: binding for binding in bindings_of(table).values()}
     for plain, sealed, through in sorted(
         adoptions_in(connection, table.name, table.schema), key=lambda one: one[:2]
@@ -120,10 +122,10 @@ def _ended(connection: Connection, upgrade_ops: ops.UpgradeOps, table: Table) ->
         binding = by_name.get(sealed)
         if binding is None or adoption_of(binding.column) is not None:
             continue
-        _leave_to_us(upgrade_ops, table, binding.column, plain)
+        _drop_others_ops(upgrade_ops, table, binding.column, plain)
         adopted = adopted_column(binding.column, plain)
         if through is not None:
-            # The models do not say it any more: whoever runs the step is told to give it.
+            # The models no longer give the type: the step's error asks for it.
             known = {"type": OF_APPLICATION, "name": through}
             adopted = replace(adopted, plain_type=known)
         stage = state_of(connection, adopted.adoption(adopted.type or {})).stage
@@ -141,7 +143,7 @@ def _ended(connection: Connection, upgrade_ops: ops.UpgradeOps, table: Table) ->
 
 
 def adopted_column(column: Column[Any], plain: str) -> AdoptedColumn:
-    """A declared column, as the steps name it."""
+    """A declared column as the steps describe it."""
     table = column.table
     adopts = adoption_of(column)
     type_ = column.type
@@ -166,13 +168,13 @@ def adopted_column(column: Column[Any], plain: str) -> AdoptedColumn:
     )
 
 
-def _leave_to_us(
+def _drop_others_ops(
     upgrade_ops: ops.UpgradeOps, table: Table, column: Column[Any], *others: str
 ) -> None:
-    """Take out what Alembic found about the columns of an adoption, and their indexes.
+    """Remove Alembic's operations on the columns of an adoption, and their indexes.
 
-    :param others: the plaintext column, and index columns that no declaration has any more: to
-        drop one while a trigger empties it would have every write of such a row fail.
+    :param others: the plaintext column, and index columns no longer declared: dropping one while a
+        trigger empties it would make every write of such a row fail.
     """
     index_columns = {
         index.index_column.name

@@ -1,4 +1,4 @@
-"""Whether values belong to the rows that they stand in, by one description of their binding."""
+"""Checks whether values belong to their rows, by one description of their binding."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class BindingAnswer(enum.Enum):
-    """``YES`` and ``NO``; ``NOBODY_KNOWS``: its key was destroyed, so that nothing opens it."""
+    """``YES``, ``NO``, or ``NOBODY_KNOWS`` if its key was destroyed, so that nothing opens it."""
 
     YES = "yes"
     NO = "no"
@@ -28,11 +28,11 @@ class BindingAnswer(enum.Enum):
 
 
 class BindingCheck:
-    """Judges values of one column.
+    """Checks values of one column.
 
-    :param spec: the table and that one column, as its values are said to be bound.
-    :param encryption: opens them; ``None`` to compare headers alone, which anybody can write.
-    :raises DeclarationError: the table cannot be described so.
+    :param spec: the table and that one column, with the binding to check.
+    :param encryption: opens the values; ``None`` to compare only headers, which anybody can write.
+    :raises DeclarationError: the table does not fit the spec.
     """
 
     def __init__(
@@ -44,14 +44,14 @@ class BindingCheck:
         self._encryption = encryption
 
     def is_of_row(self, cell: SampledValue) -> bool:
-        """Whether the header names the row, under whatever key."""
+        """Whether the header names the row, under any key."""
         place = self._place(cell)
         return place is not None and place.context == cell.context
 
     def belongs(self, cell: SampledValue) -> BindingAnswer:
         """Whether a value is bound to its row under the row's key, and opens.
 
-        :raises KeyStoreError: the keys are out of reach.
+        :raises KeyStoreError: the keys are unreachable.
         """
         place = self._place(cell)
         if place is None or (place.context, place.key_id) != (cell.context, cell.key_id):
@@ -72,9 +72,9 @@ class BindingCheck:
         return BindingAnswer.YES
 
     def opened(self, cell: SampledValue) -> bytes | None:
-        """The plaintext of a value that is bound to its row; ``None`` if it does not open there.
+        """The plaintext of a value bound to its row; ``None`` if it does not open there.
 
-        :raises KeyStoreError: the keys are out of reach.
+        :raises KeyStoreError: the keys are unreachable.
         """
         place = self._place(cell)
         if place is None or self._encryption is None or cell.value is None:
@@ -100,9 +100,9 @@ class BindingCheck:
 def binding_check_of(
     connection: Connection, table: TableSpec, column: SealedColumn, encryption: Encryption | None
 ) -> BindingCheck:
-    """The check of one column of a table, as `column` says that it is bound.
+    """The check of one column with the binding that `column` describes.
 
-    :raises DeclarationError: the table cannot be described so.
+    :raises DeclarationError: the table does not fit the description.
     """
     return BindingCheck(connection, TableSpec(table.table, (column,), table.schema), encryption)
 
@@ -112,7 +112,7 @@ def belonging(
 ) -> tuple[list[SampledValue], list[SampledValue]]:
     """The values that belong to their rows, and those that do not.
 
-    :raises KeyStoreError: the keys are out of reach.
+    :raises KeyStoreError: the keys are unreachable.
     """
     answers = [(cell, judge.belongs(cell)) for cell in cells]
     there = [cell for cell, answer in answers if answer is BindingAnswer.YES]

@@ -1,7 +1,7 @@
-"""Our comparators: what has changed in encrypted columns, by the parts beside this file.
+"""Our comparators, which collect changes of encrypted columns from the modules beside this one.
 
-Registered where every Alembic release since 1.17 looks, in the comparators that need no plug-in.
-It runs after Alembic's own comparison, and goes through what that has found.
+They run after Alembic's own comparison and edit its result. They are registered in a way that works
+in every Alembic release since 1.17 without a plug-in.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from encfields.alembic.autogenerate.rebindings import Stored, rebindings
 from encfields.alembic.autogenerate.sampled import drawn, near_ends
 from encfields.alembic.environment import LazyKeys, settings_of
 from encfields.alembic.message_checks import (
-    leave_checks_to_us,
+    drop_others_check_ops,
     missing_checks,
-    needless_checks,
+    unneeded_checks,
 )
 from encfields.alembic.operations.refused_or_postponed import (
     PostponedFillOp,
@@ -66,10 +66,10 @@ def compare(autogen_context: Any, upgrade_ops: ops.UpgradeOps, schemas: Any) -> 
     """Alembic's ``"schema"`` comparator.
 
     :param autogen_context: Alembic's ``AutogenContext``.
-    :param upgrade_ops: what was found so far; changed in place.
+    :param upgrade_ops: the operations found so far; changed in place.
     :param schemas: the schemas compared.
     """
-    _leave_own_tables(autogen_context, upgrade_ops)
+    _keep_own_tables(autogen_context, upgrade_ops)
     connection = autogen_context.connection
     adopted = adoption_steps(autogen_context, upgrade_ops)
     refused: list[RefusedChangeOp] = []
@@ -81,45 +81,47 @@ def compare(autogen_context: Any, upgrade_ops: ops.UpgradeOps, schemas: Any) -> 
             if refusal is not None:
                 refused.append(refusal)
         _add_nullable(modified)
-        leave_checks_to_us(modified)
+        drop_others_check_ops(modified)
     upgrade_ops.ops[:] = [op for op in upgrade_ops.ops if not _is_empty(op)]
     tables = list(_tables(connection, autogen_context))
     with ExitStack() as stack:
         keys = LazyKeys(autogen_context.migration_context, stack)
         rebinds, unclear = rebindings(autogen_context, tables, keys)
         runs: list[RebindOp | ConvertEncryptedOp] = [*rebinds]
-        runs += changes_under_way(connection, tables, keys.if_any)
-        converted, unfit_types = conversions(connection, _but(tables, runs), keys.if_any)
+        runs += changes_under_way(connection, tables, keys.or_none)
+        converted, unfit_types = conversions(connection, _without_runs(tables, runs), keys.or_none)
         runs += converted
-        filled = list(fills(connection, _but(tables, runs), keys))
+        filled = list(fills(connection, _without_runs(tables, runs), keys))
         refused += unfit_types
     postponed = list(postponed_fills(tables, upgrade_ops))
     refused += unclear
     unfit = {(refusal.schema, refusal.table_name, refusal.column) for refusal in refused}
     upgrade_ops.ops += missing_checks(autogen_context, upgrade_ops, unfit)
-    # A column that goes takes its CHECK along on some databases, and is held by it on others.
-    upgrade_ops.ops[:0] = needless_checks(autogen_context)
-    # A run stands alone in its revision.
+    # Before columns are dropped: on some databases a CHECK blocks dropping its column.
+    upgrade_ops.ops[:0] = unneeded_checks(autogen_context)
+    # A run needs a revision of its own.
     alone = not upgrade_ops.ops and not refused
     upgrade_ops.ops += [run if alone else PostponedRunOp(run) for run in runs]
     upgrade_ops.ops += [fill if alone else PostponedFillOp(fill) for fill in filled]
     upgrade_ops.ops += postponed
     alone = not upgrade_ops.ops and not refused
     upgrade_ops.ops += adopted if alone else postponed_steps(adopted)
-    # First of all: where DDL is not transactional, what precedes a refusal is done by then.
+    # Refusals first: without transactional DDL, anything before them would already be done.
     upgrade_ops.ops[:0] = refused
 
 
-def _but(tables: Iterable[Stored], runs: Iterable[RebindOp | ConvertEncryptedOp]) -> list[Stored]:
-    """The tables whose values no run is going to move."""
+def _without_runs(
+    tables: Iterable[Stored], runs: Iterable[RebindOp | ConvertEncryptedOp]
+) -> list[Stored]:
+    """The tables whose values no run will move."""
     moved = {(run.spec.schema, run.spec.table) for run in runs}
     return [table for table in tables if (table[0].schema, table[0].name) not in moved]
 
 
-def pass_over_own_tables(autogen_context: Any, upgrade_ops: ops.UpgradeOps, schemas: Any) -> None:
-    """Have Alembic not look at our own tables: it would log that each of them was removed.
+def skip_own_tables(autogen_context: Any, upgrade_ops: ops.UpgradeOps, schemas: Any) -> None:
+    """Hide our own tables from Alembic, which would log each as removed.
 
-    A comparator that comes before Alembic's own.
+    A comparator that runs before Alembic's.
     """
     own = _own_tables(autogen_context)
     internals.add_name_filter(
@@ -130,10 +132,10 @@ def pass_over_own_tables(autogen_context: Any, upgrade_ops: ops.UpgradeOps, sche
 def _register() -> None:
     try:
         from alembic.util import DispatchPriority
-    except ImportError:  # Alembic 1.17, which calls comparators in the order of registration
+    except ImportError:  # Alembic 1.17 calls comparators in the order of registration
         comparators.dispatch_for("schema")(compare)
         return
-    comparators.dispatch_for("schema", priority=DispatchPriority.FIRST)(pass_over_own_tables)
+    comparators.dispatch_for("schema", priority=DispatchPriority.FIRST)(skip_own_tables)
     comparators.dispatch_for("schema", priority=DispatchPriority.LAST)(compare)
 
 
@@ -144,14 +146,14 @@ _register()
 
 
 def _own_tables(autogen_context: Any) -> frozenset[str]:
-    """Names of the tables of keys and runs, unless the application declares them."""
+    """Names of the key table and the run tables, unless the application declares them."""
     table = settings_of(autogen_context.migration_context).key_table()
     own = TABLE_NAMES | {TABLE_NAME} | ({table.name} if table is not None else set())
     return own - {table.name for table in autogen_context.sorted_tables}
 
 
-def _leave_own_tables(autogen_context: Any, upgrade_ops: ops.UpgradeOps) -> None:
-    """Never propose to drop the keys, or the runs under way, for not being the application's."""
+def _keep_own_tables(autogen_context: Any, upgrade_ops: ops.UpgradeOps) -> None:
+    """Never propose to drop the key table or the run tables as undeclared."""
     own = _own_tables(autogen_context)
     upgrade_ops.ops[:] = [
         op
@@ -165,7 +167,7 @@ def _modified(found: Iterable[Any]) -> Iterator[ops.ModifyTableOps]:
 
 
 def _add_nullable(modified: ops.ModifyTableOps) -> None:
-    """Have encrypted columns be added nullable to tables that may hold rows.
+    """Add encrypted columns as nullable to tables that may hold rows.
 
     MySQL and MariaDB fill a NOT NULL column with '', which no key opens; other databases refuse.
     """
@@ -221,7 +223,7 @@ def _refusal_of(connection: Connection, op: Any) -> RefusedChangeOp | None:
 
 
 def _tables(connection: Connection, autogen_context: Any) -> Iterator[tuple[Table, dict[str, Any]]]:
-    """Declared tables with encrypted columns, and the types of the columns they have by now."""
+    """Declared tables with encrypted columns, and the types of their columns in the database."""
     inspector = autogen_context.inspector
     under_way = _under_way(connection)
     for table in autogen_context.sorted_tables:
@@ -236,7 +238,7 @@ def _tables(connection: Connection, autogen_context: Any) -> Iterator[tuple[Tabl
 
 
 def _under_way(connection: Connection) -> set[str]:
-    """Tables that a recorded run is at work on: some of their values are as they were."""
+    """Tables that a recorded run is working on, so values are in both states."""
     if not has_run_tables(connection):
         return set()
     return RunStore().tables_under_way(connection)

@@ -1,7 +1,7 @@
-"""Autogenerate's part about declarations that are being changed, and say what was: ``formerly=``.
+"""Autogenerate for declarations with ``formerly=``.
 
-A run is written while a value is found that is kept the former way. While the application still
-writes that way, there is nothing to be done.
+It writes a run as long as it finds a value in the former state, unless the application still writes
+that state.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ log = logging.getLogger("encfields.alembic")
 def changes_under_way(
     connection: Connection, tables: Iterable[Stored], keys: FetchKeys
 ) -> Iterator[RebindOp | ConvertEncryptedOp]:
-    """The runs that move what is kept the former way.
+    """The runs that move values in the former state.
 
     :param tables: declared tables, with the types of the columns that the database has.
-    :param keys: gives the keys, if a value has to be opened; without them headers are believed.
+    :param keys: gives the keys, if a value must be opened; without them headers are believed.
     """
     for table, types in tables:
         moves = []
@@ -47,7 +47,7 @@ def changes_under_way(
             other, formerly = binding.other, _formerly(binding)
             if other is None or formerly.writes_former or binding.column_name not in types:
                 continue
-            seen = _seen(connection, table, stored_table(table, types), binding, keys)
+            seen = _count_former(connection, table, stored_table(table, types), binding, keys)
             if seen is None:
                 continue
             if formerly.inner is None:
@@ -62,10 +62,10 @@ def _formerly(binding: ColumnBinding) -> Formerly:
     return cast("Formerly", cast("SealedColumnType", binding.column.type).formerly)
 
 
-def _seen(
+def _count_former(
     connection: Connection, table: Table, stored: Table, binding: ColumnBinding, keys: FetchKeys
 ) -> str | None:
-    """How many values are kept the former way, in words; ``None`` if there are none."""
+    """How many values are in the former state, in words; ``None`` if there are none."""
     spec = TableSpec.from_table(table)
     column, encrypted = stored.c[binding.column_name], {c.name for c in spec.columns}
     former = sealed_column_of(binding.other or binding)

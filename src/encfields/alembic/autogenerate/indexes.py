@@ -1,8 +1,7 @@
-"""Autogenerate's part about blind indexes: which do not hold what is declared, and when they are to
-be filled.
+"""Autogenerate for blind indexes: which ones differ from their declaration, and when to fill them.
 
-That rows have none, SQL tells. How an index was made, only a key tells: a few values are opened,
-their indexes computed and compared. There is no other record of it that could be out of date.
+SQL finds rows without an index. Only a key tells how an index was made: a few values are opened,
+and their indexes computed and compared. No separate record exists that could be outdated.
 """
 
 from __future__ import annotations
@@ -41,11 +40,11 @@ if TYPE_CHECKING:
 log = logging.getLogger("encfields.alembic")
 
 ROWS_AT_EITHER_END = 5
-"""Rows at either end of the primary key whose indexes are compared."""
+"""Rows at each end of the primary key whose indexes are compared."""
 
 
 def must_wait(connection: Connection, op: ops.MigrateOperation) -> bool:
-    """Whether an index's column would be made shorter than what it still holds."""
+    """Whether an index's column would become shorter than its present content."""
     if not isinstance(op, ops.AlterColumnOp) or not isinstance(op.modify_type, IndexColumnType):
         return False
     column: Column[Any] = Column(op.column_name, op.existing_type)
@@ -58,7 +57,7 @@ def must_wait(connection: Connection, op: ops.MigrateOperation) -> bool:
 def fills(
     connection: Connection, tables: Iterable[tuple[Table, dict[str, Any]]], keys: FetchKeys
 ) -> Iterator[FillBlindIndexOp]:
-    """The filling of indexes whose columns are there.
+    """Fills for indexes whose columns exist.
 
     :param tables: declared tables, with the types of the columns that the database has.
     """
@@ -67,31 +66,32 @@ def fills(
         if not present:
             continue
         columns = tuple(c for c in TableSpec.from_table(table).columns if c.name in types)
-        stale = unfilled(connection, TableSpec(table.name, columns, table.schema), present, keys)
+        stale = stale_indexes(
+            connection, TableSpec(table.name, columns, table.schema), present, keys
+        )
         if stale.indexes:
             names = {index.name for index in stale.indexes}
-            indexes_to_fill = [index for index in present if index.index_column.name in names]
-            yield _fill(table, indexes_to_fill, reindex=stale.changed)
+            to_fill = [index for index in present if index.index_column.name in names]
+            yield _fill(table, to_fill, reindex=stale.changed)
 
 
 def postponed_fills(
     tables: Iterable[tuple[Table, dict[str, Any]]], found: ops.UpgradeOps
 ) -> Iterator[PostponedFillOp]:
-    """The filling of indexes whose columns are only added, beside columns that are there.
+    """Fills for indexes whose columns this revision adds to existing tables.
 
-    Whether there are rows, the database that autogenerate looks at does not tell: it is another
-    one than that of production.
+    The database that autogenerate reads does not tell whether production has rows.
     """
     added = set(_added(found.ops))
     for table, types in tables:
-        indexes_to_fill = [
+        to_fill = [
             index
             for index in indexes_of(table)
             if (table.schema, table.name, index.index_column.name) in added
             and {source.column_name for source in index.sources} <= types.keys()
         ]
-        if indexes_to_fill:
-            yield PostponedFillOp(_fill(table, indexes_to_fill, reindex=False))
+        if to_fill:
+            yield PostponedFillOp(_fill(table, to_fill, reindex=False))
 
 
 def _fill(table: Table, indexes: list[IndexBinding], *, reindex: bool) -> FillBlindIndexOp:
@@ -101,9 +101,9 @@ def _fill(table: Table, indexes: list[IndexBinding], *, reindex: bool) -> FillBl
         for column in columns_without_defaults(table)
         if column.name in names and column != SealedColumn(column.name)
     )
-    indexes_to_fill = tuple(index_column_of(index) for index in indexes)
+    to_fill = tuple(index_column_of(index) for index in indexes)
     spec = TableSpec(table.name, columns, table.schema)
-    return FillBlindIndexOp(spec, indexes_to_fill, reindex=reindex, queue=False)
+    return FillBlindIndexOp(spec, to_fill, reindex=reindex, queue=False)
 
 
 def _names(index: IndexBinding) -> set[str]:
@@ -122,23 +122,23 @@ def _added(found: Iterable[Any]) -> Iterator[tuple[str | None, str, str]]:
 
 
 class StaleIndexes(NamedTuple):
-    """Indexes of one table that do not hold what is declared.
+    """Indexes of one table that differ from their declaration.
 
-    :param indexes: in the order in which they are declared.
-    :param changed: whether one of them is made otherwise; if not, rows have none.
+    :param indexes: in declaration order.
+    :param changed: whether one was made differently; otherwise rows lack it.
     """
 
     indexes: tuple[IndexColumn, ...]
     changed: bool
 
 
-def unfilled(
+def stale_indexes(
     connection: Connection, declared: TableSpec, indexes: Sequence[IndexBinding], keys: FetchKeys
 ) -> StaleIndexes:
-    """The indexes of a table that are to be filled.
+    """The indexes of a table to fill.
 
-    :param declared: the table and its encrypted columns, those that the database has.
-    :param indexes: declared indexes; the database has their columns.
+    :param declared: the table and those of its encrypted columns that the database has.
+    :param indexes: declared indexes whose columns the database has.
     """
     descriptions = tuple(index_column_of(index) for index in indexes)
     spec = with_indexes(declared, descriptions)
@@ -152,7 +152,7 @@ def unfilled(
 
 
 class SampledRows:
-    """Some rows of a table, whose indexes are compared with what is declared.
+    """Compares the indexes of some rows with their declaration.
 
     :param spec: the table, its encrypted columns and indexes.
     """
@@ -164,7 +164,7 @@ class SampledRows:
         self._bindings = {binding.column_name: binding for binding in reflected.bindings}
 
     def is_changed(self, index: IndexDefinition, keys: FetchKeys) -> bool:
-        """Whether an index was made otherwise than declared, as far as a few rows tell."""
+        """Whether an index was made differently than declared, judged by a few rows."""
         rows = self._rows(index)
         if any(len(as_bytes(row[0])) != index.stored_bytes for row in rows):
             return True
@@ -178,7 +178,7 @@ class SampledRows:
             return False
 
     def _rows(self, index: IndexDefinition) -> list[Any]:
-        """The index, then of each of its columns the value and the row's identity."""
+        """The stored index, then for each of its columns the value and the row's identity."""
         columns = [self._table.c[name] for name in (index.name, *index.columns)]
         cells = [columns[0]]
         for name in index.columns:
@@ -192,7 +192,7 @@ class SampledRows:
         return rows
 
     def _differs(self, index: IndexDefinition, row: Any, encryption: Encryption) -> bool:
-        """Whether one row's index is another; not so, if one of its values does not open.
+        """Whether one row's index differs; ``False`` if one of its values does not open.
 
         :raises KeyStoreError: a key cannot be fetched.
         """

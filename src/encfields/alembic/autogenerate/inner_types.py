@@ -1,9 +1,9 @@
-"""Autogenerate's part about values that the declared inner type cannot read.
+"""Autogenerate for values that the declared inner type cannot read.
 
-The database sees bytes whatever the inner type, so Alembic's own comparison finds no change. A few
-values are opened and decoded: one that is authentic and not what the declared type writes was
-written under another one, and the application that is deployed with the new one cannot read it.
-Which one that was, the values tell where they can be converted from it.
+The database sees bytes whatever the inner type, so Alembic's comparison finds no change. A few
+values are opened and decoded: an authentic value that the declared type cannot decode was written
+by another type, and the new application cannot read it. If the values can be converted from some
+type, that is the former one.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("encfields.alembic")
 
 MAX_OPENED = 10
-"""Values of a column that are opened at most, of those at both ends of the primary key."""
+"""Most values of a column to open, taken from both ends of the primary key."""
 
 _CONVERT = (
     "Reading one of them raises ValueDecodingError. Declare the former type again; or say what it "
@@ -54,8 +54,8 @@ _CONVERT = (
 def conversions(
     connection: Connection, tables: Iterable[Stored], keys: FetchKeys
 ) -> tuple[list[ConvertEncryptedOp], list[RefusedChangeOp]]:
-    """The runs that convert what declared types cannot read, and what cannot be told; without
-    keys, neither.
+    """The runs that convert values that declared types cannot read, and refusals where the former
+    type is unknown. Without keys, neither.
 
     :param tables: declared tables, with the types of the columns that the database has.
     """
@@ -75,10 +75,10 @@ def conversions(
                 continue
             seen = (
                 f"encfields - {len(unread)} of the values looked at are not {_inner(binding)!r}, "
-                f"and read as {was!r}. Do not apply this unless that is what was declared before.",
-                "Until it is done the application cannot read them. Where old and new processes "
-                f"run side by side, declare formerly=Formerly(inner={was!r}, "
-                "phase='write-former') first - see docs/reencrypting.md.",
+                f"but {was!r}. Do not apply this unless that was declared before.",
+                "Until it is done the application cannot read them. If old and new processes run "
+                f"side by side, declare formerly=Formerly(inner={was!r}, phase='write-former') "
+                "first - see docs/reencrypting.md.",
             )
             runs.append(conversion_of(binding, was, binding, types, seen))
     return runs, refused
@@ -93,8 +93,8 @@ def conversion_of(
 ) -> ConvertEncryptedOp:
     """The operation that converts one column's values.
 
-    :param was: the type that wrote them. :param bound: how they are bound so far.
-    :param types: the columns that the database has. :param seen: what it rests on, in words.
+    :param was: the type that wrote them. :param bound: how they are bound now.
+    :param types: the columns that the database has. :param seen: the evidence, in words.
     """
     table = binding.column.table
     now, before = (
@@ -114,7 +114,7 @@ def conversion_of(
 def _unread(
     connection: Connection, table: Table, stored: Table, binding: ColumnBinding, keys: FetchKeys
 ) -> list[bytes]:
-    """Plaintexts that the declared type cannot read, of those that are looked at."""
+    """Sampled plaintexts that the declared type cannot read."""
     spec = TableSpec.from_table(table)
     encrypted = {c.name for c in spec.columns}
     cells = near_ends(connection, stored.c[binding.column_name], encrypted)
@@ -128,7 +128,7 @@ def _unread(
         opened = [data for cell in some if (data := judge.opened(cell)) is not None]
     except EncFieldsError as error:
         log.warning(
-            "%s.%s: its values are not compared with its type: %s",
+            "%s.%s: values were not compared with the declared type: %s",
             binding.table,
             binding.column_name,
             error,
@@ -138,7 +138,7 @@ def _unread(
 
 
 def is_read(inner: sa.TypeEngine[Any], data: bytes, connection: Connection) -> bool:
-    """Whether a type reads a plaintext."""
+    """Whether a type can read a plaintext."""
     try:
         codec_for(inner).decode(data, connection.dialect)
     except ValueDecodingError:
@@ -149,7 +149,7 @@ def is_read(inner: sa.TypeEngine[Any], data: bytes, connection: Connection) -> b
 def _former(
     unread: Sequence[bytes], to: sa.TypeEngine[Any], connection: Connection
 ) -> sa.TypeEngine[Any] | None:
-    """The type from which all of some plaintexts can be converted; ``None`` if there is none."""
+    """The type from which all the plaintexts can be converted; ``None`` if there is none."""
     try:
         type_to_data(to)
     except EncFieldsError:
@@ -174,7 +174,7 @@ def _converts(
 
 
 def _is_in_compound(binding: ColumnBinding, types: Collection[str]) -> bool:
-    """Whether a blind index is of the column and of others, whose binding the operation lacks."""
+    """Whether the column is in a compound index, whose other columns the operation cannot name."""
     table = binding.column.table
     over = indexes_over(table, [binding.column_name], types)
     return any(len(index.sources) > 1 for index in over)

@@ -1,4 +1,4 @@
-"""Autogenerate's part about values that are bound otherwise than declared."""
+"""Autogenerate for values bound otherwise than declared."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("encfields.alembic")
 
 MAX_LISTED_STRAYS = 5
-"""Rows of a column that the log names."""
+"""Most rows of a column to name in the log."""
 
 Stored = tuple[Table, dict[str, Any]]
 """A declared table, and the types of the columns that the database has."""
@@ -154,12 +154,12 @@ def rebinding_of(
 ) -> RebindOp:
     """The operation that moves values of some columns of a table.
 
-    :param moves: each column, how its values are bound so far, and what that rests on.
+    :param moves: each column, how its values are bound now, and the evidence.
     :param types: of the columns that the database has.
     """
     was = {binding.column_name: without_defaults(table, before) for binding, before, _ in moves}
     indexes = indexes_over(table, was, types)
-    # Of a compound index, the other columns are needed too, as they are.
+    # A compound index needs its other columns too, unchanged.
     needed = was.keys() | {s.column_name for index in indexes for s in index.sources}
     bindings = {binding.column_name: binding for binding in bindings_of(table).values()}
     now = tuple(
@@ -179,7 +179,7 @@ def rebinding_of(
 def indexes_over(
     table: Table, columns: Collection[str], types: Collection[str]
 ) -> list[IndexBinding]:
-    """The blind indexes of any of some columns, whose own column the database has."""
+    """The blind indexes over any of the columns, if the database has the index's column."""
     return [
         index
         for index in indexes_of(table)

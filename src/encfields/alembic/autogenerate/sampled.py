@@ -1,8 +1,8 @@
-"""Some stored values of a table, with their rows, and what their headers say of them.
+"""Samples stored values of a table, with their rows and headers.
 
-What lies in the database may have been put there by anybody who can write to it. The two ends of
-the primary key cost nothing to look at, and whoever inserts rows chooses what stands there: they
-only give occasion to look further. What is concluded rests on rows that the database draws.
+Anybody with write access may have put a value there. The two ends of the primary key are cheap to
+read, but whoever inserts rows chooses what is there, so they only trigger a closer look.
+Conclusions rest on rows that the database draws at random.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ from encfields.orm.declare.column_rules import stores_bytes
 from encfields.orm.declare.row_keys import kind_of
 
 SEARCHED_ROWS = 1000
-"""Rows at either end of the primary key among which values are sought."""
+"""Rows at each end of the primary key to search for values."""
 
 END_ROWS = 25
-"""Values looked at of each."""
+"""Values to take from each end."""
 
 DRAWN_ROWS = 100
-"""Values that are drawn from the whole table."""
+"""Values to draw from the whole table."""
 
 WHOLE_BYTES = 64 * 1024
-"""Longest value that is read whole, so that it can be opened."""
+"""Bytes of the longest value that is read whole, to be opened."""
 
 
 class SampledValue(NamedTuple):
-    """One value, and what it says of itself.
+    """One value, and what its header claims.
 
     :param logical_name: the column's name in its encryption context.
     :param texts: identity column to canonical text.
     :param key_id: its branch key id.
     :param context: its encryption context, serialised.
     :param row: the columns of its row that may be part of an identity.
-    :param value: the message; ``None`` if it is too long to be read for this.
+    :param value: the message; ``None`` if it is too long.
     """
 
     logical_name: str
@@ -55,9 +55,9 @@ class SampledValue(NamedTuple):
 def near_ends(
     connection: Connection, column: Column[Any], without: Collection[str] = ()
 ) -> list[SampledValue]:
-    """Values at both ends of the primary key; what is no message is left out.
+    """Values at both ends of the primary key, without those that are not messages.
 
-    :param column: of a table as it was reflected.
+    :param column: of a reflected table.
     :param without: names of columns that no value is bound to: the encrypted ones.
     """
     if not stores_bytes(column.type):
@@ -68,7 +68,7 @@ def near_ends(
     read = select(column, *(column.table.c[name] for name in names))
     cells: list[SampledValue] = []
     for order in orders:
-        # A column that is all NULL must not have the whole table searched for a value.
+        # Bounded, so that a column of NULLs does not cause a search of the whole table.
         near = read.order_by(*order).limit(SEARCHED_ROWS).subquery()
         cells += _cells(connection, near, column.name, names, END_ROWS)
     return cells
@@ -77,12 +77,12 @@ def near_ends(
 def drawn(
     connection: Connection, column: Column[Any], without: Collection[str] = ()
 ) -> list[SampledValue]:
-    """Values drawn from the whole table, each row as likely as any other.
+    """Values drawn uniformly from the whole table, which is read once.
 
-    By the database and not by ranges of keys, for what lies beside a gap in the keys would be
-    drawn more often, and whoever inserts a row makes the gaps. It reads the table once.
+    Drawn by the database and not by ranges of keys, which would favour rows beside gaps, and
+    whoever inserts rows chooses the gaps.
 
-    :param column: of a table as it was reflected. :param without: as for :func:`near_ends`.
+    :param column: of a reflected table. :param without: as for :func:`near_ends`.
     """
     table = column.table
     names = _keyed_by(table, {*without, column.name})
@@ -90,7 +90,7 @@ def drawn(
     key = list(table.primary_key.columns)
     if not key:
         return _cells(connection, table, column.name, names, DRAWN_ROWS, chance)
-    # The keys alone are sorted: MariaDB would write every value of the table to disk for it.
+    # Sort only the keys: MariaDB would write every value of the table to disk.
     some = select(*key).where(column.is_not(None)).order_by(chance).limit(DRAWN_ROWS).subquery()
     rows = table.join(some, and_(*(c == some.c[c.name] for c in key)))
     read = select(column, *(table.c[name] for name in names)).select_from(rows).subquery()
@@ -137,6 +137,6 @@ def _may_identify(column: Column[Any]) -> bool:
         kind_of(column.type)
     except DeclarationError:
         return False
-    # Bytes of any length are a value, unless the table itself says that they are its key.
+    # Unbounded bytes are a value, unless they are in the primary key.
     bounded = getattr(column.type, "length", None) is not None
     return column.primary_key or bounded or not stores_bytes(column.type)

@@ -1,13 +1,13 @@
-"""How stored values are bound, as their headers say, and whether that is to be believed.
+"""How stored values are bound by their headers, and whether to trust that.
 
-Every value carries the logical name, the names of its identity columns and its branch key id in
-its header. So a table's own values are the record that a declaration is compared with: there is
-no second one to be kept, and none that can be out of date.
+Every value's header has the logical name, the names of its identity columns and its branch key id.
+So declarations are compared with the table's own values; no separate record exists that could be
+outdated.
 
-But whoever can write to the database can put a value there that belongs to another place, and to
-rebind it would be to open it where it came from and to seal it for the row that it was put into.
-So a source is believed only if no other column is declared under its name, nothing that was drawn
-is bound as declared, and most of what was drawn is bound to the very row it stands in, and opens.
+But anybody with write access can copy a value here from another place, and rebinding it would seal
+it for the row it was copied into. So a source is trusted only if no other column is declared under
+its name, no drawn value is bound as declared, and most drawn values are bound to their own row and
+open.
 """
 
 from __future__ import annotations
@@ -32,29 +32,29 @@ if TYPE_CHECKING:
     from encfields.engine import Encryption
 
 AGREEING = 0.8
-"""Share of the values drawn that have to agree."""
+"""Share of the drawn values that must agree."""
 
 _BY_HAND = (
-    "Nothing is proposed that rests on this alone, because anybody who can write to the database "
-    "may have put it there. `encfields verify` names the rows. Delete what does not belong; if "
-    "the values were bound so by an earlier declaration, write op.rebind(...) by hand."
+    "This alone is not trusted, because anybody with write access to the database may have put it "
+    "there. `encfields verify` names the rows. Delete what does not belong; if an earlier "
+    "declaration bound the values this way, write op.rebind(...) by hand."
 )
 _LOST_IDENTITY = (
     "They cannot be opened while it is missing. If it was renamed, write op.rebind(...) by hand, "
-    "with what each column of the identity was called as context_names= of was=. Else bring it "
-    "back under that name, with what it held, rebind the values with op.rebind(...) to the new "
-    "identity, and drop it then."
+    "with the former names of the identity columns as context_names= of was=. Otherwise restore "
+    "the column under that name with its content, rebind the values to the new identity with "
+    "op.rebind(...), and then drop it."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class BindingVerdict:
-    """What the values of one column say of how they are bound.
+    """What the values of one column show about their binding.
 
     :ivar seen: what was counted, in words.
-    :ivar was: how they were bound, if that is to be proposed as the source of a rebinding.
+    :ivar was: how they were bound, if it can be proposed as the source of a rebinding.
     :ivar refusal: why nothing is proposed although they do not open as declared.
-    :ivar steps: what to do then.
+    :ivar steps: what to do about the refusal.
     :ivar strays: values that belong neither where they are nor to the source.
     """
 
@@ -68,10 +68,10 @@ class BindingVerdict:
 class Examination:
     """Compares the values of one table with its declaration.
 
-    :param stored: the table as the database has it.
+    :param stored: the reflected table.
     :param table: its declaration.
-    :param unique: sets of columns of which the database holds no two rows alike.
-    :param declared: logical name to the column, of every table, that it is declared for.
+    :param unique: sets of columns that are unique in the database.
+    :param declared: logical name to its declared column, for all tables.
     :param encryption: opens values; ``None`` if there are no keys.
     """
 
@@ -92,9 +92,9 @@ class Examination:
         self._encryption = encryption
 
     def of(self, binding: ColumnBinding) -> BindingVerdict | None:
-        """What there is to say of one column; ``None`` if all that is looked at is as declared.
+        """The verdict on one column; ``None`` if all values read are bound as declared.
 
-        :raises KeyStoreError: the keys are out of reach.
+        :raises KeyStoreError: the keys are unreachable.
         """
         column = self._stored.c[binding.column_name]
         encrypted = {c.name for c in self._spec.columns}
@@ -108,12 +108,12 @@ class Examination:
             _, strays = self._belonging(now, [*ends, *others])
             seen = f"{len(current)} of {len(cells)} values drawn are bound as declared"
             return BindingVerdict(seen, strays=tuple(strays))
-        return self._otherwise(binding, others, ends)
+        return self._bound_elsewhere(binding, others, ends)
 
-    def _otherwise(
+    def _bound_elsewhere(
         self, binding: ColumnBinding, cells: Sequence[SampledValue], ends: Sequence[SampledValue]
     ) -> BindingVerdict:
-        """Of a column of which no value is bound as declared."""
+        """The verdict on a column with no value bound as declared."""
         name, names = most_frequent(names_of(cell) for cell in cells)
         alike = [cell for cell in cells if names_of(cell) == (name, names)]
         identity_names = ", ".join(shown(one) for one in in_order(binding, names)) or "no row"
@@ -121,7 +121,7 @@ class Examination:
             f"{len(alike)} of {len(cells)} values drawn are bound, as {shown(name)}, to "
             f"{identity_names}"
         )
-        if not _are_most(alike, cells):
+        if not _is_majority(alike, cells):
             return BindingVerdict(seen, refusal=f"its values are bound in several ways: {seen}")
         other = self._declared.get(name)
         if other is not None and name != binding.logical_name:
@@ -132,19 +132,19 @@ class Examination:
             return BindingVerdict(seen, refusal=lost, steps=(_LOST_IDENTITY,))
         if not self._identifies(binding, was):
             return BindingVerdict(seen, refusal=f"{seen}, which may be alike in several rows")
-        verdict = self._judged(was, cells, ends, seen)
+        verdict = self._verdict_on(was, cells, ends, seen)
         if was.context_names is not None and verdict.was is None:
             return replace(verdict, refusal=lost, steps=(_LOST_IDENTITY,))
         return verdict
 
-    def _judged(
+    def _verdict_on(
         self,
         was: SealedColumn,
         cells: Sequence[SampledValue],
         ends: Sequence[SampledValue],
         seen: str,
     ) -> BindingVerdict:
-        """A source that the headers name, if the rows bear it out."""
+        """The verdict on a source that headers name, after checking it against the rows."""
         try:
             judge = binding_check_of(self._connection, self._spec, was, None)
             of_row = [cell for cell in cells if judge.is_of_row(cell)]
@@ -154,9 +154,9 @@ class Examination:
             return BindingVerdict(
                 seen, refusal=f"{seen}, which describes no table: {error.message}"
             )
-        opened = "that open as such" if self._encryption else "that say so (no keys were at hand)"
-        seen = f"{seen}; {len(there)} are of the rows they stand in and of one key {opened}"
-        if not there or not _are_most(there, [*there, *strays]):
+        opened = "and open" if self._encryption else "by their headers (no keys were available)"
+        seen = f"{seen}; {len(there)} belong to their own rows and one key, {opened}"
+        if not there or not _is_majority(there, [*there, *strays]):
             return BindingVerdict(seen, refusal=seen)
         _, strays = self._belonging(source, [*ends, *strays])
         return BindingVerdict(seen, source, strays=tuple(strays))
@@ -169,21 +169,21 @@ class Examination:
         )
 
     def _identifies(self, binding: ColumnBinding, was: SealedColumn) -> bool:
-        """Whether the source's identity tells rows apart.
+        """Whether the source's identity distinguishes rows.
 
-        Otherwise a hostile writer chooses the row, by a column that is theirs to fill.
+        Otherwise an attacker chooses the row, through a column that they can write.
         """
         own = {column.name for column in binding.own_identity}
         names = set(was.bind_to or ())
         return any(names.issuperset(unique) for unique in (own, *self._unique))
 
 
-def _are_most(some: Sequence[SampledValue], cells: Sequence[SampledValue]) -> bool:
+def _is_majority(some: Sequence[SampledValue], cells: Sequence[SampledValue]) -> bool:
     return len(some) >= AGREEING * len(cells)
 
 
 def _is_as_declared(binding: ColumnBinding, cell: SampledValue) -> bool:
-    """Whether the header names what is declared; of which row, is not looked at."""
+    """Whether the header has the declared names; the row is not checked."""
     names = [column.name for column in binding.identity]
     if cell.logical_name != binding.logical_name or cell.texts.keys() != set(names):
         return False
@@ -193,30 +193,30 @@ def _is_as_declared(binding: ColumnBinding, cell: SampledValue) -> bool:
 T = TypeVar("T")
 
 SHOWN = 60
-"""Characters of a name out of a header that are shown."""
+"""Most characters to show of a name from a header."""
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.]+")
 
 
 def shown(name: str) -> str:
-    """A name out of a header, which may be anything, for a message or a comment."""
+    """A name from a header, which may be anything, made safe for a message or comment."""
     if len(name) <= SHOWN and _PLAIN.fullmatch(name):
         return name
     return ascii(name[:SHOWN])
 
 
 def most_frequent(values: Iterable[T]) -> T:
-    """The value that there is most of; there is at least one."""
+    """The most frequent of at least one value."""
     return Counter(values).most_common(1)[0][0]
 
 
 def names_of(cell: SampledValue) -> tuple[str, tuple[str, ...]]:
-    """The logical name, and the names of the columns that identify the row."""
+    """The logical name, and the names of the identity columns."""
     return cell.logical_name, tuple(sorted(cell.texts))
 
 
 def in_order(binding: ColumnBinding, names: Sequence[str]) -> list[str]:
-    """Names of identity columns, those that are declared first."""
+    """Names of identity columns, declared ones first."""
     ordered = [column.name for column in binding.identity if column.name in names]
     return ordered + sorted(set(names) - set(ordered))
 
@@ -224,9 +224,9 @@ def in_order(binding: ColumnBinding, names: Sequence[str]) -> list[str]:
 def sealed_column_under(
     binding: ColumnBinding, logical_name: str, names: Sequence[str], there: Sequence[str]
 ) -> SealedColumn | None:
-    """The description of a binding under these names, the key left open.
+    """A description with these names, without a key.
 
-    A key of one column that is not there may be the declared one, renamed since.
+    A single identity column that is missing may be the declared one before it was renamed.
 
     :param there: columns that the table has.
     :returns: ``None`` if the table has no such columns.
@@ -244,7 +244,7 @@ def sealed_column_under(
 def key_of(cells: Sequence[SampledValue]) -> str:
     """The branch key id of most values, or the template that gave theirs.
 
-    :param cells: at least one, all bound to columns of the same names.
+    :param cells: at least one value, all bound to the same column names.
     """
     key_id = most_frequent(cell.key_id for cell in cells)
     literal = sum(cell.key_id == key_id for cell in cells)

@@ -1,9 +1,9 @@
-"""What the operations do: on a database, or, in ``--sql`` mode, as a guard in the script.
+"""Implementations of the operations, on a database or, in ``--sql`` mode, as guards in the script.
 
 =============  ======================================================
 ``values``     operations on values and their blind indexes
-``keys``       on keys
-``adoptions``  on columns that are adopted, and how these are written
+``keys``       operations on keys
+``adoptions``  steps of an adoption, and their rendering
 ``running``    runs within a migration
 ``script``     guards, and comments, for a script
 =============  ======================================================
@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-# Importing these registers what they define with Alembic.
+# Imported to register with Alembic.
 from encfields.alembic.implementations import adoptions, keys, values
 
 __all__ = ["adoptions", "keys", "values"]

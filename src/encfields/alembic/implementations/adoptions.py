@@ -1,4 +1,4 @@
-"""What the steps of an adoption do in a migration, and how they are written into one."""
+"""The steps of an adoption: implementation and rendering."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ log = logging.getLogger("encfields.alembic")
 
 
 def _adoption(operations: Operations, adopted: AdoptedColumn) -> Adoption:
-    """The adoption, its type that of the plaintext column if none was given."""
+    """The adoption; its type is the plaintext column's if none was given."""
     context = operations.migration_context
     if adopted.type is not None:
         declared = types_of_models(context, adopted) if adopted.is_declared else None
@@ -80,7 +80,7 @@ def _adoption(operations: Operations, adopted: AdoptedColumn) -> Adoption:
     finally:
         own.close()
     if adopted.plain not in table.c:
-        # What is done when the column is gone needs no type.
+        # Without the plaintext column no type is needed.
         return adopted.adoption({"type": "String", "length": None})
     try:
         return adopted.adoption(type_to_data(table.c[adopted.plain].type))
@@ -91,7 +91,7 @@ def _adoption(operations: Operations, adopted: AdoptedColumn) -> Adoption:
 
 
 def types_of_models(context: Any, adopted: AdoptedColumn) -> DeclaredTypes | None:
-    """The types that the models of the environment say; ``None`` if they do not (any more)."""
+    """The types in the environment's models; ``None`` if they no longer declare them."""
     given = context.opts.get("target_metadata")
     for metadata in given if isinstance(given, list | tuple) else [given] if given else []:
         for table in metadata.tables.values():
@@ -139,7 +139,7 @@ def withdraw(operations: Operations, operation: WithdrawAdoptionOp) -> None:
 @Operations.implementation_for(AdoptOp)
 def adopt(operations: Operations, operation: AdoptOp) -> None:
     if _is_script(operations, operation, (OPEN, READY, CLOSED)):
-        message = f"{_place_of(operation)}: rows are in plaintext alone: run adopt first"
+        message = f"{_place_of(operation)}: rows have only plaintext: run adopt first"
         write_guard(operations, Guard.not_adopted, *_names(operation.adopted), message=message)
         return
     adoption = _adoption(operations, operation.adopted)
@@ -205,17 +205,17 @@ def end(operations: Operations, operation: EndAdoptionOp) -> None:
 def _is_script(
     operations: Operations, operation: AdoptionOp, stages: tuple[str, ...] | None
 ) -> bool:
-    """In ``--sql`` mode, a guard in the operation's place.
+    """In ``--sql`` mode, write a guard in place of the operation; return whether in that mode.
 
-    :param stages: that the triggers have to be in afterwards; ``None`` for no triggers at all.
+    :param stages: the triggers' expected stages afterwards; ``None`` for no triggers.
     """
     if not operations.migration_context.as_sql:
         return False
     adopted, place = operation.adopted, _place_of(operation)
     write_comment(
         operations,
-        f"op.{operation.verb}() of {place} looks at rows, or at how far the adoption is: it is to "
-        f"be done before this goes on, by running the migration or `encfields adopt`.",
+        f"op.{operation.verb}() of {place} depends on rows, or on the stage of the adoption: do it "
+        "before the script continues, by running the migration or `encfields adopt`.",
     )
     named = AdoptionInDatabase(
         adopted.table,

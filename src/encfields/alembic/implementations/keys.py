@@ -1,4 +1,4 @@
-"""What the operations on keys do."""
+"""The operations on keys."""
 
 from __future__ import annotations
 
@@ -87,8 +87,8 @@ def retire_beacon_key(operations: Operations, operation: RetireBeaconKeyOp) -> N
                 key_id=key_id,
                 reason="indexes-left",
             )
-        # No process can index under it, or look for what it is to find, without such a column: so
-        # there is nothing to wait for until all of them know the newer version.
+        # Without such a column no process can use the old version, so there is no need to wait
+        # until all of them know the newer one.
         encryption.keys.retire_beacon(key_id, version, at_once=True)
         log.info("beacon key version %d of %r retired", version, key_id)
 
@@ -97,8 +97,8 @@ def _write_rotation_guard(operations: Operations, operation: RotateBeaconKeyOp) 
     key_id, version = operation.key_id, operation.version
     if version is None:
         raise MigrationError(
-            "a script cannot tell whether a beacon key was rotated unless it is given "
-            f"the version: op.{operation.verb}({key_id!r}, version=2)",
+            "a script cannot tell whether a beacon key was rotated without the version: "
+            f"op.{operation.verb}({key_id!r}, version=2)",
             key_id=key_id,
             reason="beacon-version",
         )
@@ -114,7 +114,7 @@ def create_key_table(operations: Operations, operation: CreateKeyTableOp) -> Non
     context = operations.migration_context
     if context.as_sql and context.dialect.name == "mysql":
         write_comment(operations, "For MySQL; for MariaDB run --sql with a mariadb+... URL.")
-    # The key store's name is put into it with the first key.
+    # The first key writes the key store's name into it.
     context.impl.create_table(table, if_not_exists=operation.if_not_exists)
 
 
@@ -122,8 +122,8 @@ def create_key_table(operations: Operations, operation: CreateKeyTableOp) -> Non
 def drop_key_table(operations: Operations, operation: DropKeyTableOp) -> None:
     table = key_table(operation.table_name, operation.schema)
     refusal = (
-        f"{table.fullname} holds keys, and without them everything that they sealed is lost: give "
-        "destroy_keys=True if you mean it"
+        f"{table.fullname} holds keys, and without them everything that they sealed is lost: pass "
+        "destroy_keys=True to drop it anyway"
     )
     if not operation.destroy_keys:
         if operations.migration_context.as_sql:
@@ -137,7 +137,9 @@ def drop_key_table(operations: Operations, operation: DropKeyTableOp) -> None:
 def create_branch_key(operations: Operations, operation: CreateBranchKeyOp) -> None:
     if operations.migration_context.as_sql:
         for key_id in each_of(operation.key_id):
-            write_comment(operations, f"Make the branch key {key_id!r} before this goes on.")
+            write_comment(
+                operations, f"Create the branch key {key_id!r} before the script continues."
+            )
             message = f"there is no branch key {key_id!r}: create it first (encfields keys create)"
             keys = key_table_of(operations)
             write_guard(operations, Guard.no_key, keys, key_id, message=message)
@@ -152,7 +154,9 @@ def rotate_branch_key(operations: Operations, operation: RotateBranchKeyOp) -> N
         now = dt.datetime.now(dt.UTC).replace(microsecond=0)
         since = f"{now:%Y-%m-%d %H:%M:%S} UTC, when this script was written"
         for key_id in each_of(operation.key_id):
-            write_comment(operations, f"Rotate the branch key {key_id!r} before this goes on.")
+            write_comment(
+                operations, f"Rotate the branch key {key_id!r} before the script continues."
+            )
             message = f"branch key {key_id!r} was not rotated since {since}"
             table = key_table_of(operations)
             write_guard(operations, Guard.no_key_since, table, key_id, now, message=message)
@@ -163,7 +167,7 @@ def rotate_branch_key(operations: Operations, operation: RotateBranchKeyOp) -> N
 
 @Operations.implementation_for(RetireBranchKeyOp)
 def retire_branch_key(operations: Operations, operation: RetireBranchKeyOp) -> None:
-    """Wipe them, or have the script see to it that they were."""
+    """Wipe older versions, or make the script check that it was done."""
     key_id = operation.key_id
     if operations.migration_context.as_sql:
         write_comment(operations, f"Retire the older versions of {key_id!r} online.")
@@ -176,7 +180,7 @@ def retire_branch_key(operations: Operations, operation: RetireBranchKeyOp) -> N
         for version in encryption.keys.list():
             if version.id != key_id or version.active:
                 continue
-            # Retired before. A version that was refused and not wiped yet is finished here.
+            # Already retired. A version that was blocked but not wiped is wiped now.
             with suppress(KeyDestroyedError):
                 encryption.keys.retire(
                     key_id, version.version, specs=operation.specs, at_once=operation.at_once
@@ -191,12 +195,12 @@ DeclaredTables = MetaData | Sequence[MetaData] | None
 def columns_under(
     connection: Connection, declared: DeclaredTables, key_id: str, version: int
 ) -> set[str]:
-    """Columns in the database, and declared ones, that need a version of a key's beacon key.
+    """Columns, in the database or declared, that need a version of a key's beacon key.
 
-    What is in the database and declared nowhere is known by its name, which never changes.
+    Undeclared columns are recognised by the naming convention.
 
-    :param connection: its schema is looked at, and those that are declared.
-    :returns: ``"table.column"``, with the schema where there is one.
+    :param connection: its schema is searched, and all declared schemas.
+    :returns: ``"table.column"``, with the schema if there is one.
     """
     indexes = list(_indexes(declared))
     ours = {
@@ -204,12 +208,14 @@ def columns_under(
     }
     others = {_name(index) for index in indexes} - ours
     schemas = {None, *(index.index_column.table.schema for index in indexes)}
-    there = {name for schema in schemas for name in _named_so(connection, schema, version)}
+    there = {
+        name for schema in schemas for name in _columns_of_version(connection, schema, version)
+    }
     return ours | (there - others)
 
 
 def may_be_for(template: KeyTemplate, key_id: str) -> bool:
-    """Whether a template gives, for some row, this key id."""
+    """Whether a template can give this key id."""
     if not template.columns:
         return template.template == key_id
     parts = re.split(r"(\{[^{}]*\})", template.template)
@@ -234,7 +240,7 @@ def _name(index: IndexBinding) -> str:
     return f"{table.fullname}.{index.index_column.name}"
 
 
-def _named_so(connection: Connection, schema: str | None, version: int) -> Iterator[str]:
+def _columns_of_version(connection: Connection, schema: str | None, version: int) -> Iterator[str]:
     tables = inspect(connection).get_multi_columns(schema=schema)
     for (schema_name, table_name), columns in tables.items():
         place = f"{schema_name}.{table_name}" if schema_name else table_name
@@ -257,7 +263,7 @@ def each_of(key_id: KeyIds) -> Sequence[str]:
 
 
 def create_keys(keys: KeyAdmin, key_id: KeyIds) -> None:
-    """Make the keys that are not there.
+    """Create the keys that are missing.
 
     :raises MigrationError: some of several failed.
     :raises KeyStoreError: the one key failed.
@@ -274,7 +280,7 @@ def create_keys(keys: KeyAdmin, key_id: KeyIds) -> None:
 
 
 def rotate_keys(keys: KeyAdmin, key_id: KeyIds) -> None:
-    """Make a new version of each key; raises as :func:`create_keys`."""
+    """Create a new version of each key; raises as :func:`create_keys`."""
     if isinstance(key_id, str):
         keys.rotate(key_id)
     else:
@@ -297,6 +303,6 @@ def _require_all(report: KeysReport) -> None:
         "some keys failed, the others are done: "
         + "; ".join(failures)
         + (f"; and {more:,} more" if more else "")
-        + ". Run the revision again when that is fixed",
+        + ". Fix that and run the revision again",
         reason="keys",
     )

@@ -1,4 +1,4 @@
-"""Runs in a migration: out of its transaction, with the keys, to the end or into the queue."""
+"""Runs in a migration: outside its transaction, either finished or only recorded."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from encfields.engine import Encryption
 log = logging.getLogger("encfields.alembic")
 
 MAX_LISTED_VALUES = 5
-"""Quarantined values that an error names."""
+"""Most quarantined values to name in an error."""
 
 
 @contextmanager
@@ -49,10 +49,10 @@ def run_job(
     queue: bool,
     declared_types: Mapping[str, DeclaredTypes] | None = None,
 ) -> None:
-    """Work at a run until it is done, or only record it.
+    """Work on a run until it is done, or only record it.
 
     :param verb: the operation, for messages. :param queue: only record it.
-    :param declared_types: types of the application's own that it reads plaintext through.
+    :param declared_types: the application's own types that it reads plaintext through.
     :raises MigrationError: something preceded it in the transaction, or values were left over.
     """
     context = operations.migration_context
@@ -73,7 +73,7 @@ def run_job(
         )
         if queue:
             run_id = run.record()
-            by_id = f" --run {run_id}" if job.is_asked_by_id else ""
+            by_id = f" --run {run_id}" if job.needs_run_id else ""
             failures = job.table_name, run_id, by_id
             log.info("%s: run %s recorded for `encfields reencrypt%s`", *failures)
             return
@@ -102,8 +102,8 @@ def require_finished(job: Job, report: Report) -> None:
     quarantined = len(report.quarantined)
     listed = f"; {quarantined} values do not open, the first are: {'; '.join(first)}"
     raise MigrationError(
-        f"the run is not finished ({report.error or report.state}){listed if first else ''}. The "
-        "revision continues where it left off when it is run again",
+        f"the run is not finished ({report.error or report.state}){listed if first else ''}. Run "
+        "the revision again to continue where it stopped",
         table=job.table_name,
         reason="unfinished",
     )
@@ -113,9 +113,9 @@ LOG_SECONDS = 10.0
 
 
 class LoggedProgress:
-    """Writes a line about every :data:`LOG_SECONDS`.
+    """Logs a line about every :data:`LOG_SECONDS`.
 
-    :param log: where to.
+    :param log: the logger.
     """
 
     def __init__(self, log: logging.Logger) -> None:

@@ -1,12 +1,11 @@
-"""What the operations write into the script of ``--sql`` mode: comments, and guards.
+"""Comments and guards that the operations write into a ``--sql`` script.
 
-A script cannot encrypt. It can refuse to go on, and so to write the version number, until a
-migration with the keys, or ``encfields reencrypt``, has done what is due.
+A script cannot encrypt. It can stop before it writes the version number, until a migration with
+keys or ``encfields reencrypt`` has done the work.
 
-A guard is SQL that raises while something is undone. It tells a value by its header, as far as SQL
-can (the offsets are those of :mod:`encfields.message.header`): format and suite, the logical name,
-the names of the identity columns, and the active key version. It does not compare the identity
-itself; ``encfields verify`` does.
+A guard is SQL that raises while work is left. It checks a value's header as far as SQL can (at the
+offsets in :mod:`encfields.message.header`): format and suite, logical name, names of the identity
+columns, and active key version. It does not compare the identity; ``encfields verify`` does.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
 
 
 def write_run_guard(operations: Operations, verb: str, job: Job, *, queue: bool) -> bool:
-    """In ``--sql`` mode, the guard of a run in its place; whether it is that mode."""
+    """In ``--sql`` mode, write a guard in place of the run; return whether in that mode."""
     if not operations.migration_context.as_sql:
         return False
     columns = columns_text(job.spec)
@@ -53,7 +52,7 @@ def write_run_guard(operations: Operations, verb: str, job: Job, *, queue: bool)
         return True
     write_comment(
         operations,
-        f"No script can encrypt: op.{verb}() of {columns} is to be done before this goes on, by "
+        f"A script cannot encrypt: do op.{verb}() of {columns} before the script continues, by "
         "running the migration or `encfields reencrypt`.",
     )
     message = f"{columns}: values of another format, name or key version: re-encrypt them first"
@@ -65,7 +64,7 @@ def write_run_guard(operations: Operations, verb: str, job: Job, *, queue: bool)
 
 
 def write_index_guard(operations: Operations, spec: TableSpec) -> None:
-    """Have the script end while a row has its values and no index of them."""
+    """Make the script stop while a row has its values but no blind index."""
     names = ", ".join(index.name for index in spec.indexes)
     message = f"{spec.table}.{names}: rows have a value but no blind index: fill it first"
     write_guard(operations, Guard.not_indexed, spec, message=message)
@@ -74,32 +73,32 @@ def write_index_guard(operations: Operations, spec: TableSpec) -> None:
 def write_guard(
     operations: Operations, condition: Callable[..., str], *arguments: Any, message: str
 ) -> None:
-    """Have the script end with `message` while a condition is true.
+    """Make the script stop with `message` while a condition is true.
 
     :param condition: a method of :class:`Guard`; its arguments follow.
     """
     guard = Guard(operations.migration_context.dialect)
     impl = operations.migration_context.impl
     if operations.migration_context.dialect.name == "sqlite":
-        write_comment(operations, "Run this script with `sqlite3 -bail`, which ends at an error.")
+        write_comment(operations, "Run this script with `sqlite3 -bail`, which stops at an error.")
     for statement in guard.raising(condition(guard, *arguments), message):
         impl.static_output(statement + impl.command_terminator)
 
 
 def write_comment(operations: Operations, text: str) -> None:
-    """A line for whoever reads the script."""
+    """Write a comment line into the script."""
     operations.migration_context.impl.static_output("-- encfields: " + " ".join(text.split()))
 
 
 def key_table_of(operations: Operations) -> Table:
     """The key table.
 
-    :raises MigrationError: keys are kept elsewhere than in a table.
+    :raises MigrationError: keys are not in a table.
     """
     table = settings_of(operations.migration_context).key_table()
     if table is None:
         raise MigrationError(
-            "a script cannot tell key versions, because they are not kept in this database: run "
+            "a script cannot check key versions, because they are not stored in this database: run "
             "this revision online",
             reason="no-key-table",
         )
@@ -112,14 +111,13 @@ def columns_text(spec: TableSpec) -> str:
 
 
 GUARDED_HEAD_BYTES = 4096
-"""Bytes of a value that are searched. A header that is longer, because its row's key is, counts
-as undone."""
+"""Bytes of a value to search. A longer header, from a long row key, counts as undone."""
 
 MAX_GUARD_TEXT_CHARS = 128
-"""Longest message of a ``SIGNAL``; of an error that names a value, 200."""
+"""Most characters in the message of a ``SIGNAL``; 200 in an error that names a value."""
 
 _FIRST_PAIR = CONTEXT_OFFSET + 2 + 1
-"""Position, counted from 1 as SQL does, of the context's first pair, after the count of pairs."""
+"""Position of the context's first pair, counted from 1 as in SQL."""
 
 
 class Guard:
@@ -143,7 +141,7 @@ class Guard:
         return _exists(self._table_of(spec), undone)
 
     def not_decrypted(self, spec: TableSpec, into: dict[str, str]) -> str:
-        """True while some value has no plaintext beside it."""
+        """True while some value has no plaintext."""
         undone = " OR ".join(
             f"({self._quoted(sealed)} IS NOT NULL AND {self._quoted(plain)} IS NULL)"
             for sealed, plain in into.items()
@@ -151,14 +149,14 @@ class Guard:
         return _exists(self._table_of(spec), undone)
 
     def not_adopted(self, spec: TableSpec, plain: str, sealed: str) -> str:
-        """True while some row has plaintext alone."""
+        """True while some row has only plaintext."""
         undone = f"{self._quoted(plain)} IS NOT NULL AND {self._quoted(sealed)} IS NULL"
         return _exists(self._table_of(spec), undone)
 
     def not_in_stage(self, adopted: AdoptionInDatabase, stages: Sequence[str] | None) -> str:
-        """True unless an adoption's triggers are in one of some stages.
+        """True unless an adoption's triggers are in one of the stages.
 
-        :param adopted: of which names alone matter. :param stages: ``None`` for no triggers.
+        :param adopted: only its names matter. :param stages: ``None`` for no triggers.
         """
         table, column, text = {
             "postgresql": ("pg_proc", "proname", "prosrc"),
@@ -172,7 +170,7 @@ class Guard:
         return f"NOT {_exists(table, f'{named} AND ({noted})')}"
 
     def not_indexed(self, spec: TableSpec) -> str:
-        """True while some row has its values and no blind index of them."""
+        """True while some row has its values but no blind index."""
         undone = " OR ".join(
             f"({' AND '.join(f'{self._quoted(name)} IS NOT NULL' for name in index.columns)}"
             f" AND {self._quoted(index.name)} IS NULL)"
@@ -181,7 +179,7 @@ class Guard:
         return _exists(self._table_of(spec), undone)
 
     def no_key(self, keys: Table, key_id: str) -> str:
-        """True while the key is not there."""
+        """True while the key is missing."""
         return f"NOT {self._key_exists(keys, self._has_id(key_id))}"
 
     def no_key_since(self, keys: Table, key_id: str, when: dt.datetime) -> str:
@@ -190,15 +188,15 @@ class Guard:
         return f"NOT {self._key_exists(keys, self._has_id(key_id), since)}"
 
     def no_beacon(self, keys: Table, key_id: str, version: int) -> str:
-        """True while the key has no beacon key of that version or a later one."""
+        """True while the key has no beacon key of this version or later."""
         return f"NOT {self._beacon_exists(keys, key_id, f'k.active >= {version}')}"
 
     def beacon(self, keys: Table, key_id: str, version: int) -> str:
-        """True while a version of the key's beacon key is in force."""
+        """True while this version of the key's beacon key is active."""
         return self._beacon_exists(keys, key_id, f"k.active = {version}")
 
     def older_version(self, keys: Table, key_id: str) -> str:
-        """True while a version of the key is in force beside the newest."""
+        """True while a version of the key besides the newest is active."""
         older = f"k.active < {self._newest(keys)}"
         wanted = f"k.purpose = 'branch-key' AND {self._has_id(key_id)} AND {older}"
         return _exists(f"{self._preparer.format_table(keys)} k", wanted)
@@ -208,12 +206,12 @@ class Guard:
         return _exists(self._preparer.format_table(keys), f"purpose <> {self._text(NAME_PURPOSE)}")
 
     def no_run(self, runs: Table, fingerprint: str) -> str:
-        """True while no run of that description was recorded."""
+        """True while no run with this description was recorded."""
         table = self._preparer.format_table(runs)
         return f"NOT {_exists(table, f'fingerprint = {self._text(fingerprint)}')}"
 
     def no_finished_run(self, runs: Table, fingerprint: str, when: dt.datetime) -> str:
-        """True while no run of that description has come to a good end since `when`."""
+        """True while no run with this description has finished since `when`."""
         table = self._preparer.format_table(runs)
         finished = f"state = {self._text(FINISHED)} AND ended_at >= {self._moment(when)}"
         return f"NOT {_exists(table, f'fingerprint = {self._text(fingerprint)} AND {finished}')}"
@@ -224,7 +222,7 @@ class Guard:
         """Statements that raise while a condition is true.
 
         :param condition: SQL.
-        :param message: what the database says then, at most :data:`MAX_GUARD_TEXT_CHARS`.
+        :param message: the database's error, at most :data:`MAX_GUARD_TEXT_CHARS` characters.
         """
         message = message[:MAX_GUARD_TEXT_CHARS]
         if self._name == "postgresql":
@@ -233,9 +231,9 @@ class Guard:
                 f"RAISE EXCEPTION USING MESSAGE = {self._text(message)}; END IF; END $encfields$"
             ]
         if self._name == "mysql":
-            # Works outside a stored program, without a DELIMITER of the client's. MySQL, which a
-            # script is not told apart from MariaDB for, prepares no SIGNAL: there a variable is
-            # set to the message, which it then says it cannot be set to.
+            # Works without a stored program or DELIMITER. MySQL cannot prepare SIGNAL, and a script
+            # does not know which of the two runs it: so MySQL sets a variable to the message, and
+            # its error quotes it.
             text = self._text(message)
             signal = self._text(f"SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = {text}")
             refused = self._text(f"SET completion_type = {text}")
@@ -246,7 +244,7 @@ class Guard:
                 "EXECUTE encfields_guard",
                 "DEALLOCATE PREPARE encfields_guard",
             ]
-        # The message is a constraint's name, which is what SQLite says when it is violated.
+        # The message is a constraint's name, which SQLite's error quotes.
         name = '"' + message.replace('"', "'") + '"'
         guard = f"encfields_guard_{uuid.uuid4().hex[:12]}"
         return [
@@ -281,7 +279,7 @@ class Guard:
         return _exists(f"{self._preparer.format_table(keys)} k", " AND ".join(wanted))
 
     def _newest(self, keys: Table) -> str:
-        """The number of the newest version of the branch key that ``k`` is a row of."""
+        """The number of the newest version of the branch key in row ``k``."""
         same = "n.key_id = k.key_id AND n.purpose = k.purpose"
         return f"(SELECT MAX(n.active) FROM {self._preparer.format_table(keys)} n WHERE {same})"  # noqa: S608
 
@@ -298,7 +296,7 @@ class Guard:
             return f"position(decode({digits}, 'hex') in {head}) > 0"
         if self._name == "mysql":
             return f"LOCATE(UNHEX({digits}), {head}) > 0"
-        return f"instr(hex({head}), upper({digits})) > 0"  # unhex() is younger than many SQLites
+        return f"instr(hex({head}), upper({digits})) > 0"  # many SQLite versions lack unhex()
 
     def _holds(self, head: str, sought: str) -> str:
         if self._name == "postgresql":
@@ -333,7 +331,7 @@ class Guard:
 
 
 def _noted(stage: str) -> str:
-    """What a trigger's text says of its stage, for LIKE."""
+    """A LIKE pattern for the stage in a trigger's text."""
     return f'%encfields-adoption {{"stage": "{stage}"%'
 
 

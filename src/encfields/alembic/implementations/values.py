@@ -1,4 +1,4 @@
-"""What the operations on values and their blind indexes do."""
+"""The operations on values and their blind indexes."""
 
 from __future__ import annotations
 
@@ -59,10 +59,10 @@ def ensure_blind_index(operations: Operations, operation: EnsureBlindIndexOp) ->
         write_index_guard(operations, spec)
         return
     connection, table_name = operations.get_bind(), Job(spec).table_name
-    # What is not filled yet is counted; that an index is being made again, only its run tells.
+    # Missing indexes can be counted; an index being recomputed shows only in its run.
     if has_run_tables(connection) and RunStore().fills_indexes_of(connection, table_name):
         raise UnfinishedError(
-            f"a run is still working on {', '.join(index.name for index in spec.indexes)}, or on "
+            f"a run is still working on {', '.join(index.name for index in spec.indexes)} or "
             "another index of the table: let it finish",
             table=table_name,
             reason="unfinished",
@@ -71,8 +71,8 @@ def ensure_blind_index(operations: Operations, operation: EnsureBlindIndexOp) ->
     if left:
         counts = ", ".join(f"{rows:,} rows not in {name}" for name, rows in left.items())
         raise UnfinishedError(
-            f"rows have a value and no blind index of it ({counts}); queries by the index miss "
-            "them: fill it with op.fill_blind_index(...) or `encfields reencrypt`",
+            f"rows have a value but no blind index ({counts}); queries by the index miss them: "
+            "fill it with op.fill_blind_index(...) or `encfields reencrypt`",
             table=table_name,
             column=next(iter(left)),
             reason="unindexed",
@@ -81,13 +81,13 @@ def ensure_blind_index(operations: Operations, operation: EnsureBlindIndexOp) ->
 
 @Operations.implementation_for(PostponedFillOp)
 def postpone_fill(operations: Operations, operation: PostponedFillOp) -> None:
-    """For whoever applies what autogenerate found without writing a migration."""
+    """Warn, if autogenerate's result is applied without a migration."""
     log.warning("%s: blind indexes are still to be filled", operation.fill.spec.table)
 
 
 @Operations.implementation_for(NothingOp)
 def do_nothing(operations: Operations, operation: NothingOp) -> None:
-    """What is left as it is."""
+    """Do nothing."""
 
 
 def _write_fill_guard(operations: Operations, operation: FillBlindIndexOp, job: Job) -> None:
@@ -99,12 +99,12 @@ def _write_fill_guard(operations: Operations, operation: FillBlindIndexOp, job: 
         return
     write_comment(
         operations,
-        f"No script can compute a blind index: op.{operation.verb}() of {names} is to be done "
-        "before this goes on, by running the migration or `encfields reencrypt`.",
+        f"A script cannot compute a blind index: do op.{operation.verb}() of {names} before the "
+        "script continues, by running the migration or `encfields reencrypt`.",
     )
     if operation.reindex:
-        # Whether an index is made as it is declared now, only a key tells. A run of the same
-        # description may have been there before, with other declarations between.
+        # Only a key tells whether an index matches its declaration. A run with the same description
+        # may have finished long ago, before other declarations.
         now = dt.datetime.now(dt.UTC).replace(microsecond=0)
         message = f"{names}: no run has computed it again since {now:%Y-%m-%d %H:%M:%S} UTC"
         arguments = runs, job.fingerprint(), now
@@ -130,7 +130,7 @@ def rebind(operations: Operations, operation: RebindOp) -> None:
 def decrypt_column(operations: Operations, operation: DecryptColumnOp) -> None:
     job = Job(operation.spec, to_plaintext=operation.into)
     if operations.migration_context.as_sql:
-        write_comment(operations, f"Decrypt {job.table_name} before this goes on.")
+        write_comment(operations, f"Decrypt {job.table_name} before the script continues.")
         message = f"{columns_text(job.spec)}: values have no plaintext yet: run the migration"
         write_guard(operations, Guard.not_decrypted, job.spec, operation.into, message=message)
         return
@@ -151,7 +151,7 @@ def ensure_encrypted(operations: Operations, operation: EnsureEncryptedOp) -> No
 
 @Operations.implementation_for(RefusedChangeOp)
 def refuse_change(operations: Operations, operation: RefusedChangeOp) -> None:
-    """For whoever applies what autogenerate found without writing a migration."""
+    """Warn, if autogenerate's result is applied without a migration."""
     if operation.upwards:
         raise MigrationError(
             " ".join((f"{operation.reason}.", *operation.steps)),
@@ -175,14 +175,16 @@ def postpone_adoption(operations: Operations, operation: PostponedAdoptionOp) ->
 
 @Operations.implementation_for(ConvertEncryptedOp)
 def convert_encrypted(operations: Operations, operation: ConvertEncryptedOp) -> None:
-    """Convert them, or have the script see to it that they were."""
+    """Convert values, or make the script check that it was done."""
     job = operation.job
     if not operations.migration_context.as_sql:
         run_job(operations, operation.verb, job, queue=operation.queue)
         return
     columns = columns_text(operation.spec)
-    write_comment(operations, f"Convert {columns} by running the migration, before this goes on.")
-    # What type wrote a value only its key tells.
+    write_comment(
+        operations, f"Convert {columns} by running the migration before the script continues."
+    )
+    # Only the key shows which type wrote a value.
     now = dt.datetime.now(dt.UTC).replace(microsecond=0)
     message = f"{columns}: no run has converted it since {now:%Y-%m-%d %H:%M:%S} UTC"
     write_guard(operations, Guard.no_finished_run, runs, job.fingerprint(), now, message=message)

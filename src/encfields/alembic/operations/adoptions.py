@@ -22,7 +22,7 @@ from encfields.bulk.rows.types_as_data import (
 )
 
 DECLARED: Literal["declared"] = "declared"
-"""In place of a type that the models say."""
+"""Stands for a type that the models give."""
 
 DeclaredType = InnerType | Literal["declared"]
 
@@ -42,7 +42,7 @@ def _as_data(type_: TypeEngine[Any] | Literal["declared"] | None) -> dict[str, A
 
 
 def _declared(inner: Any, plain: Any) -> DeclaredTypes | None:
-    """Types that the migration gives itself; the models give the others."""
+    """Types given in the migration; the models give the others."""
     if DECLARED in (inner, plain) or (inner is None and plain is None):
         return None
     return DeclaredTypes(plain if inner is None else inner, inner if plain is None else plain)
@@ -50,14 +50,14 @@ def _declared(inner: Any, plain: Any) -> DeclaredTypes | None:
 
 @dataclass(frozen=True, slots=True)
 class AdoptedColumn:
-    """What a step knows of its adoption.
+    """A step's description of its adoption.
 
-    :param plain: the plaintext column. :param into: the encrypted one.
-    :param type: the inner type as data; ``None`` for that of the plaintext column.
-    :param plain_type: through which the plaintext column is read, where it is another one.
-    :param declared: the two types, where they are the application's own.
-    :param guard: whether the encrypted column is added with the CHECK that it holds messages.
-    :param indexes: columns of blind indexes. :param unique: those whose values are unique.
+    :param plain: the plaintext column. :param into: the encrypted column.
+    :param type: the inner type as data; ``None`` for the plaintext column's.
+    :param plain_type: the type that reads the plaintext column, if different.
+    :param declared: the two types, if they are the application's own.
+    :param guard: whether the encrypted column gets the CHECK that it holds messages.
+    :param indexes: columns of blind indexes. :param unique: those with unique values.
     """
 
     table: str
@@ -73,14 +73,14 @@ class AdoptedColumn:
 
     @property
     def is_declared(self) -> bool:
-        """Whether a type is one that only the application's models have."""
+        """Whether a type comes from the application's models."""
         types = (self.type, self.plain_type)
         return any(type_ is not None and type_["type"] == OF_APPLICATION for type_ in types)
 
     def adoption(self, type_: Mapping[str, Any], declared: DeclaredTypes | None = None) -> Adoption:
         """The adoption, with the inner type.
 
-        :param declared: the types that only the models have.
+        :param declared: the types from the models.
         """
         spec = TableSpec(self.table, (self.into,), self.schema)
         whole = with_indexes(spec, self.indexes)
@@ -151,24 +151,24 @@ class AdoptionOp(Operation):
 _ABOUT = """
 
         :param table_name: the table.
-        :param plain: the plaintext column, or several, each of them adopted by a column of its
-            name and ``_enc``.
-        :param into: the encrypted column, as it is declared. Default: the plaintext column's name
-            and ``_enc``, with the logical name ``table.plaintext column``.
-        :param type_: the inner type. Default: that of the plaintext column as the database tells
-            it; to be given where the database has no such type (UUID, Boolean, Enum, JSON).
-        :param plain_type: through which the plaintext column is read, where that is another one,
-            such as another library's. ``"declared"``, here as for `type_`: the one that the
-            models say (``target_metadata``), for keys do not belong into a migration.
+        :param plain: the plaintext column, or several; each is adopted by the column with its name
+            plus ``_enc``.
+        :param into: the encrypted column as declared. Default: the plaintext column's name plus
+            ``_enc``, with the logical name ``table.plaintext column``.
+        :param type_: the inner type. Default: the plaintext column's type in the database; required
+            if the database lacks that type (UUID, Boolean, Enum, JSON).
+        :param plain_type: the type that reads the plaintext column, if different, such as another
+            library's. ``"declared"``, for this and `type_`, takes it from the models
+            (``target_metadata``), since keys do not belong in a migration.
         :param indexes: columns of blind indexes, as for :func:`fill_blind_index`.
-        :param unique: names of those whose values are unique.
+        :param unique: names of those with unique values.
         :param schema: the table's schema.
-        :raises AdoptionError: it is not this step's time, and what comes first.
+        :raises AdoptionError: another step must come first; the message names it.
         """
 
 
 def _step(verb: str, about: str) -> Any:
-    """Register an operation whose arguments are those that all steps have."""
+    """Register an operation that has the arguments common to all steps."""
 
     def decorate(kind: type[AdoptionOp]) -> type[AdoptionOp]:
         def call(
@@ -210,10 +210,10 @@ class BeginAdoptionOp(AdoptionOp):
     verb = "begin_adoption"
 
     advice: tuple[str, ...] = ()
-    """Of one that autogenerate proposes: what to declare first, in words."""
+    """For a proposed step: what to declare first, in words."""
 
     is_anew: bool = False
-    """It was done before, and is done again for a blind index: the way back undoes nothing."""
+    """The step is repeated for a blind index, so its inverse does nothing."""
 
     @classmethod
     def begin_adoption(
@@ -230,8 +230,8 @@ class BeginAdoptionOp(AdoptionOp):
         schema: str | None = None,
         guard: bool = False,
     ) -> None:
-        """Add the encrypted column, its indexes and the triggers, before the application is in the
-        phase ``"write-both"``.
+        """Add the encrypted column, its indexes and the triggers. Run it before the application
+        enters the phase ``"write-both"``.
         """
         types = type_, plain_type
         cls._invoke(
@@ -244,23 +244,23 @@ class BeginAdoptionOp(AdoptionOp):
 
 BeginAdoptionOp.begin_adoption.__func__.__doc__ += _ABOUT + (  # type: ignore[attr-defined]
     """:param guard: add the CHECK of ``EncryptedType(guard=True)`` with the column. MySQL and
-            MariaDB copy the table for it, and let nobody write meanwhile.
+    MariaDB copy the table for it, and block writes meanwhile.
         """
 )
 
 
 @_step(
     "reopen_plaintext",
-    "The way back from ``close_plaintext``: have the database take plaintext again, before the "
+    "The inverse of ``close_plaintext``: make the database accept plaintext again, before the "
     'phase ``"read-sealed"`` is deployed.',
 )
 class ReopenPlaintextOp(AdoptionOp):
-    """The way back from where plaintext is refused."""
+    """The inverse of refusing plaintext."""
 
 
 @_step(
     "refill_plaintext",
-    "The way back: write the plaintext of rows that are sealed only. Every process has to be in "
+    "Go back: write the plaintext of rows that have only a sealed value. Every process must be in "
     'the phase ``"read-sealed"`` again.',
 )
 class RefillPlaintextOp(AdoptionOp):
@@ -269,8 +269,8 @@ class RefillPlaintextOp(AdoptionOp):
 
 @_step(
     "ensure_adopted",
-    "Check that every value is sealed, equal to its plaintext, and indexed; from then on the "
-    'application may be in the phase ``"write-sealed"``.',
+    "Check that every value is sealed, equal to its plaintext, and indexed. After that the "
+    'application may enter the phase ``"write-sealed"``.',
 )
 class EnsureAdoptedOp(AdoptionOp):
     """The comparison of all values."""
@@ -281,8 +281,8 @@ class EnsureAdoptedOp(AdoptionOp):
 
 @_step(
     "close_plaintext",
-    "Have the database refuse plaintext, and set what is there to NULL, each value only where the "
-    "sealed one is the same.",
+    "Make the database refuse plaintext, and set existing plaintext to NULL, each value only if "
+    "the sealed one equals it.",
 )
 class ClosePlaintextOp(AdoptionOp):
     """The end of plaintext."""
@@ -293,8 +293,8 @@ class ClosePlaintextOp(AdoptionOp):
 
 @_step(
     "end_adoption",
-    "Drop the plaintext column and the triggers; the log lists what remains on disk, and the "
-    "commands that remove it.",
+    "Drop the plaintext column and the triggers. The log lists the copies that remain on disk, "
+    "and commands to remove them.",
 )
 class EndAdoptionOp(AdoptionOp):
     """The last step."""
@@ -335,13 +335,13 @@ class AdoptOp(AdoptionOp):
         schema: str | None = None,
         queue: bool = False,
     ) -> None:
-        """Seal the plaintext of every row that has no sealed value, while the application works.
+        """Seal the plaintext of every row without a sealed value, while the application works.
 
         :param table_name: the table. :param plain: as for :func:`begin_adoption`.
         :param into: likewise. :param type_: likewise. :param plain_type: likewise.
         :param indexes: likewise. :param unique: likewise. :param schema: the table's schema.
         :param queue: only record the run, for `encfields reencrypt --run ID` on any hosts.
-        :raises MigrationError: values were left over, such as the type cannot read.
+        :raises MigrationError: values were left over, such as those that the type cannot read.
         """
         types = type_, plain_type
         cls._invoke(
@@ -355,9 +355,9 @@ class AdoptOp(AdoptionOp):
 
 
 class PostponedAdoptionOp(Operation):
-    """A step of an adoption that autogenerate found beside other changes.
+    """A step of an adoption that autogenerate found besides other changes.
 
-    A comment in the migration: the next autogenerate, when those are made, writes the step.
+    It becomes a comment: the next autogenerate, after those changes, writes the step.
     """
 
     verb = "encfields_postponed_adoption"

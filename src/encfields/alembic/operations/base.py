@@ -1,4 +1,4 @@
-"""What all operations have in common, and the one that does nothing."""
+"""The base class of operations, and one that does nothing."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from alembic.operations import MigrateOperation
 
 
 class Operation(MigrateOperation):
-    """One of ours.
+    """Base class of this library's operations.
 
-    :cvar verb: its name as ``op.<verb>``.
+    :cvar verb: its name in ``op.<verb>``.
     """
 
     verb: str
 
     def arguments(self) -> tuple[Any, ...]:
-        """What it was called with, for a diff."""
+        """Its arguments, for a diff."""
         raise NotImplementedError
 
     def to_diff_tuple(self) -> tuple[Any, ...]:
@@ -24,7 +24,7 @@ class Operation(MigrateOperation):
 
 
 class NothingOp(Operation):
-    """The inverse of what is left as it is by a downgrade."""
+    """The inverse of an operation that a downgrade does not undo."""
 
     verb = "encfields_nothing"
 

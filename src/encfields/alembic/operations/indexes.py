@@ -15,7 +15,7 @@ from encfields.bulk.rows.spec import TableSpec
 
 @Operations.register_operation("fill_blind_index")
 class FillBlindIndexOp(Operation):
-    """Compute the blind indexes of rows that are there."""
+    """Compute the blind indexes of existing rows."""
 
     verb = "fill_blind_index"
 
@@ -45,23 +45,21 @@ class FillBlindIndexOp(Operation):
         queue: bool = False,
         anew: bool = False,
     ) -> None:
-        """Compute the blind indexes of rows that were written before there were any.
+        """Compute the blind indexes of rows written without them.
 
-        An earlier revision adds the indexes' columns, and the application that writes them is
-        deployed; until the rows before are filled, queries by the index miss them. It works as
-        :func:`reencrypt` does, and moves values to the active key version on the way.
+        First add the indexes' columns in an earlier revision, and deploy the application that
+        writes them. Until older rows are filled, queries by the index miss them. It works like
+        :func:`reencrypt`, and also moves values to the active key version.
 
         :param table_name: the table.
         :param indexes: columns of blind indexes: names that follow the convention, such as
-            ``"ssn_bidx"``, or an :class:`IndexColumn` where more is to be said.
-        :param columns: the encrypted columns of which more than the name is to be said, as for
-            :func:`reencrypt`.
-        :param reindex: compute every row's, and write those that are others: after a change of
-            transform, bits, domain or key. Default: only where there is none.
+            ``"ssn_bidx"``, or :class:`IndexColumn` if the name does not say everything.
+        :param columns: the encrypted columns that need more than a name, as for :func:`reencrypt`.
+        :param reindex: compute the index of every row, and write those that differ: after a change
+            of transform, bits, domain or key. Default: only missing ones.
         :param schema: the table's schema.
-        :param queue: as for :func:`reencrypt`; :func:`ensure_blind_index` refuses until it is
-            done.
-        :param anew: what `reindex` was called before; migrations that say it go on working.
+        :param queue: as for :func:`reencrypt`; :func:`ensure_blind_index` raises until it is done.
+        :param anew: former name of `reindex`, kept for existing migrations.
         :raises MigrationError: as :func:`reencrypt`.
         :raises KeyStoreError: a beacon key has no such version, or cannot be fetched.
         """
@@ -75,7 +73,7 @@ class FillBlindIndexOp(Operation):
         return with_indexes(self.spec, self.indexes, reindex=self.reindex)
 
     def reverse(self) -> NothingOp:
-        """Nothing: what is filled goes when the revision that added its column is undone."""
+        """Nothing: undoing the revision that added the column removes the index."""
         return NothingOp()
 
     def arguments(self) -> tuple[Any, ...]:
@@ -84,7 +82,7 @@ class FillBlindIndexOp(Operation):
 
 @Operations.register_operation("ensure_blind_index")
 class EnsureBlindIndexOp(Operation):
-    """Refuse to go on while rows have a value and no index."""
+    """Fail while rows have a value but no index."""
 
     verb = "ensure_blind_index"
 
@@ -101,11 +99,11 @@ class EnsureBlindIndexOp(Operation):
         *,
         schema: str | None = None,
     ) -> None:
-        """Refuse while any row has a value and no blind index of it, or a run still fills one.
+        """Fail while any row has a value but no blind index, or a run is still filling one.
 
-        The second half of ``queue=True``, before a revision that relies on the index: one that
-        drops the index of an older beacon key, for instance. It needs no key, and tells nothing
-        of what the indexes hold.
+        Use it after ``queue=True``, before a revision that relies on the index, such as one that
+        drops the index of an older beacon key. It needs no key, and does not check what indexes
+        contain.
 
         :param table_name: the table.
         :param indexes: as :func:`fill_blind_index` had them.

@@ -1,4 +1,4 @@
-"""The operations on keys, and on the table that they are kept in."""
+"""The operations on keys and the key table."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ KeyIds = str | Sequence[str]
 
 
 def only(key_id: KeyIds) -> str | None:
-    """The one key, if it is one."""
+    """The key, if there is only one."""
     return key_id if isinstance(key_id, str) else None
 
 
 @Operations.register_operation("create_encryption_keys_table")
 class CreateKeyTableOp(Operation):
-    """Make the table of branch keys."""
+    """Create the key table."""
 
     verb = "create_encryption_keys_table"
 
@@ -42,11 +42,12 @@ class CreateKeyTableOp(Operation):
         schema: str | None = None,
         if_not_exists: bool = False,
     ) -> None:
-        """Make the table that a ``SqlKeyStore`` keeps its wrapped branch keys in.
+        """Create the table in which a ``SqlKeyStore`` stores its wrapped branch keys.
 
         :param table_name: as given to ``SqlKeyStore``.
         :param schema: as given to ``SqlKeyStore``.
-        :param if_not_exists: leave a table alone that ``attach(create=True)`` made.
+        :param if_not_exists: do nothing if the table exists, for instance from
+            ``attach(create=True)``.
         """
         operations.invoke(cls(table_name, schema, if_not_exists))
 
@@ -59,7 +60,7 @@ class CreateKeyTableOp(Operation):
 
 @Operations.register_operation("drop_encryption_keys_table")
 class DropKeyTableOp(Operation):
-    """Drop the table of branch keys."""
+    """Drop the key table."""
 
     verb = "drop_encryption_keys_table"
 
@@ -77,13 +78,13 @@ class DropKeyTableOp(Operation):
         schema: str | None = None,
         destroy_keys: bool = False,
     ) -> None:
-        """Drop the key table. With the keys in it goes everything that they ever sealed.
+        """Drop the key table. Everything that its keys ever sealed is lost.
 
         :param table_name: as given to ``SqlKeyStore``.
         :param schema: as given to ``SqlKeyStore``.
-        :param destroy_keys: drop it with the keys in it. Every value that they sealed, in this
-            database, its copies and its backups, is then unreadable for good.
-        :raises MigrationError: it holds keys, and `destroy_keys` was not said.
+        :param destroy_keys: drop it even if it holds keys. Every value that they sealed, in this
+            database, its copies and its backups, becomes unreadable for good.
+        :raises MigrationError: it holds keys, and `destroy_keys` is not set.
         """
         operations.invoke(cls(table_name, schema, destroy_keys))
 
@@ -96,7 +97,7 @@ class DropKeyTableOp(Operation):
 
 @Operations.register_operation("create_branch_key")
 class CreateBranchKeyOp(Operation):
-    """Make a branch key unless it is there."""
+    """Create a branch key unless it exists."""
 
     verb = "create_branch_key"
 
@@ -105,23 +106,23 @@ class CreateBranchKeyOp(Operation):
 
     @classmethod
     def create_branch_key(cls, operations: Operations, key_id: KeyIds = "default") -> None:
-        """Make a branch key, unless there is one of that id.
+        """Create a branch key, unless the id exists.
 
-        It is committed on a connection of its own, so it stands before anything else in its
-        revision, and a revision that is run again finds it there.
+        It is committed on a separate connection, so it must come first in its revision. Running
+        the revision again does nothing.
 
-        :param key_id: for instance ``"default"``, at most 255 characters; or several ids. Of
-            several, one that fails stops no other.
+        :param key_id: for instance ``"default"``, at most 255 characters; or several ids. A failure
+            of one does not stop the others.
         :raises MigrationError: something preceded it in the revision's transaction; or some of
             several keys failed.
-        :raises KeyStoreError: KMS or the database is out of reach.
+        :raises KeyStoreError: KMS or the database is unreachable.
         """
         operations.invoke(cls(key_id))
 
     def reverse(self) -> MigrateOperation:
         raise IrreversibleError(
-            "making a key cannot be undone: values may have been sealed under it since, and "
-            "without it they are lost. Leave it in place on a downgrade (`pass`)",
+            "creating a key cannot be undone: values may have been sealed under it since, and are "
+            "lost without it. Keep it on a downgrade (`pass`)",
             key_id=only(self.key_id),
             reason="create-key",
         )
@@ -132,7 +133,7 @@ class CreateBranchKeyOp(Operation):
 
 @Operations.register_operation("rotate_branch_key")
 class RotateBranchKeyOp(Operation):
-    """Make a new version of a branch key."""
+    """Create a new version of a branch key."""
 
     verb = "rotate_branch_key"
 
@@ -141,12 +142,12 @@ class RotateBranchKeyOp(Operation):
 
     @classmethod
     def rotate_branch_key(cls, operations: Operations, key_id: KeyIds = "default") -> None:
-        """Make a new version of a branch key: it seals new values, old ones stay readable.
+        """Create a new version of a branch key: it seals new values, and old ones stay readable.
 
-        It is committed on a connection of its own, as :func:`create_branch_key`. A revision that
-        is run again makes one version more, which does no harm.
+        It is committed on a separate connection, like :func:`create_branch_key`. Running the
+        revision again creates another version, which does no harm.
 
-        :param key_id: the key; or several. Of several, one that fails stops no other.
+        :param key_id: the key, or several. A failure of one does not stop the others.
         :raises MigrationError: something preceded it in the revision's transaction; or some of
             several keys failed.
         :raises KeyStoreError: there is no such key, or KMS or the database is out of reach.
@@ -155,8 +156,8 @@ class RotateBranchKeyOp(Operation):
 
     def reverse(self) -> MigrateOperation:
         raise IrreversibleError(
-            "a rotation cannot be undone: values are under the new version already, and old values "
-            "stay readable without it. Do nothing on a downgrade (`pass`)",
+            "a rotation cannot be undone: values are already under the new version, and old "
+            "values stay readable anyway. Do nothing on a downgrade (`pass`)",
             key_id=only(self.key_id),
             reason="rotate-key",
         )
@@ -167,7 +168,7 @@ class RotateBranchKeyOp(Operation):
 
 @Operations.register_operation("rotate_beacon_key")
 class RotateBeaconKeyOp(Operation):
-    """Make a second version of a beacon key."""
+    """Create a second version of a beacon key."""
 
     verb = "rotate_beacon_key"
 
@@ -179,23 +180,24 @@ class RotateBeaconKeyOp(Operation):
     def rotate_beacon_key(
         cls, operations: Operations, key_id: str = "default", version: int | None = None
     ) -> None:
-        """Make a second version of the beacon key that a branch key's indexes are made under.
+        """Create a second version of a branch key's beacon key, which its blind indexes use.
 
-        The first of these steps, each of which the application can run with:
+        This is the first of these steps. The application can run between any two:
 
         1. this, in a revision of its own;
         2. declare ``BlindIndex(versions=(1, 2))``: autogenerate adds the second column;
         3. deploy that everywhere, and :func:`fill_blind_index` the second column, ``reindex=True``;
-        4. declare ``BlindIndex(versions=(2, 1))``, by which the second is asked, and deploy that;
+        4. declare ``BlindIndex(versions=(2, 1))``, so that queries use the second, and deploy that;
         5. declare ``BlindIndex(versions=(2,))``: autogenerate drops the first column;
         6. :func:`retire_beacon_key`.
 
         :param key_id: the branch key.
-        :param version: the number that is made, one more than the newest. A revision that is run
-            again, or on a database set up again, then finds it there, and does nothing.
-        :raises MigrationError: something preceded it in the revision's transaction, or the key's
-            newest version has a number that does not lead to `version`.
-        :raises ConfigurationError: the key has two beacon keys already, or its store allows one.
+        :param version: the new version's number, one more than the newest. With it, running the
+            revision again, also on a database set up again, does nothing.
+        :raises MigrationError: something preceded it in the revision's transaction, or `version` is
+            not one more than the newest.
+        :raises ConfigurationError: the key already has two beacon keys, or its store allows only
+            one.
         :raises KeyStoreError: there is no such key, or KMS or the database is out of reach.
         """
         operations.invoke(cls(key_id, version))
@@ -232,16 +234,16 @@ class RetireBeaconKeyOp(Operation):
         *,
         except_columns: tuple[str, ...] = (),
     ) -> None:
-        """Wipe the older of two versions of a beacon key, when no index is made under it any more.
+        """Wipe the older of two versions of a beacon key, once no index uses it.
 
-        Refused while the database holds a column that is named as an index under that version is,
-        or the application declares one. Columns of indexes that are declared under another key do
-        not count. The database of the migration is looked at, and no other that may use the key.
+        Refused while the database has a column named like an index under that version, or the
+        application declares one. Indexes declared under another key do not count. Only the
+        migration's database is checked, not others that may use the key.
 
         :param key_id: the branch key.
         :param version: the number of the version.
-        :param except_columns: ``"table.column"`` (with the schema where there is one) of columns
-            that are named so and belong to another key, or to no index at all.
+        :param except_columns: ``"table.column"`` (with the schema if there is one) of columns that
+            have such names but belong to another key, or to no index.
         :raises MigrationError: there is such a column; or something preceded the operation in the
             revision's transaction.
         :raises ConfigurationError: it is the newest version.
@@ -251,9 +253,9 @@ class RetireBeaconKeyOp(Operation):
 
     def reverse(self) -> MigrateOperation:
         raise IrreversibleError(
-            "a version that was wiped cannot be brought back: what the downgrade makes under it "
-            "stays empty, and has to be made under the newer one. Do nothing on a downgrade "
-            "(`pass`)",
+            "a version that was wiped cannot be brought back: indexes that the downgrade adds "
+            "under it stay empty, and must be declared under the newer one. Do nothing on a "
+            "downgrade (`pass`)",
             key_id=self.key_id,
             reason="retire-beacon",
         )
@@ -281,15 +283,15 @@ class RetireBranchKeyOp(Operation):
     def retire_branch_key(
         cls, operations: Operations, key_id: str, tables: Tables, *, at_once: bool = False
     ) -> None:
-        """Wipe every version of a branch key but the newest, when no value is under it any more.
+        """Wipe every version of a branch key but the newest, once no value is under them.
 
-        The last of three revisions: :func:`rotate_branch_key`, :func:`reencrypt`, and this. A
-        revision that is run again finds them wiped, and does nothing.
+        The last of three revisions: :func:`rotate_branch_key`, :func:`reencrypt`, and this one.
+        Running it again does nothing.
 
         :param key_id: the branch key.
         :param tables: every table that may hold values under it, with its encrypted columns.
-        :param at_once: also if it was rotated less than ``cache_ttl`` ago, and without waiting
-            for other processes: where there are none.
+        :param at_once: do it even if the key was rotated less than ``cache_ttl`` ago, without
+            waiting for other processes. Only if there are none.
         :raises MigrationError: something preceded it in the revision's transaction.
         :raises ConfigurationError: values are under an older version, or it was rotated just now.
         :raises KeyStoreError: there is no such key, or the store is out of reach.

@@ -1,6 +1,6 @@
-"""Comments that autogenerate writes in place of operations: what it refuses, and what must wait.
+"""What autogenerate refuses or postpones.
 
-No migration calls them; they become comments in one, or code that refuses to run.
+Migrations do not call these operations; they are rendered as comments, or as code that raises.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 class RefusedChangeOp(Operation):
-    """A change that autogenerate found and that no operation makes safely; never run as such.
+    """A change that no operation can make safely.
 
     :param column: the column.
-    :param reason: one sentence on what it is.
-    :param steps: what to do instead, a line each.
-    :param upwards: whether this is the upgrade's half.
+    :param reason: one sentence on what was found.
+    :param steps: what to do instead, one line each.
+    :param upwards: whether this is in the upgrade.
     """
 
     verb = "refused_change"
@@ -58,9 +58,9 @@ class RefusedChangeOp(Operation):
 
 
 class PostponedRunOp(Operation):
-    """A rebinding or conversion that autogenerate found beside changes that have to come first.
+    """A rebinding or conversion that other changes must precede.
 
-    A comment in the migration: the next autogenerate, when those are made, writes the operation.
+    It becomes a comment: the next autogenerate, after those changes, writes the operation.
     """
 
     verb = "encfields_postponed_run"
@@ -76,9 +76,9 @@ class PostponedRunOp(Operation):
 
 
 class PostponedFillOp(Operation):
-    """The filling of an index whose column this revision only makes.
+    """The fill of an index whose column this revision adds.
 
-    A comment in the migration, with the operation for a revision of its own.
+    It becomes a comment with the operation for a revision of its own.
     """
 
     verb = "encfields_postponed_fill"

@@ -1,7 +1,7 @@
-"""The operations on values. Those on keys, blind indexes and adoptions are beside it.
+"""The operations on values.
 
-What they do is in :mod:`encfields.alembic.implementations`, how they are written into a migration
-in :mod:`encfields.alembic.rendering`.
+Their implementations are in :mod:`encfields.alembic.implementations`, their rendering in
+:mod:`encfields.alembic.rendering`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from encfields.index.transforms import exact
 from encfields.orm.declare.index_binding import TRANSFORM_OF_WHOLE
 
 Columns = Sequence[str | SealedColumn]
-"""Encrypted columns: names, or descriptions where more than the name is out of the ordinary."""
+"""Encrypted columns: names, or descriptions if not everything else is the default."""
 
 
 @Operations.register_operation("reencrypt")
@@ -48,20 +48,19 @@ class ReencryptOp(Operation):
         schema: str | None = None,
         queue: bool = False,
     ) -> None:
-        """Seal a table's values again that are not under the active version of their key.
+        """Reseal a table's values that are not under the active version of their key.
 
-        It works on connections of its own, in short transactions, while the application reads
-        and writes. Killed at any moment, it continues where it left off when it is run again.
+        It uses separate connections and short transactions while the application reads and
+        writes. It may be killed at any moment; run it again and it continues.
 
         :param table_name: the table.
-        :param columns: its encrypted columns; best all of them, for the table is walked once.
-        :param indexes: columns of blind indexes that are filled on the way, as for
-            :func:`fill_blind_index`.
+        :param columns: its encrypted columns; best all, since the table is read once.
+        :param indexes: columns of blind indexes to fill as well, as for :func:`fill_blind_index`.
         :param schema: the table's schema.
-        :param queue: only record the run. ``encfields reencrypt`` works at it, on any number of
-            hosts, and :func:`ensure_encrypted` in a later revision refuses until it is done.
-        :raises MigrationError: something preceded it in the revision's transaction, or values
-            were left over, for instance such as do not open.
+        :param queue: only record the run. ``encfields reencrypt`` works on it, on any number of
+            hosts, and :func:`ensure_encrypted` in a later revision raises until it is done.
+        :raises MigrationError: something preceded it in the revision's transaction, or values were
+            left over, such as those that do not open.
         """
         spec = TableSpec.of(table_name, columns, schema=schema)
         operations.invoke(cls(spec, queue, index_columns(indexes)))
@@ -99,7 +98,7 @@ class RebindOp(Operation):
     ) -> None:
         """One rebinding.
 
-        :param seen: of one that autogenerate proposes, what it rests on, in words.
+        :param seen: for a proposed one, the evidence in words.
         """
         self.spec = spec
         self.was = was
@@ -119,31 +118,29 @@ class RebindOp(Operation):
         schema: str | None = None,
         queue: bool = False,
     ) -> None:
-        """Bind a table's values to what they are called, or identified by, from now on.
+        """Rebind a table's values to their new name or identity.
 
-        Needed after a table or column was renamed whose logical name was not pinned with
-        ``name=``, and after a changed primary key, ``bind_to=`` or ``key=``. Until it is done,
-        an application that declares the new binding cannot read the old values: run it between
-        the two, or pin the old name instead, which needs no run at all.
+        Needed after renaming a table or column whose logical name was not pinned with ``name=``,
+        and after a change of primary key, ``bind_to=`` or ``key=``. Until it is done, an
+        application with the new declaration cannot read the old values: run it before deploying
+        that, or pin the old name instead, which needs no run.
 
-        A value is moved if it is bound, as `was` says, to the very row that it stands in; any
-        other is left alone and reported. So the columns that `was` names have to be the row's
-        key, or others that nobody but the application fills: whoever else may write one of them
-        chooses the row. And never name a source that another column is declared under: its
-        values, put into this one, would be moved as well.
+        A value is moved only if it is bound, as `was` says, to the row it is in; others are left
+        alone and reported. So the columns in `was` must be the row's key, or columns that only the
+        application writes: anybody else who can write one chooses the row. Never name a source
+        under which another column is declared: its values, copied into this one, would move too.
 
         :param table_name: the table's name now.
-        :param columns: how its columns are to be bound.
-        :param was: how the same columns are bound so far, under their present column names:
-            ``SealedColumn("social", "patient.ssn")``. Columns that identified the row must
-            still be there; where one was renamed, ``context_names=`` tells what it was called.
+        :param columns: how its columns will be bound.
+        :param was: how the same columns are bound now, under their present column names:
+            ``SealedColumn("social", "patient.ssn")``. Columns that identified the row must still
+            exist; if one was renamed, ``context_names=`` gives its former name.
         :param indexes: columns of blind indexes of these columns, as for
-            :func:`fill_blind_index`. They are made again with each value that is rebound: the
-            key of an index depends on the column's logical name and key, unless it has its own.
+            :func:`fill_blind_index`. They are recomputed with each rebound value: an index's key
+                depends on the column's logical name and key, unless it has its own.
         :param schema: the table's schema.
-        :param queue: as for :func:`reencrypt`, but a worker has to be given the run's id, since it
-            changes what values belong to: `encfields reencrypt --run ID`, with the id that the
-            log tells.
+        :param queue: as for :func:`reencrypt`, but workers need the run's id, since it changes what
+            values belong to: `encfields reencrypt --run ID`, with the id from the log.
         :raises MigrationError: as :func:`reencrypt`.
         """
         spec = TableSpec.of(table_name, columns, schema=schema)
@@ -157,7 +154,7 @@ class RebindOp(Operation):
 
     @property
     def source(self) -> TableSpec:
-        """How the same columns are bound so far; those that an index adds, as they are."""
+        """How the same columns are bound now; columns that only an index needs stay as they are."""
         names = {column.name for column in self.was.columns}
         added = tuple(column for column in self.whole.columns if column.name not in names)
         return TableSpec(self.was.table, (*self.was.columns, *added), self.was.schema)
@@ -192,11 +189,11 @@ class DecryptColumnOp(Operation):
     ) -> None:
         """Write plaintext into columns beside the encrypted ones, which stay as they are.
 
-        An earlier revision adds the plaintext columns, of the type that was encrypted; a later
-        one drops the encrypted columns.
+        Add the plaintext columns, with the inner type, in an earlier revision; drop the encrypted
+        columns in a later one.
 
         :param table_name: the table.
-        :param columns: its encrypted columns to be decrypted.
+        :param columns: the encrypted columns to decrypt.
         :param into: encrypted column to plaintext column, for each of `columns`.
         :param schema: the table's schema.
         :raises MigrationError: as :func:`reencrypt`.
@@ -205,8 +202,8 @@ class DecryptColumnOp(Operation):
 
     def reverse(self) -> MigrateOperation:
         raise IrreversibleError(
-            "the encrypted columns were left as they are, so there is nothing to bring back; the "
-            "plaintext is removed by dropping its columns. Do nothing on a downgrade (`pass`)",
+            "the encrypted columns were not changed, so there is nothing to restore; drop the "
+            "plaintext columns to remove the plaintext. Do nothing on a downgrade (`pass`)",
             table=self.spec.table,
             reason="decrypt",
         )
@@ -217,7 +214,7 @@ class DecryptColumnOp(Operation):
 
 @Operations.register_operation("ensure_encrypted")
 class EnsureEncryptedOp(Operation):
-    """Refuse to go on while values are not as a run would leave them."""
+    """Fail while values are not as a run would leave them."""
 
     verb = "ensure_encrypted"
 
@@ -233,12 +230,11 @@ class EnsureEncryptedOp(Operation):
         *,
         schema: str | None = None,
     ) -> None:
-        """Refuse while any value is not bound as described, under the active key version.
+        """Fail while any value is not bound as described under the active key version.
 
-        The second half of ``queue=True``, before a revision that relies on the run being done.
-        It reads the header of every value, and needs no key. Which inner type wrote a value no
-        header tells: after a queued :func:`convert_encrypted` say that once more in its place,
-        without ``queue=True``.
+        Use it after ``queue=True``, before a revision that relies on the run. It reads the header
+        of every value, and needs no key. No header tells the inner type: after a queued
+        :func:`convert_encrypted`, call that again without ``queue=True`` instead.
 
         :param table_name: the table.
         :param columns: its encrypted columns, as :func:`reencrypt` or :func:`rebind` had them.
@@ -276,7 +272,7 @@ class ConvertEncryptedOp(Operation):
         """One conversion.
 
         :param spec: the table and the one column. :param types: the former and the new type.
-        :param seen: of one that autogenerate proposes, what it rests on, in words.
+        :param seen: for a proposed one, the evidence in words.
         """
         self.spec = spec
         self.types = types
@@ -299,31 +295,31 @@ class ConvertEncryptedOp(Operation):
         schema: str | None = None,
         queue: bool = False,
     ) -> None:
-        """Have the values of a column that one inner type wrote read by another one.
+        """Convert a column's values from one inner type to another.
 
-        Works as :func:`reencrypt` does, while the application reads and writes: what the former
-        type wrote is opened, converted and sealed again; what is of the new type already is left.
-        Between old processes and new ones, each reads what it wrote itself until this is done; it
-        is run again for what an old process wrote afterwards.
+        Works like :func:`reencrypt`, while the application reads and writes: values of the former
+        type are opened, converted and resealed; those of the new type are left. Until it is done,
+        old and new processes each read only what they wrote; run it again for what an old process
+        wrote afterwards.
 
-        Converted is what has an equal: a date is midnight of that day and back, ``1.00`` is 1, a
-        text is that JSON string. A value that has none (``1.50`` as an integer) is left as it is
-        and named, and the revision fails.
+        A value is converted if it has an equivalent: a date becomes midnight of that day and back,
+        ``1.00`` becomes 1, a text becomes that JSON string. A value without one (``1.50`` as an
+        integer) is left and reported, and the revision fails.
 
         :param table_name: the table.
-        :param column: the encrypted column, as it is bound from now on.
+        :param column: the encrypted column, with its new binding.
         :param was: the inner type that wrote the values: one of SQLAlchemy's own.
-        :param to: the inner type that is to read them.
-        :param was_bound: the same column with its former logical name, where the new declaration
-            gives it another one (``EncryptedType(..., name=)``). Then the name tells what is
-            converted. Needed between text and JSON, which look alike otherwise.
+        :param to: the inner type that will read them.
+        :param was_bound: the same column with its former logical name, if the new declaration
+            gives it another (``EncryptedType(..., name=)``). Then the name shows what is converted.
+            Required between text and JSON, which otherwise look alike.
         :param indexes: columns of blind indexes of this column, as for :func:`fill_blind_index`.
-            They are made again with each value that is converted.
+            They are recomputed with each converted value.
         :param schema: the table's schema.
         :param queue: as for :func:`rebind`.
         :raises MigrationError: as :func:`reencrypt`.
-        :raises DeclarationError: a type is none of SQLAlchemy's own, or what the two
-            store looks alike.
+        :raises DeclarationError: a type is not one of SQLAlchemy's own, or the stored forms look
+            alike.
         """
         spec = TableSpec.of(table_name, [column], schema=schema)
         (sealed,) = spec.columns
@@ -355,7 +351,7 @@ class ConvertEncryptedOp(Operation):
 
 
 def _of_type(index: IndexColumn, type_: dict[str, Any]) -> IndexColumn:
-    """An index as it is of values of a type: one of whole values depends on when they are equal."""
+    """An index with the type's rule of equality, which an index of whole values depends on."""
     if index.transform not in (
         None,
         *(transform.name for transform in TRANSFORM_OF_WHOLE.values()),

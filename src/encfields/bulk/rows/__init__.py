@@ -1,32 +1,32 @@
-"""Rows of a table that a run works on: which they are, how they are read, what is done to them.
+"""The rows that a run works on: describing the table, reading batches, changing values.
 
-What a run is to do, and the table as the database has it:
+What a run does, and the table as the database has it:
 
 =================  =============================================================
 ``spec_base``      a table and its encrypted columns, as a migration states them
 ``spec``           ``TableSpec``: the same, with counting
-``types_as_data``  inner types, as a job has them
+``types_as_data``  inner types as plain data
 ``job``            what a run does to a table
-``prepared_job``   that, with the table reflected
-``catalog``        what the database tells beside its columns
+``prepared_job``   a job with its table reflected
+``catalog``        what the catalog tells that reflection does not
 =================  =============================================================
 
-Where a value stands, and belongs:
+Keys, batches, and the place of each value:
 
 =================  ============================================
-``stored_keys``    the keys of rows, as they are stored
+``stored_keys``  primary keys as stored
 ``walkable_keys``  which of them a table can be walked by
-``key_order``      their order, in SQL
-``reader``         batches in that order
+``key_order``    their order in SQL
+``reader``       reads batches in that order
 ``places``         the encryption context and key of each value
 =================  ============================================
 
-What is done to a batch:
+What a run does to a batch:
 
 ====================  ====================================================================
-``row_work``          what every kind of run is, and leaves to be written
-``reseal``            values are sealed under the active key version, or for another place
-``reseal_and_index``  blind indexes are filled along with that, or values converted
-``plaintext``         plaintext columns are sealed, and brought back
+``row_work``          the interface of all kinds of runs, and their outcome
+``reseal``            seals values under the active key version, or for another place
+``reseal_and_index``  fills blind indexes as well, or values converted
+``plaintext``         seals plaintext columns, and restores them
 ====================  ====================================================================
 """

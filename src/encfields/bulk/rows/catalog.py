@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 def schema_of(table: str, schema: str | None, connection: Connection) -> str | None:
-    """The schema in which a connection finds a table, by its ``schema_translate_map``: for
-    questions that SQLAlchemy passes on to the database as they are.
+    """A table's schema after the connection's ``schema_translate_map``, for catalog queries that
+    SQLAlchemy does not translate.
 
-    :param schema: as it is declared; ``None`` for the connection's own.
+    :param schema: as declared; ``None`` for the connection's default.
     """
-    # Of a Table only: table() is never translated.
+    # Only Table is translated; table() never is.
     return connection.schema_for_object(Table(table, MetaData(), schema=schema))
 
 
@@ -31,7 +31,7 @@ _ROW_SECURITY = text("SELECT row_security_active(CAST(to_regclass(CAST(:name AS 
 
 
 def hides_rows(table: TableClause, connection: Connection) -> bool:
-    """Whether PostgreSQL's row level security may hide rows of a table from the database user."""
+    """Whether PostgreSQL's row level security may hide rows from the database user."""
     if connection.dialect.name != "postgresql":
         return False
     name = connection.dialect.identifier_preparer.format_table(table)
@@ -40,8 +40,8 @@ def hides_rows(table: TableClause, connection: Connection) -> bool:
 
 def refuse_hidden_rows(table: Table, connection: Connection) -> None:
     """
-    :raises ConfigurationError: row level security may hide rows. A run would end without them, and
-        a census would call a key unused under which they are.
+    :raises ConfigurationError: row level security may hide rows. A run would miss them, and a
+        census would call their key unused.
     """
     if hides_rows(table, connection):
         raise ConfigurationError(
@@ -53,11 +53,11 @@ def refuse_hidden_rows(table: Table, connection: Connection) -> None:
 
 def refuse_view(table: Table, connection: Connection) -> None:
     """
-    :raises ConfigurationError: it is a view. A count that decides whether a key may go has to see
-        the rows that the view leaves out as well.
+    :raises ConfigurationError: it is a view. A count that decides whether to destroy a key must
+        include the rows that a view leaves out.
     """
     name, names = table.name, _views(table.schema, connection)
-    if connection.dialect.name != "postgresql":  # elsewhere a name may be written in either case
+    if connection.dialect.name != "postgresql":  # elsewhere names may differ in case
         name, names = name.lower(), {one.lower() for one in names}
     if name in names:
         raise ConfigurationError(
@@ -92,11 +92,11 @@ _ON_UPDATE = text(
 
 
 def updated_by_server(connection: Connection, table: Table) -> tuple[Column[Any], ...]:
-    """The columns of a reflected table that MySQL or MariaDB changes with every UPDATE of a row:
-    ``ON UPDATE CURRENT_TIMESTAMP``. A run leaves a row as it is but for its encryption.
+    """Columns of a reflected table that MySQL or MariaDB changes on every UPDATE, by ``ON UPDATE
+    CURRENT_TIMESTAMP``. A run must leave them as they are.
 
-    Only those of dates with times can be. For other tables the server is not asked: its answer is
-    a temporary table, for which a full disk has no space.
+    Only date-time columns can have it. Other tables are not queried: the server would need a
+    temporary table, for which a full disk has no space.
     """
     can_be = any(isinstance(column.type, DateTime) for column in table.columns)
     if connection.dialect.name not in MYSQL_NAMES or not can_be:

@@ -1,4 +1,4 @@
-"""What a run does to a table: from which binding to which, or back to plaintext."""
+"""A job: what a run does to a table."""
 
 from __future__ import annotations
 
@@ -25,17 +25,18 @@ REENCRYPT, FILL_INDEX, ROTATE_INDEX, REBIND, DECRYPT, CONVERT, ADOPT, REFILL = (
 """Kinds of jobs."""
 
 Conversions = Mapping[str, Sequence[dict[str, Any]]]
-"""By column, the type that wrote its values and the one that is to read them, as data."""
+"""By column, the inner type that wrote its values and the one that will read them, as data."""
 
 
 @dataclass(frozen=True, slots=True)
 class Adopted:
-    """A plaintext column beside an encrypted one that takes its place.
+    """A plaintext column that an encrypted column replaces.
 
-    :param plain: its name. :param type: of the values, as
-        :func:`~encfields.bulk.rows.types_as_data.declared_to_data` tells it.
-    :param refill: write the plaintext of sealed values into it, the way back.
-    :param plain_type: through which the column is read, likewise; ``None`` if that is `type`.
+    :param plain: its name.
+    :param type: the values' inner type, from
+        :func:`~encfields.bulk.rows.types_as_data.declared_to_data`.
+    :param refill: go back: write the plaintext of sealed values into the column.
+    :param plain_type: the type that reads the plaintext column, likewise; ``None`` if it is `type`.
     """
 
     plain: str
@@ -46,13 +47,13 @@ class Adopted:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """The description of a run, as its row keeps it sealed.
+    """The description of a run, which its row holds sealed.
 
-    :param spec: how values are to be bound; of a run to plaintext, how they are bound.
-    :param source: how they are bound now, where that differs.
-    :param to_plaintext: encrypted column to the column that takes its plaintext.
+    :param spec: how values will be bound; for a run to plaintext, how they are bound.
+    :param source: how they are bound now, if different.
+    :param to_plaintext: encrypted column to the column that receives its plaintext.
     :param conversions: encrypted column to the inner type that wrote its values and the one that
-        is to read them, as :func:`encfields.bulk.rows.types_as_data.type_to_data` tells them.
+        will read them, from :func:`encfields.bulk.rows.types_as_data.type_to_data`.
     :param adopted: encrypted column to the plaintext that is sealed into it.
     """
 
@@ -69,24 +70,26 @@ class Job:
         source = self.source
         if source is not None and (was := {column.name for column in source.columns}) != names:
             raise self._refusal(
-                f"what was is told of {_listed(was)}, and what is to be of {_listed(names)}: name "
-                "each column as it is called now, and what it was called in its logical name"
+                f"the source describes {_listed(was)}, and the spec {_listed(names)}: give each "
+                "column its present name in both, and its former name as logical_name="
             )
         if source is not None and (source.table, source.schema) != (
             self.spec.table,
             self.spec.schema,
         ):
             raise self._refusal(
-                "the source names another table; give it the table's present name, and what it "
-                "was called in the columns' logical names"
+                "the source names another table: give it the table's present name, and put the "
+                "former name in the columns' logical_name="
             )
         if self.to_plaintext is not None and set(self.to_plaintext) != names:
             raise self._refusal(
-                f"columns for the plaintext are named for {_listed(self.to_plaintext)}: name one "
-                f"for each of {_listed(names)}"
+                f"to_plaintext= names a plaintext column for {_listed(self.to_plaintext)}: name "
+                f"one for each of {_listed(names)}"
             )
         if self.to_plaintext is not None and source is not None:
-            raise self._refusal("a run to plaintext has no source: its spec says how to open")
+            raise self._refusal(
+                "a run to plaintext takes no source: its spec says how values are bound"
+            )
 
         self._require_adopted()
         self._require_conversions()
@@ -94,7 +97,7 @@ class Job:
             raise self._refusal("a run to plaintext computes no blind indexes")
         for index in self.spec.indexes:
             if not index.columns or not names.issuperset(index.columns):
-                raise self._refusal(f"{index.name} is over columns that the run does not name")
+                raise self._refusal(f"{index.name} uses columns that the run does not name")
         if len({index.name for index in self.spec.indexes} | names) < len(names) + len(
             self.spec.indexes
         ):
@@ -105,20 +108,20 @@ class Job:
         if adopted is None:
             return
         if not adopted or not {column.name for column in self.spec.columns}.issuperset(adopted):
-            raise self._refusal("adopted= may name only columns of the spec")
+            raise self._refusal("adopted= names a column that is not in the spec")
         if self.source is not None or self.to_plaintext is not None or self.conversions is not None:
-            raise self._refusal("a run that adopts plaintext does nothing else")
+            raise self._refusal("a run that adopts plaintext can do nothing else")
         if len({plaintext.refill for plaintext in adopted.values()}) > 1:
-            raise self._refusal("a run adopts plaintext or refills it, not both")
+            raise self._refusal("a run either adopts plaintext or refills it, for all its columns")
 
     def _require_conversions(self) -> None:
         conversions = self.conversions
         if conversions is None:
             return
         if not {column.name for column in self.spec.columns}.issuperset(conversions):
-            raise self._refusal("conversions= names a column that the run does not")
+            raise self._refusal("conversions= names a column that is not in the spec")
         if self.to_plaintext is not None:
-            raise self._refusal("a run to plaintext converts nothing")
+            raise self._refusal("a run to plaintext takes no conversions")
         if self.source is None and not all(
             store_differently(*conversion) for conversion in conversions.values()
         ):
@@ -133,7 +136,7 @@ class Job:
 
     @property
     def kind(self) -> str:
-        """What it does to values, in a word."""
+        """What it does to values, in one word."""
         if self.to_plaintext is not None:
             return DECRYPT
         if self.adopted is not None:
@@ -147,12 +150,12 @@ class Job:
         return FILL_INDEX if self.spec.indexes else REENCRYPT
 
     @property
-    def is_asked_by_id(self) -> bool:
-        """Whether a worker does it only when it is given the run's id.
+    def needs_run_id(self) -> bool:
+        """Whether workers run it only by its id.
 
-        It writes plaintext, seals what anybody could have written, or takes in what was sealed
-        for another place or under another key. Somebody who put the run's row back long after
-        would have that done to values of their own.
+        It writes plaintext, seals what anybody could have written, or accepts values sealed for
+        another place or under another key. An attacker who restored the run's row later could
+        otherwise have that done to values of theirs.
         """
         has_former = any(column.former_keys for column in self.spec.columns)
         return self.kind in (REBIND, DECRYPT, CONVERT, ADOPT, REFILL) or has_former
@@ -189,7 +192,7 @@ class Job:
         )
 
     def fingerprint(self) -> str:
-        """64 hexadecimal digits: two calls with the same job share one run."""
+        """64 hexadecimal digits; calls with the same job share one run."""
         return hashlib.sha256(self.to_json().encode("utf-8")).hexdigest()
 
 

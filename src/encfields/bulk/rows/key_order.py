@@ -1,4 +1,4 @@
-"""Primary keys in their order, in SQL: a part of a table, and where it begins and ends."""
+"""SQL for primary key order and for parts of a table bounded by keys."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ from encfields.databases import MYSQL_NAMES
 
 
 class Bounds(NamedTuple):
-    """Part of a table: keys after `after` up to and including `upto`; ``None`` is no bound."""
+    """Part of a table: keys after `after`, up to and including `upto`; ``None`` means unbounded."""
 
     after: Key | None
     upto: Key | None
 
 
 def part_parameters(part: Bounds) -> dict[str, Any]:
-    """The parameters of :func:`key_after` for a part's start and :func:`key_upto` for its end."""
+    """Parameters of :func:`key_after` for a part's start and :func:`key_upto` for its end."""
     return bound_parameters("after", part.after) | bound_parameters("upto", part.upto)
 
 
 def bound_parameters(name: str, key: Key | None) -> dict[str, Any]:
-    """The parameters of :func:`key_after` and its like."""
+    """Parameters of :func:`key_after`, :func:`key_upto` and :func:`key_from`."""
     return {} if key is None else {f"{name}_{i}": value for i, value in enumerate(key)}
 
 
 def key_binds(key: Sequence[Column[Any]], name: str) -> list[Any]:
-    """The placeholders of a primary key that is bound as `name`."""
+    """The placeholders of a primary key bound as `name`."""
     return [bindparam(f"{name}_{i}", type_=_bound_type(column)) for i, column in enumerate(key)]
 
 
 class _EnumNumber(TypeDecorator[Any]):
-    """A text of MySQL's ENUM as its number, by which a key is sorted; two texts would be compared
-    as texts, and rows left out or seen twice."""
+    """Binds a MySQL ENUM by its number, which sorts the key. Compared as texts, rows would be
+    skipped or read twice."""
 
     impl = Integer
     cache_ok = True
@@ -57,7 +57,7 @@ class _EnumNumber(TypeDecorator[Any]):
         self.texts = texts
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> int:
-        # '' that is none of them is what a server that is not strict keeps of any other text.
+        # A server that is not strict stores any other text as '', number 0.
         return self.texts.index(value) + 1 if value in self.texts else 0
 
 
@@ -82,7 +82,7 @@ def comes_after(
         return cast("ColumnElement[bool]", key[0] > values[0])
     if dialect_name not in MYSQL_NAMES:
         return tuple_(*key) > tuple_(*values)
-    return _spelt_out(key, values, strict=True)
+    return _expanded(key, values, strict=True)
 
 
 def key_upto(key: Sequence[Column[Any]], name: str, dialect_name: str) -> ColumnElement[bool]:
@@ -92,7 +92,7 @@ def key_upto(key: Sequence[Column[Any]], name: str, dialect_name: str) -> Column
         return cast("ColumnElement[bool]", key[0] <= binds[0])
     if dialect_name not in MYSQL_NAMES:
         return tuple_(*key) <= tuple_(*binds)
-    return _spelt_out(key, binds, strict=False)
+    return _expanded(key, binds, strict=False)
 
 
 def key_from(key: Sequence[Column[Any]], name: str, dialect_name: str) -> ColumnElement[bool]:
@@ -102,11 +102,11 @@ def key_from(key: Sequence[Column[Any]], name: str, dialect_name: str) -> Column
     if dialect_name not in MYSQL_NAMES:
         return tuple_(*key) >= tuple_(*key_binds(key, name))
     exact = and_(*(c == b for c, b in zip(key, key_binds(key, name), strict=True)))
-    return or_(_spelt_out(key, key_binds(key, name), strict=True), exact)
+    return or_(_expanded(key, key_binds(key, name), strict=True), exact)
 
 
-def _spelt_out(key: Sequence[Any], values: Sequence[Any], *, strict: bool) -> ColumnElement[bool]:
-    """MySQL scans the whole index for ``(a, b) > (1, 2)``, but not for the same spelt out."""
+def _expanded(key: Sequence[Any], values: Sequence[Any], *, strict: bool) -> ColumnElement[bool]:
+    """The comparison without tuples: MySQL scans the whole index for ``(a, b) > (1, 2)``."""
     parts = []
     for i, column in enumerate(key):
         last = i == len(key) - 1

@@ -1,4 +1,4 @@
-"""Where a value belongs: the encryption context and the branch key id of its place in a table."""
+"""The encryption context and branch key ids of each value's place in a table."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 
 class ValuePlace:
-    """One encrypted column of one row.
+    """The place of one encrypted column in one row.
 
     :ivar row: the row's identity by column name, as canonical text.
     :ivar context: serialised encryption context of a value that belongs here.
     :ivar key_id: branch key id of a value that belongs here.
-    :ivar key_ids: that, and the former ones under which a value opens here.
+    :ivar key_ids: `key_id`, then the former ones under which a value opens here.
     """
 
     __slots__ = ("context", "key_id", "key_ids", "row")
@@ -44,9 +44,9 @@ class ColumnPlaces:
 
     A key may have two spellings: see :mod:`encfields.bulk.rows.stored_keys`.
 
-    :param binding: the column, of a reflected table.
+    :param binding: the column's binding in a reflected table.
     :param dialect: of the database.
-    :ivar are_exact: whether each row's key has one spelling only.
+    :ivar are_exact: whether every row's key has only one spelling.
     """
 
     def __init__(self, binding: ColumnBinding, dialect: Dialect) -> None:
@@ -63,17 +63,17 @@ class ColumnPlaces:
         """Canonical texts of a row's identity, or ``None`` if it lacks a part.
 
         :param values: of the binding's identity columns, as the database gives them.
-        :raises UnknownIdentityError: a part is not in the form that its type writes.
+        :raises UnknownIdentityError: a part does not have the form that its type writes.
         """
         if None in values:
             return None
         return [convert(value) for convert, value in zip(self._convert, values, strict=True)]
 
     def find(self, texts: Sequence[str], context: bytes) -> ValuePlace:
-        """The place of a row; of its spellings, the one that `context` uses.
+        """The place of a row, in the spelling that `context` uses.
 
         :param texts: from :meth:`texts`.
-        :param context: serialised encryption context that the value found there carries.
+        :param context: serialised encryption context in the stored value.
         """
         first = ValuePlace(self.binding, texts)
         if context == first.context or self.are_exact:
@@ -85,10 +85,10 @@ class ColumnPlaces:
         return first
 
     def spelt_as(self, texts: Sequence[str], context: bytes) -> list[str]:
-        """The texts in the spellings that a stored value's context has, whatever it is of: one
-        that is rebound stays bound to the key as it was spelt.
+        """The texts in the spellings of a stored value's context, whatever it is bound to:
+        rebinding keeps a key's spelling.
 
-        :param context: serialised encryption context that the value carries; unchecked.
+        :param context: serialised encryption context in the value; not authenticated.
         """
         spelt = list(texts)
         try:
@@ -111,19 +111,19 @@ class ColumnPlaces:
 
 
 def to_show(identity: Sequence[object]) -> list[str | None]:
-    """An identity that has no canonical texts, because of what a part of it is, to be shown."""
+    """An identity for display that has no canonical texts."""
     return [None if value is None else str(value) for value in identity]
 
 
 class SealedCell:
-    """One encrypted column's way from its stored value to its place's context and key.
+    """Finds the context and key of one encrypted column's stored values.
 
-    :param binding: how it is bound.
+    :param binding: how the column is bound.
     :param dialect: of the database.
-    :param names: columns that stand first in a row.
-    :param value_at: where its value stands in a row.
-    :param uuids: names of columns that are known to hold UUIDs, whatever the database has.
-    :ivar is_exact: whether the row's key has one spelling only.
+    :param names: the leading columns of a row.
+    :param value_at: position of the value in a row.
+    :param uuids: names of columns known to hold UUIDs, whatever their type in the database.
+    :ivar is_exact: whether every row's key has only one spelling.
     """
 
     def __init__(
@@ -147,10 +147,10 @@ class SealedCell:
         self._one_part = self._parts[0] if len(self._parts) == 1 else None
 
     def contexts(self, rows: Sequence[Any]) -> list[bytes] | None:
-        """Serialised contexts of many rows' values at once; ``None`` where :meth:`place` has to
-        look at each: its key has several parts or spellings, or it tells the branch key.
+        """Serialised contexts of many rows' values at once; ``None`` where each needs
+        :meth:`place`: the key has several parts or spellings, or determines the branch key.
 
-        :raises UnknownIdentityError: a key is not in the form that its type writes.
+        :raises UnknownIdentityError: a key does not have the form that its type writes.
         """
         if self._one_part is None or not self.is_exact or self.binding.fixed_key_ids is None:
             return None
@@ -158,8 +158,8 @@ class SealedCell:
         return self.binding.context.serialize_each([convert(row[at]) for row in rows])
 
     def place(self, row: Any, data: bytes) -> tuple[bytes, tuple[str, ...]]:
-        """Serialised context of the row's value, and the branch key ids under which it opens: its
-        key's first, then those of the former ones."""
+        """Serialised context of the row's value, and the branch key ids under which it opens: the
+        present one first, then former ones."""
         if self._one_part is not None:
             at, convert = self._one_part
             texts = [convert(row[at])]
@@ -175,7 +175,7 @@ class SealedCell:
 def _text_of(
     column: Column[Any], dialect: Dialect, uuids: frozenset[str]
 ) -> Callable[[object], str]:
-    """How a key that was read becomes its canonical text, where it is known to be a UUID, too."""
+    """The function from a stored key to its canonical text, also for a known UUID."""
     text = key_text(column, dialect)
     if column.name not in uuids or not may_be_uuid(column):
         return text
@@ -188,7 +188,7 @@ def _text_of(
 
 
 def stored_context(data: bytes) -> bytes:
-    """The context that a message says it was sealed for; unchecked."""
+    """The context in a message's header; not authenticated."""
     end = CONTEXT_OFFSET + int.from_bytes(data[CONTEXT_OFFSET - 2 : CONTEXT_OFFSET], "big")
     return data[CONTEXT_OFFSET:end]
 
@@ -196,9 +196,9 @@ def stored_context(data: bytes) -> bytes:
 def message_bytes(data: Any) -> bytes:
     """A stored value as bytes, if it can be a message.
 
-    :raises MalformedMessageError: it is none, and is not of bytes either.
+    :raises MalformedMessageError: it is not bytes, and cannot be a message.
     """
     if isinstance(data, bytes):
         return data
-    read_header(data)  # refuses what is no message, in its own words
+    read_header(data)  # raises its own error for what is no message
     return bytes(data)

@@ -1,4 +1,4 @@
-"""The runs between plaintext columns and sealed ones: that adopt plaintext, refill it, and decrypt.
+"""Runs between plaintext and encrypted columns: adopt plaintext, refill it, decrypt.
 
 Each is a :class:`~encfields.bulk.rows.row_work.RowWork`.
 """
@@ -33,9 +33,9 @@ _UNREADABLE = (ValueDecodingError, ValueEncodingError, *OF_THIS_VALUE)
 
 
 class PlaintextReader:
-    """What a plaintext column's exact bytes are as the encrypted column's plaintext.
+    """Turns a plaintext column's stored bytes into the encrypted column's plaintext.
 
-    :param number: of the plaintext column, among those of the job.
+    :param number: the plaintext column's number in the job.
     """
 
     def __init__(self, prepared: PreparedJob, number: int) -> None:
@@ -48,27 +48,28 @@ class PlaintextReader:
         self._codec = codec_for(value)
 
     def sealed_form(self, row: Any) -> bytes:
-        """The bytes that are sealed for a row that has plaintext.
+        """The bytes to seal for a row that has plaintext.
 
-        :raises ValueDecodingError: the column's type cannot read it.
-        :raises ValueEncodingError: the column's type reads it as no value that can be sealed.
+        :raises ValueDecodingError: the column's type cannot read the stored bytes.
+        :raises ValueEncodingError: the value that the type reads cannot be sealed.
         """
         if self._form is not None:
             value = self._form.value(bytes(row[self.at]))
         elif (value := row[self._read_at]) is UNREADABLE or value is None:
             raise ValueDecodingError(
-                "the plaintext cannot be read: the database refuses what its type asks of it",
+                "the plaintext cannot be read: the database rejects the SQL by which its type "
+                "reads it",
                 reason="plaintext",
             )
-        # What the encrypted column would round is not sealed: digits would go with the plaintext.
+        # Refuse what the encrypted column would round: its digits would be lost with the plaintext.
         return self._codec.encode_asked(value, self._dialect)
 
 
 class Adopt(ResealAndIndex):
-    """Seals the plaintext of rows that have no sealed value, and fills their blind indexes.
+    """Seals the plaintext of rows without a sealed value, and fills their blind indexes.
 
-    Each is stored only where the row has no sealed value yet and its plaintext is still the same,
-    byte for byte. What the column's type cannot read is quarantined.
+    A value is stored only if the row still has no sealed value and its plaintext is the same, byte
+    for byte. Plaintext that the column's type cannot read is quarantined.
     """
 
     def __init__(self, prepared: PreparedJob, encryption: Encryption) -> None:
@@ -93,10 +94,10 @@ class Adopt(ResealAndIndex):
             cell.plaintext = reader.sealed_form(row)
             resealer = self._resealers.get(key_id) or self._resealer(key_id)
             cell.new = resealer.seal(cell.plaintext, context, resealer.frame(context))
-            # Its blind index has to be computed.
+            # So that its blind index is computed.
             cell.moves = True
         except _UNREADABLE as error:
-            _say_nothing_of_storing(error)
+            _drop_storing_note(error)
             outcome.refuse(key, target.binding.column_name, error)
         return cell
 
@@ -113,7 +114,7 @@ class Adopt(ResealAndIndex):
 
 
 def _require_known_keys(prepared: PreparedJob) -> None:
-    """Check that nobody has to guess how a key is spelt to which plaintext is to be bound.
+    """Check that the spelling of the keys that plaintext will be bound to is known.
 
     :raises DeclarationError: a key may hold UUIDs, and the job does not say.
     """
@@ -131,14 +132,14 @@ def _require_known_keys(prepared: PreparedJob) -> None:
             )
 
 
-def _say_nothing_of_storing(error: EncFieldsError) -> None:
+def _drop_storing_note(error: EncFieldsError) -> None:
     error.message = error.message.removesuffix("; nothing was stored")
 
 
 class Refill:
-    """Writes the plaintext of rows that are sealed only, and seals their values again.
+    """Writes the plaintext of rows that have only a sealed value, and reseals that value.
 
-    Because the sealed bytes change with the plaintext, the database's trigger keeps both.
+    Since the sealed bytes change together with the plaintext, the adoption trigger keeps both.
     """
 
     sweeps_by_header = False
@@ -184,7 +185,7 @@ class Refill:
     def _opened(
         self, row: Any, cell: SealedCell, codec: Any, reader: BatchReader, outcome: BatchOutcome
     ) -> tuple[bytes, Any] | None:
-        """A value sealed again, and the same in Python."""
+        """A value resealed, and its Python form."""
         try:
             data = message_bytes(row[cell.value_at])
             context, key_ids = cell.place(row, data)
@@ -203,7 +204,7 @@ class Refill:
 
 
 class ToPlaintext:
-    """Writes the plaintext of encrypted columns into columns beside them.
+    """Decrypts columns into plaintext columns beside them.
 
     :param prepared: the job. :param encryption: gives the keys.
     """

@@ -1,4 +1,4 @@
-"""A run's job with its table reflected: its columns, and the places of its values."""
+"""A job with its table reflected: columns, and places of values."""
 
 from __future__ import annotations
 
@@ -28,21 +28,22 @@ _ORDINARY = (types.Integer, types.Uuid, types.Date, types.DateTime, types.LargeB
 
 
 class PreparedJob:
-    """A job on a table as the database has it.
+    """A job on its reflected table.
 
-    :param declared: types of the application's own, by ``table.column``; ``None`` where no
-        plaintext is to be read.
-    :ivar table: the table; encrypted columns are plain binary ones.
-    :ivar key: the primary key's columns, by which the table is walked.
+    :param declared: the application's own types by ``table.column``; ``None`` if no plaintext is
+        read.
+    :ivar table: the table, with encrypted columns as plain binary ones.
+    :ivar key: the primary key's columns, which order the walk.
     :ivar columns: the encrypted columns, in the spec's order.
-    :ivar targets: how each is to be bound. :ivar sources: how each is bound now.
-    :ivar identity: columns beside the key that the bindings need.
-    :ivar plain: the plaintext columns, in the spec's order; of a run to plaintext, or one that
-        adopts, only. :ivar values: the types of the values in them.
-    :ivar index_columns: the columns of blind indexes, in the spec's order.
-    :ivar as_they_are: columns that the server would change, with what an UPDATE gives them.
-    :raises DeclarationError: the table or a column is missing, it has no primary key, or the job
-        needs a type that is not among `declared`.
+    :ivar targets: how each will be bound. :ivar sources: how each is bound now.
+    :ivar identity: columns outside the primary key that bindings need.
+    :ivar plain: the plaintext columns in the spec's order, if the run has any.
+    :ivar values: the types of their values.
+    :ivar index_columns: the blind indexes' columns, in the spec's order.
+    :ivar kept_unchanged: columns that the server updates by itself, with the value that prevents
+        it.
+    :raises DeclarationError: the table or a column is missing, the table has no primary key, or the
+        job needs a type that `declared` lacks.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class PreparedJob:
         if job.to_plaintext is not None:
             self._refuse_computed(connection)
         self.index_columns = self._index_columns()
-        self.as_they_are = {c: c for c in updated_by_server(connection, self.table)}
+        self.kept_unchanged = {c: c for c in updated_by_server(connection, self.table)}
 
     def _sources(self, connection: Connection) -> tuple[ColumnBinding, ...]:
         if self.job.source is None:
@@ -91,7 +92,7 @@ class PreparedJob:
 
     @property
     def uuids(self) -> frozenset[str]:
-        """Names of the columns that are known to hold UUIDs, whatever the database has."""
+        """Names of columns known to hold UUIDs, whatever their type in the database."""
         specs = [self.job.spec, *([self.job.source] if self.job.source else [])]
         return frozenset(
             name for spec in specs for column in spec.columns for name in column.uuids or ()
@@ -99,11 +100,11 @@ class PreparedJob:
 
     @property
     def leading_names(self) -> list[str]:
-        """The columns that stand before the values in a row: the key, then identity columns."""
+        """A row's leading columns: the key, then identity columns."""
         return [column.name for column in (*self.key, *self.identity)]
 
     def cells(self) -> tuple[tuple[SealedCell, SealedCell], ...]:
-        """For each encrypted column, where a row's value is to be bound and where it is bound."""
+        """For each encrypted column, its values' place after the run and now."""
         return tuple(
             (self.cell(target, at), self.cell(source, at))
             for at, (target, source) in enumerate(
@@ -114,13 +115,13 @@ class PreparedJob:
     def cell(self, binding: ColumnBinding, value_at: int) -> SealedCell:
         """The place of one encrypted column's values.
 
-        :param value_at: where the value stands in a row.
+        :param value_at: position of the value in a row.
         """
         return SealedCell(binding, self.dialect, self.leading_names, value_at, self.uuids)
 
     @property
     def is_ordinary(self) -> bool:
-        """Whether all that is read of a row is of types that every driver knows in any format."""
+        """Whether every driver reads all of the row's types in any format."""
         beside = (*self.key, *self.identity)
         return not self.plain and all(isinstance(column.type, _ORDINARY) for column in beside)
 
@@ -189,9 +190,9 @@ class PreparedJob:
         if declared is None:
             named = f" ({data['name']})" if data["name"] else ""
             raise DeclarationError(
-                f"its plaintext is read through a type of the application's own{named}. Give the "
-                "models that declare adopts= with it (--models, target_metadata), in a migration "
-                "plain_type=, or Options(declared_types=...)",
+                f"its plaintext is read through one of the application's own types{named}. Give "
+                "the models that declare adopts= with it (--models, target_metadata), plain_type= "
+                "in a migration, or Options(declared_types=...)",
                 table=self.job.table_name,
                 column=name,
                 reason="declared-types",
@@ -200,13 +201,13 @@ class PreparedJob:
 
     @property
     def plain_cells(self) -> tuple[ColumnElement[Any], ...]:
-        """What is read of the plaintext columns: of one that is adopted, its exact bytes."""
+        """The SQL that reads the plaintext columns: an adopted one as its exact bytes."""
         if self.job.adopted is None:
             return self.plain
         return tuple(ExactForm(column, column.type) for column in self.plain)
 
     @property
     def adopted_numbers(self) -> tuple[int, ...]:
-        """Of the columns of a run that adopts, those that have a plaintext, in its order."""
+        """Numbers of the columns that adopt plaintext, in the spec's order."""
         adopted = self.job.adopted or {}
         return tuple(i for i, c in enumerate(self.columns) if c.name in adopted)

@@ -1,7 +1,7 @@
-"""Batches of a table's rows in the order of the primary key, each read by a statement of its own.
+"""Reads a table in batches, in primary key order.
 
-Each starts after the last key of the one before (no OFFSET, no cursor held open), so that a
-batch costs the same wherever it lies, and nothing is held on to in between.
+Each statement starts after the previous batch's last key (no OFFSET, no open cursor), so a batch
+costs the same anywhere in the table and nothing is held between batches.
 """
 
 from __future__ import annotations
@@ -37,39 +37,39 @@ from encfields.keys.sql.failures import sql_state
 from encfields.orm.adoption.text_form import read_in_sql
 
 DELIVERED_HEAD_BYTES = 512
-"""Bytes of a value that a sweep reads: its header, unless the row's key is very long."""
+"""Bytes of each value that a sweep reads: the header, unless the row's key is very long."""
 
 FIRST_ROWS = 50
-"""Rows of the first batch, before it is known how large the values are."""
+"""Rows of the first batch, while the size of values is unknown."""
 
 
 UNREADABLE = object()
-"""In place of what the database could not read."""
+"""Stands for what the database could not read."""
 
 
 _OF_VALUES = ("22", "38", "39", "P0")
-"""How the SQLSTATEs begin of what a function does not take."""
+"""SQLSTATE prefixes of arguments that a function rejects."""
 
 
 def _is_of_connection(error: Exception) -> bool:
-    """Whether an error tells of the database, and not of the value that was read."""
+    """Whether an error is about the connection and not about the value read."""
     if not isinstance(error, DBAPIError):
         return False
     if (sql_state(error.orig) or "").startswith(_OF_VALUES) or refuses_row(error):
         return False
-    # SQLite's of a function that was registered is of this class, too.
+    # SQLite raises this class for a registered function that fails, too.
     is_of_function = "user-defined function" in str(error.orig)
     outage = is_operational(error) and not is_of_function
     return outage or error.connection_invalidated
 
 
 class BatchReader:
-    """Reads rows: the key, then identity columns, the values, and what is beside them.
+    """Reads rows: the key, identity columns, the values, then plaintext and index columns.
 
     :param prepared: the job.
-    :param heads: read the first :data:`DELIVERED_HEAD_BYTES` of each value only.
-    :ivar read_places: of each plaintext column, where in a row stands what the database makes of
-        it for its type to read; ``None`` for one that is read as it is stored.
+    :param heads: read only the first :data:`DELIVERED_HEAD_BYTES` of each value.
+    :ivar read_places: for each plaintext column, the position in a row of the SQL result that its
+        type reads; ``None`` if the type reads the stored value.
     """
 
     def __init__(self, prepared: PreparedJob, *, heads: bool = False) -> None:
@@ -77,11 +77,11 @@ class BatchReader:
         self._key = prepared.key
         self._dialect_name = prepared.dialect.name
         values = [
-            # SQLite's substr() makes NULL of an empty value, which is no NULL.
+            # SQLite's substr() of an empty value is NULL.
             func.coalesce(func.substr(column, 1, DELIVERED_HEAD_BYTES), column) if heads else column
             for column in prepared.columns
         ]
-        # Without a type, whatever is stored comes as it is: text in a binary column, too.
+        # Untyped, so that anything stored is read as it is, even text in a binary column.
         raw = [type_coerce(value, NullType).label(f"v{i}") for i, value in enumerate(values)]
         beside = [
             type_coerce(c, NullType).label(f"d{i}") for i, c in enumerate(prepared.index_columns)
@@ -104,7 +104,7 @@ class BatchReader:
         self._statements: dict[tuple[bool, bool], Select[Any]] = {}
 
     def read(self, connection: Connection, bounds: Bounds, limit: int) -> Sequence[Any]:
-        """At most `limit` rows of a part of the table, in the order of their keys.
+        """At most `limit` rows of a part of the table, in key order.
 
         :raises DeclarationError: the table cannot be walked by a key that is among them.
         """
@@ -130,11 +130,11 @@ class BatchReader:
     def _read_in_sql(
         self, connection: Connection, statement: Select[Any], parameters: dict[str, Any]
     ) -> Sequence[Any]:
-        """Rows with what the database reads of them; where one cannot be read, each by itself."""
+        """Rows with the plaintext that SQL reads; one by one if the statement fails."""
         cells = list(self._reads.values())
         try:
             return connection.execute(statement.add_columns(*cells), parameters).all()
-        except Exception as error:  # a type of the application's own may raise anything
+        except Exception as error:  # the application's own type may raise anything
             if _is_of_connection(error):
                 raise
         same = [k == bind for k, bind in zip(self._key, key_binds(self._key, "key"), strict=True)]
@@ -143,26 +143,26 @@ class BatchReader:
         return [self._read_one(connection, single, row) for row in rows]
 
     def _read_one(self, connection: Connection, statement: Select[Any], row: Any) -> Any:
-        """A row with what the database reads of it, or with :data:`UNREADABLE` in its place."""
+        """A row with the plaintext that SQL reads, or :data:`UNREADABLE` in its place."""
         unread = (*row, *(UNREADABLE for _ in self._reads))
         try:
             result = connection.execute(statement, bound_parameters("key", self.key_of(row)))
-            return result.first() or unread  # one that is gone is not written either
+            return result.first() or unread  # a deleted row is not written either
         except Exception as error:
             if _is_of_connection(error):
                 raise
         return unread
 
     def key_of(self, row: Any) -> Key:
-        """The primary key of a row that was read."""
+        """The primary key of a row."""
         return tuple(row[: self.key_width])
 
     def size_of(self, rows: Sequence[Any]) -> int:
-        """Bytes of the values in some rows."""
+        """Total bytes of the values in some rows."""
         columns = range(self.value_start, self.value_end)
         try:
             return sum(sum(map(len, filter(None, [row[at] for row in rows]))) for at in columns)
-        except TypeError:  # something that is neither bytes nor text, and has no length
+        except TypeError:  # neither bytes nor text: it has no length
             values = (row[at] for at in columns for row in rows)
             return sum(len(v) for v in values if isinstance(v, bytes | str))
 
@@ -176,7 +176,7 @@ class BatchReader:
 
 
 def read_cells(prepared: PreparedJob) -> dict[int, ColumnElement[Any]]:
-    """The plaintext columns that their types have the database read, by number."""
+    """SQL of the plaintext columns whose types read them through SQL, by number."""
     if prepared.job.adopted is None:
         return {}
     return {

@@ -1,4 +1,4 @@
-"""The run that moves values to their place's context and active key version."""
+"""Reseals values for their place, under the active key version."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ if TYPE_CHECKING:
     from encfields.engine import Encryption
 
 
-_Waiting = tuple[int, bytes, bytes, bytes, tuple[str, ...]]
-"""A value that is to be sealed again: the number of its row, its message, the context that it is to
-have, the one that it has, and under which key ids it may be. A plain tuple, made for every row."""
+_ToReseal = tuple[int, bytes, bytes, bytes, tuple[str, ...]]
+"""A value to reseal: its row's number, its message, its context after and before, and the key ids
+that may open it. A plain tuple, because every row makes one."""
 
 _STORED = frozenset((bytes, type(None)))
-"""What most drivers deliver of a stored value."""
+"""Types in which most drivers deliver a stored value."""
 
 
-def _at_once(resealer: Resealer, waiting: Sequence[_Waiting]) -> list[bytes | None]:
-    """The new messages of those that can be dealt with at once; ``None`` for the others."""
+def _reseal_together(resealer: Resealer, waiting: Sequence[_ToReseal]) -> list[bytes | None]:
+    """The new messages, if all values can be resealed in one call; else ``None`` for each."""
     _, messages, places, contexts, key_ids = zip(*waiting, strict=True)
     if not all(map(resealer.opens_under, set(key_ids))):
         return [None] * len(waiting)
     try:
         return resealer.reseal_many(list(messages), list(contexts), list(places))
-    except OF_THIS_VALUE:  # of one version that some of them are under: tell which
+    except OF_THIS_VALUE:  # of one key version: find out which values have it
         return [None] * len(waiting)
 
 
-def _by_itself(resealer: Resealer, value: _Waiting) -> bytes:
-    """The new message of one.
+def _reseal_alone(resealer: Resealer, value: _ToReseal) -> bytes:
+    """The new message of one value.
 
     :raises EncFieldsError: the value does not open.
     """
@@ -47,7 +47,7 @@ def _by_itself(resealer: Resealer, value: _Waiting) -> bytes:
 
 
 class Reseal:
-    """Rewrites values that are not bound as wanted, or not under the active key version.
+    """Reseals values that are bound otherwise, or not under the active key version.
 
     See :class:`~encfields.bulk.rows.row_work.RowWork`.
 
@@ -79,7 +79,7 @@ class Reseal:
         return outcome
 
     def _resealer(self, key_id: str) -> Resealer:
-        """Of the active version, which is asked for once a batch."""
+        """The resealer for the active version, which is looked up once per batch."""
         resealer = self._resealers.get(key_id)
         if resealer is None:
             keys = engine_encryption(self._encryption)
@@ -95,34 +95,34 @@ class Reseal:
         reader: BatchReader,
         outcome: BatchOutcome,
     ) -> tuple[list[bytes | None], list[bytes | None]]:
-        """One column's old and new values, ``None`` for what stays as it is."""
+        """One column's old and new values, ``None`` for rows left as they are."""
         replaced: list[bytes | None] = [None] * len(rows)
         sealed: list[bytes | None] = [None] * len(rows)
-        for key_id, values in self._waiting(rows, target, source, reader, outcome).items():
+        for key_id, values in self._to_reseal(rows, target, source, reader, outcome).items():
             resealer = self._resealers[key_id]
-            for value, new in zip(values, _at_once(resealer, values), strict=True):
+            for value, new in zip(values, _reseal_together(resealer, values), strict=True):
                 number, data = value[:2]
                 try:
-                    sealed[number] = new or _by_itself(resealer, value)
+                    sealed[number] = new or _reseal_alone(resealer, value)
                     replaced[number] = data
                 except OF_THIS_VALUE as error:
                     outcome.refuse(reader.key_of(rows[number]), target.binding.column_name, error)
         return replaced, sealed
 
-    def _waiting(
+    def _to_reseal(
         self,
         rows: Sequence[Any],
         target: SealedCell,
         source: SealedCell,
         reader: BatchReader,
         outcome: BatchOutcome,
-    ) -> dict[str, list[_Waiting]]:
-        """One column's values that are to be sealed again, by the branch key id to seal under."""
-        at_once = None if self._moves else self._waiting_at_once(rows, target)
-        if at_once is not None:
-            return at_once
+    ) -> dict[str, list[_ToReseal]]:
+        """One column's values to reseal, by the branch key id to seal under."""
+        together = None if self._moves else self._all_to_reseal(rows, target)
+        if together is not None:
+            return together
         value_at, resealers, moves = target.value_at, self._resealers, self._moves
-        waiting: dict[str, list[_Waiting]] = {}
+        waiting: dict[str, list[_ToReseal]] = {}
         for number, row in enumerate(rows):
             data = row[value_at]
             if data is None:
@@ -133,18 +133,18 @@ class Reseal:
                 context, key_ids = place = target.place(row, data)
                 resealer = resealers.get(key_ids[0]) or self._resealer(key_ids[0])
                 if not resealer.is_current(data, context):
-                    was, may_be = self._bound(row, data, source, place) if moves else place
+                    was, may_be = self._opens_as(row, data, source, place) if moves else place
                     value = (number, data, context, was, may_be)
                     waiting.setdefault(key_ids[0], []).append(value)
             except OF_THIS_VALUE as error:
                 outcome.refuse(reader.key_of(row), target.binding.column_name, error)
         return waiting
 
-    def _waiting_at_once(
+    def _all_to_reseal(
         self, rows: Sequence[Any], target: SealedCell
-    ) -> dict[str, list[_Waiting]] | None:
-        """The same of values that are bound alike but for their row's key, as nearly all are;
-        ``None`` where each has to be looked at, or one is to be refused."""
+    ) -> dict[str, list[_ToReseal]] | None:
+        """The same, faster, for the usual case of bindings that differ only in the row's key;
+        ``None`` if each value has to be checked, or one is refused."""
         value_at, key_ids = target.value_at, target.binding.fixed_key_ids
         kinds = {type(row[value_at]) for row in rows}
         if key_ids is None or bytes not in kinds or not kinds <= _STORED:
@@ -171,24 +171,24 @@ class Reseal:
         resealer: Resealer,
         place: tuple[bytes, tuple[str, ...]],
     ) -> bytes:
-        """The plaintext of a value that is bound as wanted, or as the job's source says.
+        """The plaintext of a value bound as the spec or the source says.
 
-        :param place: where it belongs: context and key ids.
+        :param place: context and key ids of where it belongs.
         """
-        context, key_ids = self._bound(row, data, source, place)
+        context, key_ids = self._opens_as(row, data, source, place)
         return resealer.open_(data, context, resealer.frame(context), key_ids)
 
-    def _bound(
+    def _opens_as(
         self, row: Any, data: bytes, source: SealedCell, place: tuple[bytes, tuple[str, ...]]
     ) -> tuple[bytes, tuple[str, ...]]:
-        """For which context and under which key ids a value opens.
+        """The context and key ids with which a value opens.
 
-        :param place: where it belongs: the same.
+        :param place: context and key ids of where it belongs.
         """
         context, key_ids = place
         if self._moves:
             was, former_ids = source.place(row, data)
-            if was == context:  # only the key is another one
+            if was == context:  # only the branch key differs
                 key_ids += former_ids
             elif not data.startswith(context, CONTEXT_OFFSET):
                 context, key_ids = was, former_ids

@@ -30,10 +30,10 @@ class _IndexPlace(NamedTuple):
 
 
 class IndexPlaces:
-    """Where a job's blind indexes stand in a row, and what they are computed from.
+    """Positions of a job's blind indexes in a row, and of the columns they are computed from.
 
     :param prepared: the job.
-    :ivar needed: which of the job's encrypted columns they are computed from, by number.
+    :ivar needed: numbers of the encrypted columns that they are computed from.
     """
 
     def __init__(self, prepared: PreparedJob) -> None:
@@ -47,7 +47,7 @@ class IndexPlaces:
         self.needed = frozenset(i for place in self._each for i in place.sources)
 
     def are_missing(self, row: Sequence[Any]) -> bool:
-        """Whether one is NULL whose values are there."""
+        """Whether an index is NULL although its values are there."""
         start = self._value_start
         return any(
             row[place.at] is None and all(row[start + i] is not None for i in place.sources)
@@ -55,7 +55,7 @@ class IndexPlaces:
         )
 
     def stored(self, row: Sequence[Any]) -> tuple[bytes | None, ...]:
-        """What they hold now."""
+        """The stored indexes."""
         values = [row[place.at] for place in self._each]
         return tuple(None if value is None else bytes(value) for value in values)
 
@@ -78,11 +78,11 @@ class RowIndexes(IndexPlaces):
         key_ids: Sequence[str],
         outcome: BatchOutcome,
     ) -> tuple[bytes | None, ...] | None:
-        """What they are to hold.
+        """The indexes to store.
 
-        :param plaintexts: of the encrypted columns, ``None`` for a NULL.
-        :param key_ids: branch key ids of the same.
-        :returns: ``None`` if one cannot be computed, which is quarantined.
+        :param plaintexts: of the encrypted columns; ``None`` for NULL.
+        :param key_ids: branch key ids of the encrypted columns.
+        :returns: ``None`` if one cannot be computed and its value was quarantined.
         :raises KeyStoreError: a beacon key cannot be fetched.
         """
         values = []
@@ -100,12 +100,12 @@ class RowIndexes(IndexPlaces):
 
 @dataclass(slots=True)
 class ValueInWork:
-    """One value of a row, as far as it has been dealt with.
+    """One value of a row while the run works on it.
 
     :ivar place: its context, and the branch key ids under which it opens.
-    :ivar data: the stored message, ``None`` for a NULL.
-    :ivar is_current: nothing is to be done about it. :ivar moves: it belongs elsewhere than it
-        says, so that its blind index changes.
+    :ivar data: the stored message; ``None`` for NULL.
+    :ivar is_current: it needs no work.
+    :ivar moves: it will be bound elsewhere, so its blind index changes.
     """
 
     place: tuple[bytes, tuple[str, ...]] = (b"", ("",))
@@ -119,10 +119,10 @@ class ValueInWork:
 
 
 class ResealAndIndex(Reseal):
-    """Also fills blind indexes, of values that are current, too.
+    """Also fills blind indexes, even of current values.
 
-    A row's are computed where one is NULL, where a value moves to another context or key id, and
-    of every row if the job says so. See :class:`~encfields.bulk.rows.row_work.RowWork`.
+    A row's indexes are computed if one is NULL, if a value moves to another context or key id, or
+    if the job reindexes every row. See :class:`~encfields.bulk.rows.row_work.RowWork`.
     """
 
     def __init__(self, prepared: PreparedJob, encryption: Encryption) -> None:
@@ -161,7 +161,7 @@ class ResealAndIndex(Reseal):
             indexes = self._indexes.compute(key, plaintexts, key_ids, outcome)
             if indexes == self._indexes.stored(row):
                 indexes = None
-        # Where a value does not open, none moves: their indexes would stay behind.
+        # If one value does not open, none moves: their indexes could not follow.
         stays = len(outcome.refused) > refused
         new = tuple(None if stays and cell.moves else cell.new for cell in cells)
         if indexes is None and new.count(None) == len(new):
@@ -174,11 +174,11 @@ class ResealAndIndex(Reseal):
         return RowChange(key, old, new, indexes, self._plain(row, new))
 
     def _plain(self, row: Any, new: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        """What has to stand in plaintext columns, where the run has such."""
+        """The expected contents of the run's plaintext columns."""
         return None
 
     def _place(self, row: Any, number: int, key: Any, outcome: BatchOutcome) -> ValueInWork:
-        """Where a value belongs, and whether it is there."""
+        """A value's place, and whether it is bound to it."""
         target, _ = self._columns[number]
         stored = row[target.value_at]
         cell = ValueInWork()
@@ -244,15 +244,15 @@ class Convert(ResealAndIndex):
         except OF_THIS_VALUE as error:
             outcome.refuse(key, target.binding.column_name, error)
             return cell
-        # Its blind index is computed again, as where it is rebound: a text that both types
-        # write, as 5 of an integer and of a decimal number, may be hashed in two ways.
+        # Recompute its blind index: the two types may normalise the same text differently,
+        # such as 5 as an integer and as a decimal.
         cell.moves = True
         if cell.plaintext != stored:
             cell.is_current = False
         return cell
 
     def _is_old(self, row: Any, source: SealedCell, cell: ValueInWork) -> bool | None:
-        """Whether a value is of the former type, as far as its binding tells."""
+        """Whether a value has the former type, judged by its binding."""
         context, data = cell.place[0], cell.data or b""
         if not self._moves or source.place(row, data)[0] == context:
             return None
@@ -264,5 +264,5 @@ class Convert(ResealAndIndex):
         if number not in self._conversions:
             super()._open_cell(row, number, cell, key, outcome)
         elif cell.plaintext is not None and not cell.is_current:
-            # One that was refused is left as it is.
+            # A refused value stays as it is.
             cell.new = cell.resealer.seal(cell.plaintext, cell.place[0], cell.frame)

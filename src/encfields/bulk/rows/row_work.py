@@ -1,6 +1,6 @@
-"""What a run does to the values of a batch, and what that leaves to be written.
+"""The interface of what a run does to a batch, and its outcome.
 
-No database is at hand here: everything happens outside any lock and transaction.
+No database access here: this work happens outside any lock or transaction.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from encfields.errors import (
 )
 
 OF_THIS_VALUE = (DecryptionError, BindingError, KeyDestroyedError, KeyNotFoundError)
-"""Faults of a single value. Any other error is one of the keys, and stops the run."""
+"""Errors of a single value. Any other error concerns the keys, and stops the run."""
 
 ABSENT = b""
-"""In place of an old value: the column must still be NULL. (No message is empty.)"""
+"""Stands for an old value: the column must still be NULL. (No message is empty.)"""
 
 
 class RowChange(NamedTuple):
     """One row to be written.
 
     :param key: its primary key.
-    :param old: the stored values that must still stand there, :data:`ABSENT` for a NULL; ``None``
-        for a column that does not matter.
-    :param new: the values to store, ``None`` for a column to be left. Where there is a new value
-        there is an old one, which is ``ABSENT`` for a plaintext alone that is sealed.
-    :param indexes: what to store in the columns of all blind indexes; ``None`` to leave them.
-    :param plain: of each plaintext column that is adopted, the bytes that must still stand there,
-        or of one that is refilled what to store; ``None`` for one that does not matter.
+    :param old: the values that must still be stored, :data:`ABSENT` for NULL; ``None`` for a column
+        that is not compared.
+    :param new: the values to store; ``None`` for a column left as it is. Each new value has an old
+        one, which is ``ABSENT`` when only plaintext is there to seal.
+    :param indexes: what to store in all blind index columns; ``None`` to leave them.
+    :param plain: for each plaintext column, the bytes that must still be stored if it is adopted,
+        or the value to store if it is refilled; ``None`` for one that is not compared.
     """
 
     key: Key
@@ -57,10 +57,10 @@ class RefusedValue(NamedTuple):
 
 @dataclass(slots=True)
 class BatchOutcome:
-    """What is to be done about a batch.
+    """What to do about a batch.
 
     :ivar changes: rows to write. :ivar refused: values to quarantine.
-    :ivar seen: rows looked at. :ivar current: those with nothing to do.
+    :ivar seen: rows looked at. :ivar current: rows that need no work.
     """
 
     changes: list[RowChange] = field(default_factory=list)
@@ -76,7 +76,7 @@ class BatchOutcome:
 
 
 def same_value(one: Any, other: Any) -> bool:
-    """Whether two plaintexts are the same; what is not a number is so in both."""
+    """Whether two plaintexts are equal; NaN equals NaN."""
     if isinstance(one, list | tuple) and isinstance(other, list | tuple):
         return len(one) == len(other) and all(map(same_value, one, other))
     return bool(one == other or (one != one and other != other))
@@ -86,15 +86,15 @@ class RowWork(Protocol):
     """What a run does to values."""
 
     sweeps_by_header: bool
-    """Whether the first bytes of a value tell that it is current."""
+    """Whether a value's first bytes tell if it is current."""
 
     def outcome_of(self, rows: Sequence[Any], reader: BatchReader) -> BatchOutcome:
-        """What is to be done about some rows.
+        """What to do about some rows.
 
-        :raises KeyStoreError: a key cannot be fetched just now.
+        :raises KeyStoreError: a key cannot be fetched.
         """
         ...
 
     def needs_work(self, rows: Sequence[Any], reader: BatchReader) -> bool:
-        """Whether any of some rows is not current, as far as its first bytes tell."""
+        """Whether any of the rows is not current, judged by first bytes."""
         ...

@@ -1,4 +1,4 @@
-"""A table that can be worked on and counted, as users name it."""
+"""``TableSpec``: names a table for runs and counts."""
 
 from __future__ import annotations
 
@@ -23,22 +23,21 @@ __all__ = ["ReflectedTable", "SealedColumn", "TableSpec"]
 
 @dataclass(frozen=True, slots=True)
 class TableSpec(TableSpecBase):
-    """One table and those of its encrypted columns that are worked on.
+    """One table and the encrypted columns to work on.
 
-    :meth:`from_table` makes it of a declared table, :meth:`of` of names.
+    :meth:`from_table` makes it from a declared table, :meth:`of` from names.
 
     :param table: the table's name.
-    :param columns: its encrypted columns; :meth:`of` takes their names as well.
-    :param schema: the table's schema; default the connection's own.
-    :param indexes: their blind indexes, which are computed where they are NULL.
-    :param reindex: compute those of every row, and write those that are others.
+    :param columns: its encrypted columns; :meth:`of` also takes their names.
+    :param schema: the table's schema; default the connection's.
+    :param indexes: their blind indexes, which a run computes where they are NULL.
+    :param reindex: compute the indexes of every row, and write those that differ.
     """
 
     def count_under(
         self, bind: Engine | Connection, key_id: str, version: str | None = None
     ) -> tuple[str, list[ValuesUnder]]:
-        """The columns that hold values under a key. Every row is looked at once, and no key is
-        used.
+        """The columns that hold values under a key. Reads every row once, and uses no key.
 
         :param bind: an engine or connection.
         :param key_id: the branch key id.
@@ -50,10 +49,10 @@ class TableSpec(TableSpecBase):
     def count_under_each(
         self, bind: Engine | Connection, key_ids: Collection[str]
     ) -> tuple[str, dict[str, list[ValuesUnder]]]:
-        """The same for many keys, with one look at every row.
+        """:meth:`count_under` for many keys, reading every row once.
 
         :param bind: an engine or connection.
         :param key_ids: branch key ids.
-        :returns: the table's name, and for each key that values are under the columns with them.
+        :returns: the table's name, and the columns with values under each key that has any.
         """
         return count_under_each(bind, self, key_ids)

@@ -1,7 +1,7 @@
-"""What a run works on: a table by name, and how its encrypted columns are bound.
+"""A table by name, and how its encrypted columns are bound.
 
-A migration outlives the models it was written beside, so nothing here imports one: the table is
-reflected, and what the database cannot tell (logical names, keys, identity) is stated.
+A migration outlives the models of its time, so a spec refers to none: the table is reflected, and
+what the database cannot tell (logical names, keys, identity) is stated.
 """
 
 from __future__ import annotations
@@ -35,18 +35,17 @@ class SealedColumn:
     """One encrypted column, as its ``EncryptedType`` declares it.
 
     :param name: the column's name in the database.
-    :param logical_name: its name in the encryption context; default ``"table.column"``, with
-        the schema where there is one.
+    :param logical_name: its name in the encryption context; default ``"table.column"``, with the
+        schema if there is one.
     :param key: branch key id or template, ``"tenant/{tenant_id}"``.
     :param bind_to: names of the columns that identify the row; default the primary key.
-    :param context_names: what these columns, and then those of the key template that are not
-        among them, are called in the encryption context, where that is not their name in the
-        database: for values sealed before such a column was renamed.
-    :param former_keys: branch key ids or templates under which a value may be as well; a run
-        moves those values to `key`.
-    :param uuids: names of those columns that identify the row and hold UUIDs. A database without
-        such a type stores 32 digits, and does not tell: a run that seals plaintext, or binds
-        values to another column, has to know. Default: nobody said.
+    :param context_names: names in the encryption context of the `bind_to` columns and then of the
+        other columns of the key template, if they differ from the names in the database: for values
+        sealed before such a column was renamed.
+    :param former_keys: branch key ids or templates under which a value may also be; a run moves
+        such values to `key`.
+    :param uuids: names of the identity columns that hold UUIDs. A database without that type stores
+        32 digits, so a run that seals plaintext or rebinds values must be told. Default: unknown.
     """
 
     name: str
@@ -60,8 +59,7 @@ class SealedColumn:
 
 @dataclass(frozen=True, slots=True)
 class TableSpecBase:
-    """What :class:`~encfields.bulk.rows.spec.TableSpec` says of a table: its parameters are these.
-    Here is all of it that needs no counting."""
+    """:class:`~encfields.bulk.rows.spec.TableSpec` without its counting methods."""
 
     table: str
     columns: tuple[SealedColumn, ...]
@@ -71,7 +69,7 @@ class TableSpecBase:
 
     @property
     def full_name(self) -> str:
-        """The table's name, with its schema where it has one."""
+        """The table's name, with its schema if it has one."""
         return f"{self.schema}.{self.table}" if self.schema else self.table
 
     @classmethod
@@ -100,15 +98,15 @@ class TableSpecBase:
         return cls(table.name, tuple(columns), table.schema, indexes)
 
     def fingerprint(self) -> str:
-        """64 hexadecimal digits that differ for any two different specs."""
+        """64 hexadecimal digits, different for any two different specs."""
         text = json.dumps(self.to_json(), sort_keys=True)
         return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
         """The spec as plain data, for the run's row.
 
-        What was added to specs later stands there only where it is used, so that a run that was
-        recorded before is still known by its fingerprint.
+        Fields added in later versions appear only if they are used, so that the fingerprint of an
+        already recorded run stays the same.
         """
         data = asdict(self)
         for column in data["columns"]:
@@ -149,12 +147,12 @@ class TableSpecBase:
         """The table as the database has it now.
 
         :param connection: to the database that has the table.
-        :raises DeclarationError: it, or one of the columns, is missing, or a column cannot be
-            an encrypted one.
-        :raises ConfigurationError: rows of it are hidden from the database user.
+        :raises DeclarationError: the table or a column is missing, or a column's type cannot hold
+            encrypted values.
+        :raises ConfigurationError: row level security hides rows from the database user.
         """
         inspector = inspect(connection)
-        # An inspector's questions, other than Table's, leave a schema_translate_map out.
+        # Unlike Table, an inspector ignores schema_translate_map.
         schema = schema_of(self.table, self.schema, connection)
         try:
             columns = inspector.get_columns(self.table, schema=schema)
@@ -163,7 +161,7 @@ class TableSpecBase:
             raise DeclarationError(
                 "the database has no such table", table=name, reason="no-table"
             ) from None
-        # Indexes, comments, and the tables that it refers to would take most of the time.
+        # Skip indexes, comments and referred tables, which would take most of the time.
         key = inspector.get_pk_constraint(self.table, schema=schema)["constrained_columns"]
         table = Table(
             self.table,
@@ -172,13 +170,13 @@ class TableSpecBase:
             PrimaryKeyConstraint(*key),
             schema=schema,
         )
-        internals.leave_schema(table)  # It is translated once, and written in plain SQL as well.
+        internals.leave_schema(table)  # already translated; plain SQL needs it that way
         refuse_hidden_rows(table, connection)
         take_keys_as_stored(table, self._identifying(), connection)
         return ReflectedTable(self, table)
 
     def _identifying(self) -> frozenset[str]:
-        """Names of the columns that values are bound to, the primary key's left out."""
+        """Names of the columns that values are bound to, except the primary key's."""
         return frozenset(
             name
             for stated in self.columns
@@ -202,17 +200,17 @@ def _names(listed: list[str] | None) -> tuple[str, ...] | None:
 
 
 def _by_name(template: str, binding: ColumnBinding) -> str:
-    """A key template in terms of the columns' names: the database knows no other."""
+    """A key template in terms of the columns' database names."""
     for column in binding.identity:
         template = template.replace(f"{{{column.key}}}", f"{{{column.name}}}")
     return template
 
 
 class ReflectedTable:
-    """A table of the database with its encrypted columns recognised.
+    """A reflected table and its encrypted columns.
 
-    :ivar table: the table; its encrypted columns are of type ``LargeBinary``, so that what is
-        selected is the stored message and nothing is opened on the way.
+    :ivar table: the table, whose encrypted columns have type ``LargeBinary``, so that a SELECT
+        gives stored messages and opens nothing.
     :ivar bindings: how each encrypted column is bound, in the spec's order.
     """
 
@@ -248,7 +246,7 @@ class ReflectedTable:
 
 
 def _renamed(binding: ColumnBinding, names: tuple[str, ...]) -> RowContext:
-    """The context of a binding whose identity columns had other names."""
+    """The context of a binding whose identity columns were renamed."""
     if len(names) != len(binding.identity):
         raise DeclarationError(
             f"context_names= has {len(names)} names for {len(binding.identity)} columns: "

@@ -1,15 +1,15 @@
-"""Keys of rows as the database stores them, where reflection does not tell all of their type.
+"""Primary keys as the database stores them, where reflection does not tell their whole type.
 
-SQLite keeps values of any kind in any column. One that its column's type cannot read, a BLOB among
-dates, would end a run or a verification with an error of the driver; so on SQLite keys are taken
-as they are, and what is no identity is reported with its row.
+SQLite stores any value in any column. A value that its column's type cannot read, such as a BLOB
+among dates, would end a run with a driver's error; so on SQLite keys are read as stored, and what
+cannot be an identity is reported with its row.
 
-A database without a type for UUIDs keeps them as CHAR(32). Such a key has two spellings, with
-hyphens and without; both name the same row, and only the application knows which it is sealed by.
+A database without a UUID type stores UUIDs as CHAR(32). Such a key has two spellings, with hyphens
+and without; both name the same row, and only the application knows which one values are bound to.
 
 A run's cursors, range bounds and quarantine name a row by its primary key as the driver gave it,
-written as text, and not by its identity: tables are walked by keys, timestamps for instance, that
-cannot identify a row.
+and not by its identity: a key that orders a table, such as a timestamp, may not be able to
+identify a row.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _HYPHENATED = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", 
 
 
 class AsStored(TypeDecorator[Any]):
-    """A key's type, of which values are neither read nor written in any other form."""
+    """A key's type that leaves values as the driver gives them, in both directions."""
 
     impl = LargeBinary
     cache_ok = True
@@ -52,30 +52,30 @@ class AsStored(TypeDecorator[Any]):
         self.impl = declared  # type: ignore[assignment]
 
     def bind_processor(self, dialect: Dialect) -> None:
-        """None: a value is bound as it was read."""
+        """None: values are bound as read."""
 
     def result_processor(self, dialect: Dialect, coltype: object) -> None:
-        """None: a value is read as the driver gives it."""
+        """None: values are read as the driver gives them."""
 
 
 class _SingleFloat(TypeDecorator[Any]):
-    """PostgreSQL's REAL, which it compares with a number of double precision as one: 0.1 in it is
-    more than 0.1, so that a table would be read from the same row on for ever."""
+    """PostgreSQL's REAL. Compared as double precision, its 0.1 is more than 0.1, so a walk would
+    read the same row for ever."""
 
     impl = REAL
     cache_ok = True
 
     def bind_expression(self, bindvalue: Any) -> Any:
-        """A number as the column holds it."""
+        """Cast a number to the column's precision."""
         return cast(bindvalue, REAL)
 
 
 def take_keys_as_stored(table: Table, identifying: frozenset[str], connection: Connection) -> None:
-    """Give the columns that tell rows apart a type that compares as the database does, and reads
-    whatever SQLite holds in them.
+    """Give key and identity columns a type that compares as the database does, and reads anything
+    that SQLite stores.
 
-    :param table: as reflected.
-    :param identifying: names of columns that values are bound to, beside the primary key.
+    :param table: a reflected table.
+    :param identifying: names of columns that values are bound to, besides the primary key.
     :raises DeclarationError: a column of the primary key is a FLOAT of MySQL or MariaDB.
     """
     dialect = connection.dialect
@@ -83,14 +83,14 @@ def take_keys_as_stored(table: Table, identifying: frozenset[str], connection: C
         for column in table.primary_key.columns:
             if isinstance(column.type, MYSQL_FLOAT):
                 raise DeclarationError(
-                    "the table cannot be read in batches by a primary key of type FLOAT, of which "
-                    "the server shows a rounded number: make it DOUBLE or DECIMAL",
+                    "the table cannot be read in batches by a primary key of type FLOAT, which "
+                    "the server returns rounded: make it DOUBLE or DECIMAL",
                     table=table.fullname,
                     column=column.name,
                     reason="primary-key",
                 )
             if isinstance(column.type, MYSQL_DOUBLE):
-                # As reflected, it reads a decimal of ten places, which is another number.
+                # The reflected type rounds to ten decimal places.
                 column.type = MYSQL_DOUBLE(asdecimal=False)
             if isinstance(column.type, REAL):
                 column.type = _SingleFloat()
@@ -108,9 +108,9 @@ def take_keys_as_stored(table: Table, identifying: frozenset[str], connection: C
 
 
 def _binary_columns(table: Table, connection: Connection) -> frozenset[str]:
-    """The columns declared as BINARY or VARBINARY, which SQLite knows by name only.
+    """The columns declared as BINARY or VARBINARY, which SQLite knows only by name.
 
-    SQLAlchemy reflects them as numbers, since that is what SQLite would make of a text in them.
+    SQLAlchemy reflects them as numbers, by SQLite's rule of affinity.
     """
     declared = connection.execute(
         sql_text("SELECT name, type FROM pragma_table_info(:table, :schema)"),
@@ -120,7 +120,7 @@ def _binary_columns(table: Table, connection: Connection) -> frozenset[str]:
 
 
 def key_text(column: Column[Any], dialect: Dialect) -> Callable[[object], str]:
-    """How a key that was read becomes its canonical text.
+    """The function from a stored key to its canonical text.
 
     :param column: of a reflected table.
     """
@@ -131,10 +131,10 @@ def key_text(column: Column[Any], dialect: Dialect) -> Callable[[object], str]:
     def exact(value: object) -> str:
         known = convert(value)
         if _HYPHENATED.fullmatch(known):
-            # The text of another row, whose key is stored as 32 digits.
+            # It would equal the text of the row whose key is the same UUID as 32 digits.
             raise UnknownIdentityError(
-                f"{column.name} is CHAR(32), and holds a UUID with hyphens, which no type writes "
-                "into it: the value may have been copied from the row that has its digits alone",
+                f"{column.name} is CHAR(32) and holds a UUID with hyphens, which no type writes "
+                "there: the value may have been copied from the row whose key is its 32 digits",
                 reason="identity-form",
             )
         return known
@@ -151,12 +151,12 @@ def may_be_uuid(column: Column[Any]) -> bool:
 
 
 def hyphenated(known: str) -> str | None:
-    """The other spelling of a UUID's 32 digits, or ``None`` if `known` is no such thing."""
+    """A UUID's 32 digits with hyphens, or ``None`` if `known` is not 32 digits."""
     return str(uuid.UUID(known)) if _HEX.fullmatch(known) else None
 
 
 Key = tuple[Any, ...]
-"""A primary key: its columns' values in order, as SQLAlchemy gives them."""
+"""A primary key: the values of its columns in order, as SQLAlchemy gives them."""
 
 _WRITE: dict[type, tuple[str, Callable[[Any], Any]]] = {
     bool: ("o", bool),
@@ -188,7 +188,7 @@ def has_text(value: object) -> bool:
 
 
 def key_to_text(key: Sequence[Any]) -> str:
-    """A key as JSON that tells each value's type.
+    """A key as JSON, with each value's type.
 
     :raises DeclarationError: a value is of a type that has no exact text.
     """

@@ -1,4 +1,4 @@
-"""Inner types as data, for the job of a run: a worker that joins it has no models."""
+"""Inner types as plain data: a worker that joins a run has no models."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from encfields.orm.adoption.plaintext import is_sqlalchemys
 InnerType = sa.TypeEngine[Any] | type[sa.TypeEngine[Any]]
 
 OF_APPLICATION = "application"
-"""In place of the name of a type that only the application's code has."""
+"""Stands for a type that only the application's code has."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class DeclaredTypes:
-    """What a declaration says that its run's job cannot: types of the application's own.
+    """The application's own types of a column, which a job cannot describe as data.
 
-    :param inner: of the values of an encrypted column.
-    :param plain: through which the plaintext column that it adopts is read.
+    :param inner: the inner type of the encrypted column.
+    :param plain: the type that reads the plaintext column that it adopts.
     """
 
     inner: sa.TypeEngine[Any]
     plain: sa.TypeEngine[Any]
 
     def __repr__(self) -> str:
-        """Their names alone: a type of another library may show its key."""
+        """Only class names: another library's type may show its key."""
         return f"DeclaredTypes({type(self.inner).__name__}, {type(self.plain).__name__})"
 
 
 def type_to_data(inner: InnerType) -> dict[str, Any]:
     """A type as plain data; :func:`type_from_data` is the inverse.
 
-    :raises DeclarationError: it is one of the application's own, or cannot be encrypted.
+    :raises DeclarationError: it is the application's own, or cannot be encrypted.
     """
     made = inner() if isinstance(inner, type) else inner
     codec_for(made)
@@ -49,15 +49,14 @@ def type_to_data(inner: InnerType) -> dict[str, Any]:
         arguments = {name: _plain(getattr(made, name)) for name in known.arguments}
         return {"type": known.name, **arguments}
     raise DeclarationError(
-        f"{type(made).__name__} cannot be named in a conversion, which workers do that have none "
-        f"of the application's code: give one of {', '.join(known.name for known in INNER_TYPES)}",
+        f"{type(made).__name__} cannot be used in a conversion, since workers may not have the "
+        f"application's code: give one of {', '.join(known.name for known in INNER_TYPES)}",
         reason="inner-type",
     )
 
 
 def declared_to_data(declared: sa.TypeEngine[Any]) -> dict[str, Any]:
-    """A type as plain data, of one of the application's own its name alone: what it is and which
-    keys it holds is nothing to be written down."""
+    """A type as plain data; only the name of one of the application's own, which may hold keys."""
     if is_sqlalchemys(declared):
         return type_to_data(declared)
     return {"type": OF_APPLICATION, "name": type(declared).__name__}
@@ -74,10 +73,10 @@ def type_from_data(data: dict[str, Any]) -> sa.TypeEngine[Any]:
 
 
 def store_differently(was: dict[str, Any], to: dict[str, Any]) -> bool:
-    """Whether a plaintext tells which of two types wrote it, where their values differ.
+    """Whether a plaintext tells which of two types wrote it.
 
-    Text may read like JSON, and every JSON text is text, and bytes: a string that was converted
-    would be converted once more.
+    Text may look like JSON, and JSON is both text and bytes: a converted string would be converted
+    again.
     """
     types = {was["type"], to["type"]}
     return all(types != {sa.JSON.__name__, kind.__name__} for kind in (sa.String, sa.LargeBinary))

@@ -1,33 +1,33 @@
-"""Runs: recorded in the database, worked at by any number of processes, and told of.
+"""Runs: recorded in the database, worked on by any number of processes.
 
-How they stand in the database:
+Stored in the database:
 
 ==============  ================================================
 ``tables``      the three tables
-``run_row``     their rows, which anybody may have written
-``sealed_job``  what a run does, and how it ended, sealed
-``store``       a run as a whole: set up, paused, ended, counted
-``ranges``      the parts of it that workers claim
+``run_row``     their rows, validated: anybody may have written them
+``sealed_job``  a run's job and its end, sealed
+``store``       whole runs: record, pause, end, count
+``ranges``      parts of the table that workers claim
 ==============  ================================================
 
-How they are worked at:
+Working on them:
 
 ======================  ========================================================
-``coordinator``         worker processes: started, watched, replaced
-``worker_setup``        how they come to the engine and the keys
-``loop``                one of them: ranges one after the other, passes, the end
-``worker``              a range, batch by batch
+``coordinator``         starts, watches and replaces worker processes
+``worker_setup``        how they get the engine and the keys
+``loop``                one worker's ranges, passes and end
+``worker``              works through a range, batch by batch
 ``batch_commit``        a batch and its checkpoint, in one transaction
-``garbage_collection``  which Python does less often meanwhile
-``pacing``              how fast it may be, and what it pauses for
+``garbage_collection``  fewer collections during a run
+``pacing``              throttle and reasons to pause
 ``signals``             SIGINT and SIGTERM
 ======================  ========================================================
 
-What is told of them:
+Reporting on them:
 
 ====================  =====================================
-``progress``          how far a run is
-``progress_display``  that in a terminal, and in a log file
-``report``            what became of it
+``progress``          calls back with a run's progress
+``progress_display``  shows it in a terminal or a log file
+``report``            the results of runs and surveys
 ====================  =====================================
 """

@@ -1,4 +1,4 @@
-"""Storing the outcome of a batch: its values, its quarantine and its checkpoint, all or nothing."""
+"""Stores a batch's values, quarantine and checkpoint in one transaction."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ Write = Callable[[Connection, Sequence[RowChange]], int]
 
 
 class StoredBatch(NamedTuple):
-    """What became of a batch.
+    """A stored batch.
 
-    :param missed: how many rows were left out, because they were locked or had changed, or because
-        somebody else is about to have their place in a unique index. They are counted in the same
-        transaction, so that a pass that left anything out never passes for a clean one.
-    :param claim: the range as its row has it now.
+    :param missed: rows left out because they were locked or had changed, or because another
+        transaction holds their entry in a unique index. They are counted in the same transaction,
+        so that a pass that left a row out never counts as clean.
+    :param claim: the range as now stored.
     """
 
     missed: int
@@ -41,7 +41,7 @@ class BatchCommit:
     """Stores one worker's batches.
 
     :param prepared: the run's job. :param connections: the worker's own.
-    :param store: the run's ranges. :param lease_seconds: for how long a range is claimed again.
+    :param store: the run's ranges. :param lease_seconds: how long each checkpoint renews the lease.
     """
 
     def __init__(
@@ -64,17 +64,17 @@ class BatchCommit:
     ) -> StoredBatch:
         """Store an outcome in one transaction.
 
-        :param outcome: rows that the database does not let in, because of a unique index or of a
-            column that does not take their plaintext, are added to its quarantine.
-        :param waiting: counted before, and not stored yet.
-        :param position: the last key that is done; ``None`` if that has not changed.
+        :param outcome: rows that the database refuses, such as duplicates in a unique index, are
+            added to its quarantine.
+        :param waiting: counts from earlier batches, not stored yet.
+        :param position: the last key done; ``None`` if it has not changed.
         :raises LeaseLostError: another worker has the range.
         """
         try:
             return self._keep_or_refuse(claim, outcome, waiting, position)
         except DBAPIError as error:
-            # Whoever holds an entry of a unique index may be waiting for this batch's rows, so
-            # that they are given up at once. The next batches are smaller, down to that row.
+            # The transaction that holds an entry of a unique index may be waiting for this
+            # batch's rows: release them at once. The next batches shrink, down to that row.
             is_held = self._writes_indexes and is_lock_wait(error)
             if not is_held or len(outcome.changes) != 1:
                 raise
@@ -83,7 +83,7 @@ class BatchCommit:
     def _keep_or_refuse(
         self, claim: Claim, outcome: BatchOutcome, waiting: Counts, position: Key | None
     ) -> StoredBatch:
-        """Store an outcome; a row that the database does not let in is found and left out."""
+        """Store an outcome; find the rows that the database refuses and leave them out."""
         try:
             return self._keep(self._writer.write, claim, outcome, waiting, position)
         except RowAlteredError:
@@ -93,7 +93,7 @@ class BatchCommit:
                 raise
 
         def write(connection: Connection, changes: Sequence[RowChange]) -> int:
-            # On SQLite a savepoint begins no transaction that outlives it; a statement does.
+            # On SQLite only a statement begins a transaction that outlives the savepoint.
             self._store.checkpoint(connection, claim, Counts(), self._lease_seconds)
             return write_one_by_one(self._writer, connection, changes, self._names, outcome)
 

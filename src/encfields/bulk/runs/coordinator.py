@@ -1,7 +1,7 @@
-"""Worker processes: started anew, each with its own engine, keys and connections.
+"""Worker processes, each with its own engine, keys and connections.
 
-They share nothing but the run's rows in the database, as workers on several hosts do. The
-coordinator starts them, tells progress, replaces those that die, and passes a stop on.
+They share only the run's rows in the database, like workers on several hosts. The coordinator
+starts them, reports progress, replaces those that die, and forwards a stop.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from encfields.bulk.errors import ReencryptionError
 from encfields.bulk.failures import Patience, TranslatedFailure
 from encfields.bulk.options import Options, Setup
 from encfields.bulk.runs.loop import RunLoop
-from encfields.bulk.runs.progress import Progress, Teller
-from encfields.bulk.runs.signals import deaf_children
+from encfields.bulk.runs.progress import Progress, ProgressReporter
+from encfields.bulk.runs.signals import children_ignoring_interrupts
 from encfields.bulk.runs.store import RunStore, Totals
 from encfields.bulk.runs.worker import new_owner
 from encfields.bulk.runs.worker_setup import setup_for
@@ -39,14 +39,14 @@ __all__ = ["MAX_DEATHS", "Coordinator", "setup_for"]
 
 _LOOK_SECONDS = 0.1
 _STOP_SECONDS = 30.0
-"""How long workers have to end the batch under way before they are killed."""
+"""Seconds that workers get to finish their batch before they are killed."""
 
 MAX_DEATHS = 10
-"""Workers that may die one after the other without a row written in between."""
+"""Workers that may die in a row with nothing written in between."""
 
 
 class Coordinator:
-    """Runs several worker processes over one run.
+    """Runs several worker processes on one run.
 
     :param engine: the application's. :param setup: gives each worker its engine and encryption.
     """
@@ -63,41 +63,41 @@ class Coordinator:
 
     @property
     def process_ids(self) -> list[int]:
-        """The workers that are alive."""
+        """Process ids of the live workers."""
         return [w.process.pid for w in self._workers if w.process.pid and w.process.is_alive()]
 
     def work(self, stop: Event, progress: Progress | None = None) -> str | None:
         """Work until every worker has found nothing more to do, or `stop` is set.
 
-        :returns: why the run is not at its end, where the workers know.
-        :raises EncFieldsError: a worker could not go on.
+        :returns: why the run has not ended, if the workers know.
+        :raises EncFieldsError: a worker could not continue.
         """
-        teller = Teller(progress)
+        reporter = ProgressReporter(progress)
         try:
             self._workers = [self._start() for _ in range(self._options.workers)]
             while any(not worker.has_ended for worker in self._workers):
                 if stop.wait(_LOOK_SECONDS):
                     break
                 self._workers = [self._look_after(worker) for worker in self._workers]
-                if teller.is_due:
-                    self._tell(teller)
-            if teller.is_wanted:
-                self._tell(teller)
+                if reporter.is_due:
+                    self._report(reporter)
+            if reporter.is_wanted:
+                self._report(reporter)
         finally:
             self._end()
             self._connections.close()
         return next((worker.outcome for worker in self._workers if worker.outcome), None)
 
-    def _tell(self, teller: Teller) -> None:
+    def _report(self, reporter: ProgressReporter) -> None:
         totals = self._totals()
         if totals is not None:
-            teller.tell(self._store.load(self._connections.reading(), self._run_id), totals)
+            reporter.report(self._store.load(self._connections.reading(), self._run_id), totals)
 
     def _start(self) -> _Process:
         return _Process(self._setup, self._run_id, self._options)
 
     def _look_after(self, worker: _Process) -> _Process:
-        """The worker, or another one in its place if it has died."""
+        """The worker, or a replacement if it has died."""
         if worker.process.is_alive():
             return worker
         worker.receive()
@@ -117,12 +117,12 @@ class Coordinator:
         if self._deaths >= MAX_DEATHS:
             raise ReencryptionError(
                 f"{self._deaths} workers died one after another, the last with exit code "
-                f"{worker.process.exitcode} (negative: a signal), without finishing a row between",
+                f"{worker.process.exitcode} (negative: a signal), without writing a row in between",
                 reason="workers-die",
             )
 
     def _release(self, worker: _Process) -> None:
-        """Spare the others waiting for a dead worker's lease; without, it would just lapse."""
+        """Release a dead worker's ranges, so that others need not wait for its lease."""
         try:
             with self._connections.writing().begin() as begun:
                 self._store.release_all(begun.connection, worker.owner)
@@ -152,7 +152,7 @@ class Coordinator:
 class _Process:
     """One worker process and what it has reported.
 
-    :ivar outcome: why the run is not at its end. :ivar error: why it could not go on.
+    :ivar outcome: why the run has not ended. :ivar error: why it could not continue.
     :ivar has_ended: it ended by itself, with nothing more to do.
     """
 
@@ -164,23 +164,23 @@ class _Process:
         self.has_ended = False
         self._pipe, theirs = context.Pipe(duplex=False)
         lifeline, self._lifeline = context.Pipe(duplex=False)
-        # The setup is called in the child; a child has no children of its own to set up.
+        # The child calls the setup; it starts no workers of its own.
         given = (setup, run_id, self.owner, replace(options, setup=None), os.getpid())
         arguments = (*given, lifeline, theirs)
         self.process = context.Process(target=_work, args=arguments, name=f"encfields {run_id}")
-        with deaf_children():
+        with children_ignoring_interrupts():
             self.process.start()
         theirs.close()
         lifeline.close()
 
     def tell_to_stop(self) -> None:
-        """Have it end after the batch under way; no signal does that on Windows."""
-        with suppress(OSError):  # it may have ended
+        """Make it end after its batch. A pipe, because Windows has no signal for that."""
+        with suppress(OSError):  # it may have exited
             self._lifeline.send(None)
         self._lifeline.close()
 
     def receive(self) -> None:
-        """Take what it reported before it ended."""
+        """Read what it reported before it ended."""
         with suppress(EOFError, OSError):
             if not self.has_ended and self._pipe.poll():
                 self.outcome, self.error = self._pipe.recv()
@@ -196,10 +196,10 @@ def _work(
     lifeline: Pipe,
     pipe: Pipe,
 ) -> None:
-    """A worker process, from its start to its end."""
+    """The main function of a worker process."""
     stop = Event()
-    # Ctrl-C in a terminal reaches every process; the coordinator passes it on in its own way.
-    # Where signals can be blocked, it was since the start: see `deaf_children`.
+    # Ctrl-C in a terminal reaches every process; the coordinator forwards it. Where signals can be
+    # blocked it already is: see `children_ignoring_interrupts`.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
     threading.Thread(target=_stop_when_asked, args=(parent, lifeline, stop), daemon=True).start()
@@ -211,14 +211,14 @@ def _work(
     except EncFieldsError as failure:
         error = str(failure)
     except Exception as failure:
-        # A foreign error's text could hold a value; its type cannot.
+        # Another library's error text could hold a value; its type cannot.
         error = f"{type(failure).__module__}.{type(failure).__qualname__}"
-    with suppress(OSError):  # the coordinator may be gone
+    with suppress(OSError):  # the coordinator may have died
         pipe.send((outcome, error))
 
 
 def _set_up(setup: Setup, options: Options, stop: Event) -> tuple[Engine, Encryption]:
-    """A worker's engine and keys; an outage is waited for here as it is later on."""
+    """A worker's engine and keys; waits out an outage, as the run does."""
     patience = Patience(options.outage_seconds, stop)
     while True:
         try:
@@ -231,10 +231,10 @@ def _set_up(setup: Setup, options: Options, stop: Event) -> tuple[Engine, Encryp
 
 
 def _stop_when_asked(parent: int, lifeline: Pipe, stop: Event) -> None:
-    """Stop when the coordinator says so, or is gone: nobody would look after this worker then.
+    """Stop when the coordinator says so, or has died: nobody would supervise this worker.
 
-    :param lifeline: ends with the coordinator, unless another child of it was forked with a copy
-        of its end; the process id tells then, where there is ``fork``.
+    :param lifeline: closes when the coordinator dies, unless another of its children was forked
+        with a copy of its end; then the parent process id tells, on systems with ``fork``.
     """
     while not (stop.is_set() or wait([lifeline], 0.5) or os.getppid() != parent):
         pass

@@ -1,12 +1,11 @@
-"""Keeping Python's garbage collector from walking a whole program for the sake of batches.
+"""Runs Python's garbage collector less often while a run works.
 
-A batch is some thousands of objects that live for milliseconds and are in no cycle: they are gone
-as soon as nothing names them. But the collector looks for cycles several times a batch, and what
-is still there then makes it walk through all objects of the program before long: a third of the
-processor time that a run took. So while a run works, it waits for more objects than batches hold.
+A batch makes thousands of short-lived objects, none of them in a cycle. At the default threshold
+the collector runs several times per batch and soon walks every object of the program, which took a
+third of a run's processor time. So during a run the threshold exceeds the objects of a batch.
 
-The setting is the whole process's: it is put back, unless the application changed it meanwhile, and
-one that is as large already, or turned off, is left alone. Cycles are still found, only later.
+The threshold is process-wide. It is restored unless the application changed it meanwhile, and left
+alone if it is already as large, or off. Cycles are still collected, only later.
 """
 
 from __future__ import annotations
@@ -19,12 +18,12 @@ from contextlib import contextmanager
 from encfields.keys.forking import in_forked_child
 
 YOUNG_OBJECTS = 25_000
-"""So many more objects than before make the collector look: those of two batches are fewer, unless
-rows have very many encrypted columns."""
+"""New objects that trigger a collection: more than two batches make, unless rows have very many
+encrypted columns."""
 
 
 class _Threshold:
-    """The collector's threshold while at least one run works."""
+    """Raises the collector's threshold while at least one run works."""
 
     def __init__(self) -> None:
         self._start_afresh()
@@ -54,7 +53,7 @@ class _Threshold:
             gc.set_threshold(before)
 
     def after_fork(self) -> None:
-        """The child has none of the threads in which runs work."""
+        """A forked child has no threads that work on runs."""
         self._put_back()
         self._start_afresh()
 
@@ -65,7 +64,7 @@ in_forked_child(_threshold.after_fork)
 
 @contextmanager
 def fewer_collections() -> Iterator[None]:
-    """Have the collector look for garbage less often."""
+    """Collect garbage less often."""
     _threshold.lift()
     try:
         yield

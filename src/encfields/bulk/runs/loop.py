@@ -1,4 +1,4 @@
-"""What one process does about a run: ranges until none is left, then sweeps until one is clean."""
+"""One process's work on a run: ranges until none is left, then sweeps until one is clean."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from encfields.bulk.rows.prepared_job import PreparedJob
 from encfields.bulk.rows.reader import key_at
 from encfields.bulk.rows.stored_keys import Key
 from encfields.bulk.runs.garbage_collection import fewer_collections
-from encfields.bulk.runs.progress import Progress, Teller
+from encfields.bulk.runs.progress import Progress, ProgressReporter
 from encfields.bulk.runs.ranges import Pass, RangeStore
 from encfields.bulk.runs.run_row import ABANDONED, FINISHED, QUARANTINED, RUNNING, Claim, Run
 from encfields.bulk.runs.sealed_job import JobSealer, OpenedRun
@@ -33,32 +33,31 @@ if TYPE_CHECKING:
     from encfields.engine import Encryption
 
 _WAIT_FOR_OTHERS = 0.2
-"""Seconds between two looks at whether other workers have left something."""
+"""Seconds between two checks for ranges that other workers gave up."""
 
 _SWITCH_SECONDS = 0.001
-"""The thread that writes has the interpreter as soon as this after the database has answered it.
-
-By default it waits for 5 ms while the other one encrypts, several times a batch, and the batch
-after it waits for it: a sixth of a run's time."""
+"""Interpreter switch interval, so that the writing thread continues soon after the database
+answers. At the default of 5 ms it waits for the encrypting thread several times per batch, which
+cost a sixth of a run's time."""
 
 STALLED = (
-    "every sweep still found values to rewrite: the application writes them faster than they can "
-    "be swept, it holds rows locked all the time, or some of its processes still seal under the "
-    "previous key version (until their cache_ttl is over). Start the run again later. If that does "
-    "not help, look for what changes the rows back: a trigger that is deferred, or a job"
+    "every sweep still found values to rewrite: the application writes them faster than sweeps "
+    "finish, holds rows locked, or still seals under the previous key version in some process "
+    "(until its cache_ttl is over). Start the run again later. If that does not help, look for "
+    "what changes the rows back, such as a deferred trigger or a job"
 )
 
 ALTERED = (
-    "in every sweep, ranges recorded by its workers were altered or removed, so it is not known "
-    "whether the whole table was looked at. Find out who writes to encfields_ranges, and start the "
-    "run again"
+    "in every sweep, ranges recorded by its workers were altered or removed, so parts of the "
+    "table may not have been checked. Find out who writes to encfields_ranges, and start the run "
+    "again"
 )
 
 
 class RunLoop:
-    """One process's part in a run.
+    """One process's work on a run.
 
-    :param engine: the application's; the loop uses connections of its own.
+    :param engine: the application's; the loop makes its own connections.
     :param run_id: the run. :param owner: this worker's name.
     """
 
@@ -77,7 +76,7 @@ class RunLoop:
         self._owner = owner
         self._options = options
         self._stop = stop
-        self._teller = Teller(progress)
+        self._reporter = ProgressReporter(progress)
         self._connections = Connections(engine)
         self._store = RunStore()
         self._sealer = JobSealer(encryption, options)
@@ -91,10 +90,10 @@ class RunLoop:
         self._may_hold_a_range = False
 
     def work(self) -> str | None:
-        """Work until the run has ended, nothing can be done, or the process is to stop.
+        """Work until the run has ended, nothing is left to do, or `stop` is set.
 
-        :returns: why the run is not at its end, where it is not because of a stop.
-        :raises EncFieldsError: it cannot go on.
+        :returns: why the run has not ended, unless it was stopped.
+        :raises EncFieldsError: it cannot continue.
         """
         with short_switch_interval(_SWITCH_SECONDS), fewer_collections():
             try:
@@ -109,7 +108,7 @@ class RunLoop:
         while not self._stop.is_set():
             failure = None
             try:
-                claim, outcome = self._look()
+                claim, outcome = self._next_step()
             except (SQLAlchemyError, OSError, KeyUnavailableError) as error:
                 failure = TranslatedFailure.of(error)
             if failure is not None:
@@ -124,8 +123,8 @@ class RunLoop:
                 self._worker.work_off(claim)
         return None
 
-    def _look(self) -> tuple[Claim | None, str | None]:
-        """A range to work on, or how the run ended (an empty text for well), or neither."""
+    def _next_step(self) -> tuple[Claim | None, str | None]:
+        """A range to work on; or the run's outcome (an empty text for success); or neither yet."""
         run = self._store.load(self._connections.reading(), self._run_id)
         if run.state != RUNNING:
             if run.state != ABANDONED:
@@ -137,13 +136,13 @@ class RunLoop:
         self._prepare(run, opened.job)
         claim = self._next(run)
         if claim is None and run.frontier_done:
-            return None, self._turn(run)
+            return None, self._end_pass(run)
         return claim, None
 
     def _open(self, run: Run) -> OpenedRun:
-        """Open the run's job, once; and see each time that a worker of the run noted its progress.
+        """Open the run's job once, and check each time that a worker wrote the run's progress.
 
-        :raises RunRefusedError: it is not what a worker of the run wrote.
+        :raises RunRefusedError: somebody else wrote it.
         """
         if self._opened is None:
             self._opened = self._sealer.open_job(run)
@@ -152,13 +151,13 @@ class RunLoop:
         return self._opened
 
     def _release(self) -> None:
-        """Give back a range whose COMMIT was sent and not answered: it would wait for our lease."""
+        """Release a range whose COMMIT got no answer; others would wait for our lease to end."""
         with self._connections.writing().begin() as begun:
             self._store.release_all(begun.connection, self._owner)
         self._may_hold_a_range = False
 
     def _prepare(self, run: Run, job: Job) -> None:
-        """Reflect the table, and at each pass see which key versions are active now."""
+        """Reflect the table, and look up the active key versions at each pass."""
         if self._worker is None:
             self._prepared = PreparedJob(
                 job, self._connections.reading(), self._options.declared_types
@@ -173,14 +172,14 @@ class RunLoop:
                 self._sealer,
                 self._options,
                 self._stop,
-                self._teller,
+                self._reporter,
             )
         if run.pass_number != self._pass:
             forget_active_versions(self._encryption)
             self._pass = run.pass_number
 
     def _next(self, run: Run) -> Claim | None:
-        """A range to work on: one that was left, or the next to be cut."""
+        """A range to work on: one that a worker gave up, or the next new one."""
         seconds = self._options.lease_seconds
         with self._connections.writing().begin() as begun:
             claim = self._ranges.claim(begun.connection, run, self._owner, seconds)
@@ -188,13 +187,13 @@ class RunLoop:
             return claim
         upper = self._cut(run)
         with self._connections.writing().begin() as begun:
-            # None if another worker cut the same range, and has it.
+            # None if another worker cut the same range first.
             return self._ranges.carve(begun.connection, run, upper, self._owner, seconds)
 
     def _cut(self, run: Run) -> Key | None:
-        """Where the next range is to end; ``None`` where the table does."""
+        """Where the next range ends; ``None`` at the table's end."""
         reading = self._connections.reading()
-        # Finding a key so many rows on is reading them, which a sweep does but once this way.
+        # Finding a key so many rows further means reading them, so a sweep reuses these ranges.
         upper = self._ranges.cut_before(reading, run) if run.pass_number else None
         if upper is not None:
             return upper
@@ -202,16 +201,21 @@ class RunLoop:
         end: Key | None = key_at(self._prepared, reading, rest, self._options.range_rows)
         return end
 
-    def _turn(self, run: Run) -> str | None:
-        """At the end of a pass, begin another or end the run; ``None`` to go on."""
+    def _end_pass(self, run: Run) -> str | None:
+        """Begin another pass or end the run, if no range is left; ``None`` to continue."""
         noted = self._ranges.read_pass(self._connections.reading(), run)
-        # A pass's end is told however short a time ago something was.
-        if self._teller.is_due or (self._teller.is_wanted and not noted.is_open):
-            self._teller.tell(run, self._store.totals(self._connections.reading(), run))
+        # Always report the end of a pass.
+        if self._reporter.is_due or (self._reporter.is_wanted and not noted.is_open):
+            self._reporter.report(run, self._store.totals(self._connections.reading(), run))
         if noted.is_open:
             self._stop.wait(_WAIT_FOR_OTHERS)
             return None
-        if run.pass_number > 0 and noted.is_whole and not noted.found_work and self._is_ours(run):
+        if (
+            run.pass_number > 0
+            and noted.is_whole
+            and not noted.found_work
+            and self._began_here(run)
+        ):
             self._end(run, noted)
             return ""
         if self._sweeps >= self._options.max_sweeps:
@@ -223,15 +227,15 @@ class RunLoop:
         self._sweeps += 1
         return None
 
-    def _is_ours(self, run: Run) -> bool:
-        """Whether the pass began since this process took the run up.
+    def _began_here(self, run: Run) -> bool:
+        """Whether the pass began after this process joined the run.
 
-        What an earlier one noted was true at the time. Somebody may have put it back since.
+        The records of an earlier pass were true then, but somebody may have restored them since.
         """
         return dt.datetime.fromisoformat(run.progress.begun) >= self._began
 
     def _end(self, run: Run, noted: Pass) -> None:
-        # Rows that a policy has hidden since the run began would be missing.
+        # A policy created since the run began may have hidden rows.
         refuse_hidden_rows(self._prepared.table, self._connections.reading())
         state = QUARANTINED if noted.counts.refused else FINISHED
         sealed_end = self._sealer.seal_end(run, state, None)
@@ -240,9 +244,9 @@ class RunLoop:
 
 
 def forget_active_versions(encryption: Encryption) -> None:
-    """Ask the key store again for the active versions: another process may have rotated a key.
+    """Drop cached active versions: another process may have rotated a key.
 
-    :raises KeyStoreError: the key store is out of reach.
+    :raises KeyStoreError: the key store is unreachable.
     """
     cache = engine_encryption(encryption).cache
     for key_id in {version.id for version in encryption.keys.list()}:

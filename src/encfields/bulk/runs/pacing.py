@@ -1,4 +1,4 @@
-"""A run's pace: how much of the database it takes, and what it pauses for."""
+"""Throttles a run, and tells when it must pause."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from encfields.errors import ConfigurationError
 _POSTGRESQL_LAG = (
     "SELECT EXTRACT(EPOCH FROM MAX(replay_lag)) FROM pg_stat_replication WHERE state = 'streaming'"
 )
-"""NULL where nothing is behind, or there is no replica. Other users than superusers and members of
-``pg_monitor`` are shown NULL, too."""
+"""NULL if no replica is behind or there is none. Users other than superusers and members of
+``pg_monitor`` see NULL, too."""
 
 _POSTGRESQL_VACUUM = (
     "SELECT 1 FROM pg_stat_progress_vacuum"
@@ -29,7 +29,7 @@ class Throttle:
 
     :param options: the run's. :param stop: ends every wait at once.
     :param prepared: the run's job.
-    :raises ConfigurationError: this database does not tell what the options ask for.
+    :raises ConfigurationError: this database cannot report what the options need.
     """
 
     def __init__(self, options: Options, stop: Event, prepared: PreparedJob) -> None:
@@ -39,11 +39,11 @@ class Throttle:
         is_postgresql = prepared.dialect.name == "postgresql"
         if options.max_lag is not None and self._lag_query is None:
             if not is_postgresql:
-                raise _does_not_tell(prepared, "max_lag", "name a max_lag_query")
+                raise _cannot_report(prepared, "max_lag", "name a max_lag_query")
             self._lag_query = _POSTGRESQL_LAG
         if options.pause_for_vacuum:
             if not is_postgresql:
-                raise _does_not_tell(prepared, "pause_for_vacuum", "leave it out")
+                raise _cannot_report(prepared, "pause_for_vacuum", "leave it out")
             self._vacuum_of = prepared.dialect.identifier_preparer.format_table(prepared.table)
         self._stop = stop
         rate = options.rows_per_second
@@ -52,7 +52,7 @@ class Throttle:
         self._checked = 0.0
 
     def pace(self, rows: float, seconds: float) -> None:
-        """Sleep as long as a batch is to be followed by rest.
+        """Sleep after a batch.
 
         :param rows: rows of the batch. :param seconds: how long it took.
         """
@@ -60,7 +60,7 @@ class Throttle:
         rest = seconds * (1 - duty) / duty
         if self._seconds_per_row:
             now = time.monotonic()
-            # Time in which nothing was due is not made up for later.
+            # Idle time earns no credit.
             self._due = max(self._due, now - seconds) + rows * self._seconds_per_row
             rest = max(rest, self._due - now)
         if rest > 0:
@@ -69,7 +69,7 @@ class Throttle:
     def hold(
         self, ask: Callable[[Connection], str | None], connect: Callable[[], Connection]
     ) -> str | None:
-        """Why to pause now, or ``None``; looked up only every ``check_seconds``.
+        """Why to pause now, or ``None``; checked only every ``check_seconds``.
 
         :param ask: tells why the run itself is paused. :param connect: gives a connection.
         """
@@ -83,7 +83,7 @@ class Throttle:
             or self._vacuum(connection)
             or self._query(connection)
         )
-        # While it pauses, every look is a fresh one.
+        # Check every time during a pause.
         self._checked = 0.0 if reason else now
         return reason
 
@@ -110,7 +110,7 @@ class Throttle:
         return "the pause query says so"
 
 
-def _does_not_tell(prepared: PreparedJob, option: str, way_out: str) -> ConfigurationError:
+def _cannot_report(prepared: PreparedJob, option: str, way_out: str) -> ConfigurationError:
     return ConfigurationError(
         f"Options: {prepared.dialect.name} cannot report what {option} needs; {way_out}",
         reason="options",

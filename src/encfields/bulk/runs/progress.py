@@ -1,4 +1,4 @@
-"""What a run tells while it works, to a plain callback."""
+"""Reports a run's progress to a callback."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from typing import Protocol
 from encfields.bulk.runs.run_row import Run
 from encfields.bulk.runs.store import Totals
 
-TELL_SECONDS = 0.5
-"""How often progress is reported; each time costs one sum over the run's ranges."""
+REPORT_SECONDS = 0.5
+"""Seconds between reports; each costs one sum over the run's ranges."""
 
 _RATE_SECONDS = 30.0
-"""The stretch of time over which the rate is taken."""
+"""Seconds over which the rate is measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProgressState:
-    """Where a run stands, all its workers together.
+    """The progress of a run, over all its workers.
 
     :param table: the table's name.
     :param sweep: 0 while the table is rewritten, then the number of the sweep.
     :param rows_done: rows looked at in this pass.
-    :param rows_total: rows of the table, as it was estimated when the run was recorded.
+    :param rows_total: the table's rows, estimated when the run was recorded.
     :param rows_written: rows rewritten. :param quarantined: values that do not open.
     :param rows_per_second: over the last half minute.
-    :param seconds_left: of this pass, or ``None`` while it is not known.
+    :param seconds_left: estimate for this pass; ``None`` while unknown.
     :param paused: why the run pauses, or ``None``.
     """
 
@@ -48,10 +48,10 @@ class Progress(Protocol):
     def __call__(self, state: ProgressState) -> None: ...
 
 
-class Teller:
-    """Turns a run's sums into :class:`ProgressState`, no more often than makes sense.
+class ProgressReporter:
+    """Calls back with a run's :class:`ProgressState`, at most twice a second.
 
-    :param progress: called with it; ``None`` for nobody.
+    :param progress: the callback; ``None`` for none.
     """
 
     def __init__(self, progress: Progress | None) -> None:
@@ -63,16 +63,16 @@ class Teller:
 
     @property
     def is_wanted(self) -> bool:
-        """Whether anybody listens."""
+        """Whether there is a callback."""
         return self._progress is not None
 
     @property
     def is_due(self) -> bool:
-        """Whether it is time to tell again."""
-        return self.is_wanted and time.monotonic() - self._reported_at >= TELL_SECONDS
+        """Whether it is time for another report."""
+        return self.is_wanted and time.monotonic() - self._reported_at >= REPORT_SECONDS
 
-    def tell(self, run: Run, totals: Totals) -> None:
-        """Tell now."""
+    def report(self, run: Run, totals: Totals) -> None:
+        """Report now."""
         if self._progress is None:
             return
         now = self._reported_at = time.monotonic()

@@ -1,4 +1,4 @@
-"""The progress of a run for people: a bar in a terminal, lines with their time in a log file."""
+"""Shows a run's progress: a bar in a terminal, timestamped lines in a log file."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
 
 def title_of(state: ProgressState) -> str:
-    """The table, and which pass over it."""
+    """The table, and the number of the sweep."""
     return f"{state.table}, sweep {state.sweep}" if state.sweep else state.table
 
 
 def notes_on(state: ProgressState) -> list[str]:
-    """What is not as usual."""
+    """Quarantined values and a pause, if any."""
     notes = [f"{state.quarantined:,} values do not open"] if state.quarantined else []
     return [*notes, f"paused: {state.paused}"] if state.paused else notes
 
 
 def clock(seconds: float) -> str:
-    """A length of time as hours, minutes and seconds."""
+    """A duration as hours, minutes and seconds."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
@@ -36,14 +36,14 @@ def clock(seconds: float) -> str:
 # -- in a terminal ------------------------------------------------------------------
 
 NARROW, WIDE = 72, 100
-"""Columns of a terminal below which only the share and the time left stand beside the bar, and
-above which the bar no longer grows."""
+"""Terminal widths below which only the share and the time left are shown beside the bar, and above
+which the bar no longer grows."""
 
 
 class ProgressBar:
-    """A bar with rate and remaining time, for a terminal: ``with ProgressBar() as bar``.
+    """A terminal bar with rate and remaining time: ``with ProgressBar() as bar``.
 
-    :param console: where to draw; default standard error. Needs ``rich`` (``encfields[cli]``).
+    :param console: a ``rich`` console; default standard error. Needs ``encfields[cli]``.
     """
 
     def __init__(self, console: Console | None = None) -> None:
@@ -86,7 +86,7 @@ def _bar_on(console: Console) -> Any:
     from rich.text import Text
 
     class Bar(Progress):
-        """With what is not as usual on a line below."""
+        """Adds a line below with notes."""
 
         def get_renderables(self) -> Any:
             table: RenderableType = self.make_tasks_table(self.tasks)
@@ -96,7 +96,7 @@ def _bar_on(console: Console) -> Any:
                     yield Text(f"  {task.description}: {task.fields['notes']}", style="yellow")
 
     names = ["share", "left"] if console.width < NARROW else ["share", "counts", "rate", "left"]
-    # Names of tables are not to be taken for markup.
+    # Table names are not markup.
     texts = [
         TextColumn(f"{{task.fields[{name}]}}", justify="right", markup=False) for name in names
     ]
@@ -115,7 +115,7 @@ def _shortened(title: str, width: int) -> str:
 
 
 def short(number: float) -> str:
-    """A number in five places or fewer."""
+    """A number in at most five characters."""
     for factor, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if number >= 10 * factor:
             return f"{number / factor:.{0 if number >= 100 * factor else 1}f}{unit}"
@@ -125,16 +125,16 @@ def short(number: float) -> str:
 # -- in a log file ------------------------------------------------------------------
 
 EVERY_SECONDS = 30.0
-"""Between two lines that tell no news."""
+"""Seconds between two lines without news."""
 
 
 class TimedLog:
-    """Writes lines that begin with the time in UTC, no more often than makes sense.
+    """Writes lines that begin with the time in UTC, at most one per interval.
 
-    :param stream: where to; default standard error as it is when a line is written.
+    :param stream: where to write; default ``sys.stderr`` at the time of writing.
     :param every: seconds between two lines.
-    :param begins_at_once: whether the first line does not wait for so long.
-    :param now: seconds of a clock that never goes back.
+    :param begins_at_once: whether the first line is written without delay.
+    :param now: monotonic clock, in seconds.
     """
 
     def __init__(
@@ -150,10 +150,10 @@ class TimedLog:
         self._now = now
         self._due = now() + (0 if begins_at_once else every)
 
-    def tell(self, text: str, *, is_news: bool = False) -> None:
-        """Write a line, if it is time for one.
+    def write(self, text: str, *, is_news: bool = False) -> None:
+        """Write a line, if it is due.
 
-        :param is_news: it is time at once.
+        :param is_news: write it now.
         """
         if not is_news and self._now() < self._due:
             return
@@ -164,23 +164,23 @@ class TimedLog:
 
 
 class ProgressLog:
-    """Lines for a log file, in place of :class:`~encfields.bulk.reencryption.ProgressBar`.
+    """Lines for a log file, instead of :class:`~encfields.bulk.reencryption.ProgressBar`.
 
-    One when a table is begun and when it is done, when a run pauses or goes on, when values turn
-    up that do not open, and every half minute.
+    One when a table begins and ends, when a run pauses or continues, when the first value does not
+    open, and every half minute.
 
-    :param stream: where to; default standard error. :param every: seconds between two lines.
+    :param stream: where to write; default standard error. :param every: seconds between two lines.
     """
 
     def __init__(self, stream: TextIO | None = None, *, every: float = EVERY_SECONDS) -> None:
         self._log = TimedLog(stream, every=every)
-        self._told: tuple[object, ...] = ()
+        self._last_news: tuple[object, ...] = ()
 
     def __call__(self, state: ProgressState) -> None:
         is_done = state.rows_done >= state.rows_total
         news = (state.table, state.sweep, bool(state.paused), state.quarantined > 0, is_done)
-        self._log.tell(line_of(state), is_news=news != self._told)
-        self._told = news
+        self._log.write(line_of(state), is_news=news != self._last_news)
+        self._last_news = news
 
 
 def line_of(state: ProgressState) -> str:

@@ -1,11 +1,11 @@
-"""The ranges of a run as rows: who works at what, and how far it is.
+"""The ranges of a run as rows: who works on them, and how far.
 
-Everything that must survive a crash is here, and is written in the transaction that writes the
-values it speaks of. Who owns a range is a lease on its row, not a lock of a session, so that it
-works behind a connection pooler and outlives a lost connection.
+This is all the state that must survive a crash; it is written in the same transaction as the
+values. A range is owned by a lease on its row and not by a session lock, so ownership works behind
+a connection pooler and outlives a lost connection.
 
-Each row bears a seal that only a worker of the run can make. A row without one that fits counts
-for nothing: its part of the table is looked at again.
+Each row has a seal that only a worker of the run can make. A row whose seal does not match is
+ignored: its part of the table is read again.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ from encfields.bulk.runs.tables import database_now, quarantine, ranges, runs
 log = logging.getLogger("encfields.bulk")
 
 _MINE = ("run_id", "pass_number", "number", "claims")
-"""What tells a claimed range: columns of its row, and of :class:`Claim`."""
+"""Columns of a claimed range's row, and fields of :class:`Claim`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """What a run's workers have noted of a pass.
+    """What a run's workers recorded about a pass.
 
-    :ivar is_open: whether ranges are still to be worked at.
-    :ivar is_whole: whether those that are done make up the whole table.
-    :ivar counts: of all that was noted.
+    :ivar is_open: whether ranges are left to work on.
+    :ivar is_whole: whether the finished ranges cover the whole table.
+    :ivar counts: sums over its ranges.
     """
 
     is_open: bool
@@ -59,12 +59,12 @@ class Pass:
 
     @property
     def found_work(self) -> bool:
-        """Whether there was anything to write."""
+        """Whether the pass found anything to write."""
         return bool(self.counts.written or self.counts.missed)
 
 
 class RangeStore:
-    """Reads and writes the ranges of one run; the caller gives connection and transaction.
+    """Reads and writes the ranges of one run, on the caller's connection and transaction.
 
     :param dialect_name: of the database. :param opened: the run.
     """
@@ -74,13 +74,13 @@ class RangeStore:
         self._seals = opened.seals
         self._now = database_now(dialect_name)
         self._locks = dialect_name != "sqlite"
-        # Made once, as it runs with every batch.
+        # Built once, since it runs with every batch.
         self._checkpoint = _checkpoint(self._now)
 
     # -- passes --------------------------------------------------------------------------------
 
     def next_pass(self, connection: Connection, run: Run) -> bool:
-        """Begin another pass over the table; whether it was this call that began it."""
+        """Begin another pass over the table; whether this call began it."""
         begun, before = utc_now().isoformat(), run.progress.begun
         progress = RangeProgress(run.pass_number + 1, begun, before, 0, None, done=False)
         return self._move(connection, run, progress)
@@ -94,7 +94,7 @@ class RangeStore:
         return moved.rowcount == 1
 
     def read_pass(self, connection: Connection, run: Run) -> Pass:
-        """What was noted of the present pass, as far as it was a worker that noted it."""
+        """What workers recorded about the current pass; rows that others wrote are ignored."""
         rows = connection.execute(
             select(ranges).where(*self._of_pass(run)).order_by(ranges.c.number)
         ).mappings()
@@ -118,10 +118,10 @@ class RangeStore:
         sealed_end: str,
         error: str | None = None,
     ) -> bool:
-        """Give a run its end, if it is still in the same pass; nobody can go on with it then.
+        """End a run, if it is still in the same pass; nobody can continue it then.
 
-        :param sealed_end: takes the job's place.
-        :returns: whether it was this call that ended it.
+        :param sealed_end: replaces the job.
+        :returns: whether this call ended it.
         """
         ended = connection.execute(
             update(runs)
@@ -140,9 +140,9 @@ class RangeStore:
     # -- ranges --------------------------------------------------------------------------------
 
     def cut_before(self, connection: Connection, run: Run) -> Key | None:
-        """Where the pass before ended its range that began at this pass's frontier.
+        """The end of the previous pass's range that began at this pass's frontier.
 
-        :returns: ``None`` if it had none there, or the one without an end.
+        :returns: ``None`` if there is none, or it had no end.
         """
         row = connection.execute(
             select(ranges)
@@ -157,11 +157,11 @@ class RangeStore:
     def carve(
         self, connection: Connection, run: Run, upper: Key | None, owner: str, seconds: float
     ) -> Claim | None:
-        """Cut the next range of the pass, from the frontier up to `upper`, and take it.
+        """Cut the next range of the pass, from the frontier up to `upper`, and claim it.
 
         :param upper: ``None`` for the last range, which has no end: the table may grow.
-        :param owner: who takes it. :param seconds: for how long unless renewed.
-        :returns: ``None`` if it was not this call that cut it.
+        :param owner: who claims it. :param seconds: length of the lease.
+        :returns: ``None`` if another worker cut it first.
         """
         was = run.progress
         until = None if upper is None else key_to_text(upper)
@@ -181,18 +181,18 @@ class RangeStore:
             "claims": 1,
             "seal": claim.seal(self._seals, done=False),
         }
-        # Whoever may cut this range knows that nobody did: one that is there, somebody put there.
+        # The frontier shows that no worker cut this range: an existing row is somebody else's.
         same_range = [ranges.c[name] == row[name] for name in ("run_id", "pass_number", "number")]
         connection.execute(delete(ranges).where(*same_range))
         connection.execute(insert(ranges).values(lease_until=self._now + seconds, **row))
         return claim
 
     def claim(self, connection: Connection, run: Run, owner: str, seconds: float) -> Claim | None:
-        """Take a range of the pass that nobody works on.
+        """Claim a range of the pass that nobody works on.
 
         A range that no worker of the run wrote is set aside.
 
-        :param owner: who takes it. :param seconds: for how long unless renewed.
+        :param owner: who claims it. :param seconds: length of the lease.
         """
         free = (
             select(ranges)
@@ -220,15 +220,15 @@ class RangeStore:
         return _reclaimed(claim) if taken.rowcount == 1 else None
 
     def _is_leased(self) -> ColumnElement[bool]:
-        """Whether a range is somebody's: not for longer than a lease can be."""
+        """Whether a range has a valid lease, which cannot exceed the longest."""
         until = ranges.c.lease_until
         return until.between(self._now, self._now + MAX_LEASE_SECONDS)
 
     def _set_aside(self, connection: Connection, row: Any) -> None:
         log.warning(
             "run %s: range %s of pass %s was altered (its seal does not match lower_key, "
-            "upper_key, position_key, done and the counts), and is ignored; that part of the "
-            "table is looked at again",
+            "upper_key, position_key, done and the counts) and is ignored; that part of the table "
+            "is read again",
             self._run_id,
             ascii(row["number"]),
             row["pass_number"],
@@ -247,12 +247,12 @@ class RangeStore:
         *,
         done: bool = False,
     ) -> Claim:
-        """Say how far a range is, and renew its lease; in the transaction that wrote its rows.
+        """Record a range's progress and renew its lease, in the transaction that wrote its rows.
 
-        :param counts: since the last time.
-        :param position: the last key that is done; ``None`` if that has not changed.
-        :returns: the range as its row has it then.
-        :raises LeaseLostError: another worker has it; the transaction is to be rolled back.
+        :param counts: since the last checkpoint.
+        :param position: the last key done; ``None`` if it has not changed.
+        :returns: the range as now stored.
+        :raises LeaseLostError: another worker has it; roll back the transaction.
         """
         now = claim.after(counts, position)
         parameters = {f"of_{name}": getattr(claim, name) for name in _MINE} | {
@@ -269,7 +269,7 @@ class RangeStore:
         return now
 
     def release(self, connection: Connection, claim: Claim, error: str | None = None) -> None:
-        """Give a range back for another worker to go on with."""
+        """Release a range for another worker to continue."""
         connection.execute(
             update(ranges)
             .where(*_my_range(claim))
@@ -277,9 +277,9 @@ class RangeStore:
         )
 
     def position(self, connection: Connection, claim: Claim) -> Claim:
-        """The range as its row has it, after it was not known whether a transaction was kept.
+        """The range as stored, after a COMMIT without an answer.
 
-        :raises LeaseLostError: another worker has it, or the row is no longer a worker's.
+        :raises LeaseLostError: another worker has it, or somebody else wrote the row.
         """
         statement = select(ranges).where(*_my_range(claim))
         row = connection.execute(statement).mappings().first()
@@ -292,7 +292,7 @@ class RangeStore:
         return [ranges.c.run_id == run.id, ranges.c.pass_number == run.pass_number]
 
     def _verified(self, row: Any, begun: str | None) -> Claim | None:
-        """The range, if a worker of this run wrote its row in the pass that began then."""
+        """The range, if a worker of this run wrote its row in the pass begun at that time."""
         claim = Claim.of(row, begun or "")
         if claim is None or row["done"] not in (0, 1):
             return None
@@ -307,7 +307,7 @@ class RangeStore:
         key_names: Sequence[str],
         refused: Sequence[RefusedValue],
     ) -> None:
-        """Note values that do not open; noting one again replaces the older note.
+        """Record values that do not open, replacing older records of the same values.
 
         :param key_names: the columns of the table's primary key.
         """
@@ -323,7 +323,7 @@ class RangeStore:
 
 
 class _Chain:
-    """Ranges in their order: whether each begins where the one before ended."""
+    """Checks that ranges, in order, begin where the previous one ended."""
 
     def __init__(self) -> None:
         self._until: str | None = None

@@ -1,20 +1,20 @@
-"""The reports of a run, a dry run and a survey."""
+"""The results of runs, dry runs and surveys."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 REFUSED = "refused"
-"""In place of a run's state: it was found, and cannot be worked at."""
+"""State in a report: the run was found but cannot be worked on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Quarantined:
-    """A value that does not open. It was left as it is.
+    """A value that does not open. It was left unchanged.
 
-    :param table: the table's name. :param column: the column's.
+    :param table: the table's name. :param column: the column's name.
     :param key: the row's primary key by column name, as text.
-    :param reason: short, stable word: ``"not-a-message"``, ``"context"``, ``"body-tag"``, ...
+    :param reason: a stable word: ``"not-a-message"``, ``"context"``, ``"body-tag"``, ...
     :param message: what is wrong with it; never anything of the value.
     """
 
@@ -27,22 +27,22 @@ class Quarantined:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Where a run stands, all workers of all hosts together.
+    """The state of a run, over all workers on all hosts.
 
-    :param run_id: the run's row in ``encfields_runs``.
-    :param finished: every value of the table is current. False while the run is under way, and
-        for good when values are quarantined.
+    :param run_id: the run's id in ``encfields_runs``.
+    :param finished: every value of the table is current. False while the run is under way, and if
+        it ended with quarantined values.
     :param state: ``"running"``, ``"finished"``, ``"quarantined"``, ``"failed"``, ``"abandoned"``;
-        ``"refused"`` if it cannot be worked at, which is no state of its own.
-    :param rows_seen: rows that the first pass looked at.
+        ``"refused"`` if it cannot be worked on, which no row says.
+    :param rows_seen: rows that the first pass read.
     :param rows_written: rows rewritten.
-    :param rows_current: rows of the first pass with nothing to do, by the header alone.
-    :param rows_skipped_locked: times that a row was left for later, because the application held
-        its lock or had changed it meanwhile.
+    :param rows_current: rows of the first pass that were already current, by their headers.
+    :param rows_skipped_locked: times that a row was postponed because the application had locked or
+        changed it.
     :param quarantined: values that do not open.
-    :param passes: passes over the table that were begun: one that rewrites, then sweeps.
+    :param passes: passes begun over the table: one that rewrites, then sweeps.
     :param seconds: how long this call took.
-    :param error: why it is not finished, where that is known.
+    :param error: why it is not finished, if known.
     """
 
     run_id: str
@@ -60,18 +60,16 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class DryRun:
-    """What a run would do, as far as headers tell. No key was used and nothing was written.
-
-    Only a conversion's dry run used keys, for it opened the values.
+    """What a run would do, by headers. Nothing was written, and no key was used, except for a
+    conversion, which opens the values.
 
     :param rows: rows of the table.
     :param rows_to_rewrite: rows with a value that is not current.
-    :param values_to_rewrite: such values.
-    :param bytes_to_rewrite: their stored bytes.
-    :param unreadable: values that are no message, belong elsewhere, or are under a key version
+    :param values_to_rewrite: those values. :param bytes_to_rewrite: their stored bytes.
+    :param unreadable: values that are not messages, belong elsewhere, or are under a key version
         that is missing or destroyed: they would be quarantined.
-    :param seconds: estimate for the options that were given.
-    :param kms_calls: calls to KMS that each worker process makes, one per key version it meets.
+    :param seconds: estimated duration with the given options.
+    :param kms_calls: calls to KMS by each worker process, one per key version it meets.
     :param versions: values to rewrite by ``(key id, version)``.
     """
 
@@ -89,9 +87,9 @@ class DryRun:
 class Summary:
     """The values of a table's columns, counted by their headers.
 
-    :param rows: rows of the table. :param current: values that are as they should be.
+    :param rows: rows of the table. :param current: values that need no rewriting.
     :param not_current: values that a run would rewrite. :param null: NULLs.
-    :param unreadable: values that are no message, or belong elsewhere.
+    :param unreadable: values that are not messages, or belong elsewhere.
     """
 
     rows: int

@@ -1,7 +1,7 @@
-"""The rows of a run and of its ranges as they stand in the database: anybody may have written them.
+"""The rows of a run and of its ranges, which anybody may have written.
 
-Everything that is read of it is checked for its type and range, so that a row of nonsense is an
-error that names the run and the field, for this run alone.
+Every field is checked for type and range, so that a row of nonsense raises an error that names the
+run and the field, and affects only this run.
 """
 
 from __future__ import annotations
@@ -28,21 +28,23 @@ RUNNING, FINISHED, QUARANTINED, FAILED, ABANDONED = (
     "failed",
     "abandoned",
 )
-"""States of a run. All but the first are ends."""
+"""States of a run. All but the first are final."""
 
 _STATES = frozenset({RUNNING, FINISHED, QUARANTINED, FAILED, ABANDONED})
 
 MAX_PASSES = 1_000_000
 MAX_RANGES = 1_000_000_000
 MAX_COUNT = 10**15
-"""More rows than any table has; sums of it fit into 64 bits."""
+"""More rows than any table has; sums of such numbers fit into 64 bits."""
 
 
 class RangeProgress(NamedTuple):
-    """How far a run is, in the form that its row's seal covers.
+    """A run's progress, which its row's seal covers.
 
-    :param begun: when the pass began, as text. :param begun_before: when the one before did.
-    :param carved: how many ranges were cut. :param frontier: the key up to which, as text.
+    :param begun: when the pass began, as text.
+    :param begun_before: when the previous pass began.
+    :param carved: how many ranges were cut.
+    :param frontier: the key up to which the table was cut, as text.
     :param done: whether the whole table was cut.
     """
 
@@ -54,7 +56,7 @@ class RangeProgress(NamedTuple):
     done: bool
 
     def seal(self, seals: RunSeals) -> str:
-        """The seal that the row is to have."""
+        """The seal that the row must have."""
         return seals.of("run", *self)
 
     def as_row(self, seals: RunSeals) -> dict[str, Any]:
@@ -74,8 +76,8 @@ class RangeProgress(NamedTuple):
 class Run:
     """A run's row.
 
-    :ivar sealed: its sealed job, or after its end, the sealed end.
-    :ivar seal: what is to prove `progress`.
+    :ivar sealed: its sealed job or, after its end, the sealed end.
+    :ivar seal: proves `progress`.
     """
 
     id: str
@@ -93,7 +95,7 @@ class Run:
 
     @property
     def pass_number(self) -> int:
-        """0 for the pass that rewrites; then the number of the sweep."""
+        """0 for the pass that rewrites, then the number of the sweep."""
         return self.progress.pass_number
 
     @property
@@ -103,12 +105,12 @@ class Run:
 
     @property
     def frontier(self) -> Key | None:
-        """The key up to which this pass was cut; of a run whose seal was found to fit."""
+        """The key up to which this pass was cut. Check the seal first."""
         text = self.progress.frontier
         return None if text is None else key_from_text(text)
 
     def require_seal(self, seals: RunSeals) -> None:
-        """Check that a worker noted this progress.
+        """Check that a worker wrote this progress.
 
         :raises RunRefusedError: somebody else did.
         """
@@ -131,11 +133,11 @@ def read_run(connection: Connection, run_id: str) -> Run:
     row = _fetch(connection, run_id)
     for name, is_right in _FIELDS.items():
         if not is_right(row[name]):
-            problem = "it holds something that no run writes there"
+            problem = "it holds a value that no run writes there"
             raise RunRefusedError(run_id, name, problem, reason="malformed-run")
     if (row["active"] == 1) is not (row["state"] == RUNNING):
-        # No worker could move it on or end it: they write to an active run alone.
-        problem = f"it is not what a run has there whose state is {row['state']}"
+        # No worker could continue or end it: they write only to an active run.
+        problem = f"it does not fit a run whose state is {row['state']}"
         raise RunRefusedError(run_id, "active", problem, reason="malformed-run")
     return Run(
         id=row["id"],
@@ -166,7 +168,7 @@ def no_such_run(run_id: str) -> ReencryptionError:
 
 
 def _fetch(connection: Connection, run_id: str) -> Mapping[str, Any]:
-    """The row, if each of its columns can be read at all."""
+    """The row, if all of its columns can be read."""
     columns = [runs.c[name] for name in _FIELDS]
     try:
         result = connection.execute(select(*columns).where(runs.c.id == run_id)).mappings()
@@ -191,7 +193,7 @@ def _fetch_one_by_one(connection: Connection, run_id: str) -> dict[str, Any]:
 
 
 _UNREADABLE = (ValueError, TypeError, AttributeError, OverflowError, DataError)
-"""What drivers and types raise for dates beyond Python's, text in a column of numbers, and such."""
+"""What drivers and types raise for unreadable content, such as dates beyond Python's range."""
 
 
 def _is_text(value: object) -> bool:
@@ -230,12 +232,12 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
     "created_at": lambda value: isinstance(value, dt.datetime),
     "error": _is_text_or_null,
 }
-"""What each column that is read may hold."""
+"""The valid content of each column."""
 
 
 @dataclass(slots=True)
 class Counts:
-    """What happened to rows, and how many values did not open."""
+    """Counts of rows by what happened to them, and of values that did not open."""
 
     seen: int = 0
     written: int = 0
@@ -268,10 +270,10 @@ COUNTED = {
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A range that is this worker's for as long as ``claims`` stands in its row.
+    """A range that belongs to this worker while its row has this value of ``claims``.
 
-    :ivar begun: when its pass began. :ivar lower: the key that it follows, as text.
-    :ivar upper: its last key, as text. :ivar position: the last key that is done, as text.
+    :ivar begun: when its pass began. :ivar lower: the key before it, as text.
+    :ivar upper: its last key, as text. :ivar position: the last key done, as text.
     :ivar counts: since it was cut.
     """
 
@@ -287,23 +289,23 @@ class Claim:
 
     @property
     def bounds(self) -> Bounds:
-        """What is left of it."""
+        """The part that is left."""
         return Bounds(_key(self.position), _key(self.upper))
 
     def after(self, counts: Counts, position: Key | None) -> Claim:
-        """The range with more of it done.
+        """The range after more progress.
 
-        :param position: ``None`` if that has not changed.
+        :param position: ``None`` if it has not changed.
         """
         text = self.position if position is None else key_to_text(position)
         return replace(self, counts=self.counts + counts, position=text)
 
     def seal(self, seals: RunSeals, *, done: bool) -> str:
-        """The seal that its row is to have."""
+        """The seal that its row must have."""
         return seals.of(*self._sealed(done))
 
     def fits(self, seals: RunSeals, seal: object, *, done: bool) -> bool:
-        """Whether a worker of the run wrote this."""
+        """Whether a worker of the run wrote this range."""
         return seals.fits(seal, *self._sealed(done))
 
     def _sealed(self, done: bool) -> tuple[str | int | None, ...]:
@@ -313,7 +315,7 @@ class Claim:
 
     @classmethod
     def of(cls, row: Any, begun: str) -> Claim | None:
-        """The range that a row tells of; ``None`` if no range can have such values."""
+        """The range in a row; ``None`` if no range can have such values."""
         numbers = [row["pass_number"], row["number"], row["claims"]]
         counts = {name: row[column] for name, column in COUNTED.items()}
         texts = [row["lower_key"], row["upper_key"], row["position_key"]]
@@ -337,10 +339,10 @@ SECRET_BYTES = 32
 
 
 class RunSeals:
-    """Seals of one run's rows: a code over what a row says, under a secret from the run's job.
+    """Seals one run's rows: a MAC over a row's content, under a secret from the run's job.
 
-    Only a worker that opened the job has the secret. A row that was altered has no seal that
-    fits; one that was put back as it was says what was true then, and leads to work done again.
+    Only a worker that opened the job has the secret. An altered row has no matching seal; a
+    restored older row was true once, and at worst has work done again.
 
     :param secret: the run's own.
     """
@@ -351,13 +353,13 @@ class RunSeals:
         self._started = hmac.new(secret, digestmod="sha256")
 
     def of(self, *parts: str | int | None) -> str:
-        """The seal of what a row says."""
+        """The seal of a row's content."""
         code = self._started.copy()
         code.update(json.dumps(parts).encode("ascii"))
         return code.hexdigest()
 
     def fits(self, seal: object, *parts: str | int | None) -> bool:
-        """Whether a seal is the one of what its row says."""
+        """Whether a seal matches its row's content."""
         if not isinstance(seal, str):
             return False
         return hmac.compare_digest(seal.encode("utf-8", "replace"), self.of(*parts).encode())

@@ -1,8 +1,7 @@
-"""The job of a run, and its end, as sealed messages: nobody without keys can set up a run.
+"""A run's job and its end as sealed messages: nobody without keys can set up a run.
 
-The encryption context names the run, its kind and what the message is for, so that one run's
-message is no other's. The branch key is the one that whoever works at the run demands, not the
-one that a message names.
+The encryption context names the run, its kind and the message's purpose, so one run's message is of
+no use in another. The worker chooses the branch key it accepts, not the message.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ _JOB, _END = "job", "end"
 
 @dataclass(frozen=True, slots=True)
 class OpenedRun:
-    """A run whose job was opened, and found to be what its row says.
+    """A run whose job was opened and matches its row.
 
     :ivar seals: of its rows. :ivar created_at: when it was recorded, in UTC.
     """
@@ -52,8 +51,8 @@ class OpenedRun:
 class JobSealer:
     """Seals and opens the jobs of runs.
 
-    :param encryption: gives the keys. :param options: which key is demanded, and how old a run
-        may be.
+    :param encryption: gives the keys.
+    :param options: for ``run_key`` and ``max_age_days``.
     """
 
     def __init__(self, encryption: Encryption, options: Options) -> None:
@@ -64,9 +63,9 @@ class JobSealer:
     # -- jobs ----------------------------------------------------------------------------------
 
     def seal_job(self, run_id: str, job: Job, created_at: dt.datetime) -> tuple[str, RunSeals]:
-        """A new run's job as its row keeps it, and the seals of the run's rows.
+        """A new run's sealed job, and the seals of the run's rows.
 
-        :raises ConfigurationError: the key under which jobs are sealed is missing.
+        :raises ConfigurationError: the key that seals jobs is missing.
         :raises KeyStoreError: it cannot be fetched.
         """
         secret = secrets.token_bytes(SECRET_BYTES)
@@ -74,10 +73,10 @@ class JobSealer:
         return self._seal(run_id, job.kind, _JOB, content), RunSeals(secret)
 
     def open_job(self, run: Run) -> OpenedRun:
-        """The job of a run that is under way.
+        """The job of a run under way.
 
-        :raises RunRefusedError: it was not sealed for this run under the key that is demanded,
-            the row says something else, or the run is too old.
+        :raises RunRefusedError: it was not sealed for this run under ``run_key``, the row differs
+            from it, or the run is too old.
         :raises KeyStoreError: the key cannot be fetched.
         """
         opened = _opened(run, self._open(run, _JOB))
@@ -86,9 +85,9 @@ class JobSealer:
         return opened
 
     def require_same_job(self, run: Run, job: Job) -> None:
-        """Check that a run is of this job; its fingerprint, which says so, is for all to see.
+        """Check that a run has this job; the fingerprint in its row is not proof.
 
-        :raises RunRefusedError: it is not, or :meth:`open_job` refuses it.
+        :raises RunRefusedError: it has another, or :meth:`open_job` refuses it.
         """
         if self.open_job(run).job.to_json() != job.to_json():
             problem = "it is another job's"
@@ -108,16 +107,16 @@ class JobSealer:
     # -- ends ----------------------------------------------------------------------------------
 
     def seal_end(self, run: Run, state: str, error: str | None) -> str:
-        """What takes the job's place at a run's end, so that there is no job left to go on with.
+        """What replaces the job when a run ends, so that nobody can continue it.
 
         :raises KeyStoreError: the key cannot be fetched.
         """
         return self._seal(run.id, run.kind or "", _END, {"state": state, "error": error})
 
     def require_end(self, run: Run) -> None:
-        """Check that a run came to the end that its row says.
+        """Check that a worker wrote the end in a run's row.
 
-        :raises RunRefusedError: no worker said so.
+        :raises RunRefusedError: no worker did.
         :raises KeyStoreError: the key cannot be fetched.
         """
         content = self._open(run, _END)
@@ -190,13 +189,13 @@ def _opened(run: Run, content: dict[str, Any]) -> OpenedRun:
             RunSeals(bytes.fromhex(content["secret"])),
         )
     except (KeyError, TypeError, ValueError, EncFieldsError) as error:
-        content.clear()  # the secret is not to be found in the error's frames
+        content.clear()  # keep the secret out of the error's frames
         problem = f"another version of this library wrote it ({type(error).__name__})"
     raise RunRefusedError(run.id, "job", problem, reason="job")
 
 
 def _require_same(run: Run, opened: OpenedRun) -> None:
-    """Check that what a row says in the clear is what was sealed."""
+    """Check that the clear columns of a row match what was sealed."""
     job = opened.job
     sealed = {
         "table_name": (run.table_name, job.table_name),

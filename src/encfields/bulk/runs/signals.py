@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM end a run between two batches, and Ctrl-C is the coordinator's alone."""
+"""SIGINT and SIGTERM end a run between two batches; only the coordinator handles Ctrl-C."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class SignalledStop(threading.Event):
-    """A stop that tells whether somebody pressed Ctrl-C."""
+    """A stop event that tells whether somebody pressed Ctrl-C."""
 
     by_interrupt = False
 
@@ -22,7 +22,7 @@ class SignalledStop(threading.Event):
 def stopping_on_signals(stop: threading.Event) -> Iterator[None]:
     """Set `stop` at the first signal; a second SIGINT interrupts as usual.
 
-    Elsewhere than in the main thread, where Python allows no handlers, signals are left alone.
+    Outside the main thread Python allows no handlers, so signals are left alone.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -44,16 +44,16 @@ def stopping_on_signals(stop: threading.Event) -> Iterator[None]:
 
 
 @contextmanager
-def deaf_children() -> Iterator[None]:
-    """Have the processes that are started meanwhile hear no Ctrl-C, from their first import on.
+def children_ignoring_interrupts() -> Iterator[None]:
+    """Start child processes with SIGINT blocked, from their first import on.
 
     A terminal sends it to every process; one that is still importing would print a traceback. The
-    caller hears it at the end.
+    caller receives it afterwards.
     """
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
-    # Python's own helper of started processes: when it comes up, it unblocks what was blocked.
+    # Python's resource tracker unblocks signals when it starts, so start it first.
     resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:

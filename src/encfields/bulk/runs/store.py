@@ -1,8 +1,7 @@
-"""Runs as rows: what is to be done, in which state that is, and how it ended.
+"""The rows of whole runs: record, load, pause, end, count.
 
-What is in here needs no key, so it believes what the rows say, which anybody may have written.
-Whoever works at a run opens its job first (:mod:`encfields.bulk.runs.sealed_job`), and notes its
-progress by :mod:`encfields.bulk.runs.ranges`.
+Nothing here uses a key, so nothing proves who wrote a row. Workers open the job first
+(:mod:`encfields.bulk.runs.sealed_job`) and record progress by :mod:`encfields.bulk.runs.ranges`.
 """
 
 from __future__ import annotations
@@ -48,9 +47,9 @@ from encfields.errors import ConfigurationError
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Sums over a run's ranges, as their rows have them: for people.
+    """Sums over a run's ranges, unchecked: for display.
 
-    :ivar seen: rows of the first pass. :ivar seen_here: rows of the present one.
+    :ivar seen: rows of the first pass. :ivar seen_here: rows of the current pass.
     :ivar quarantined: values that this pass could not open.
     """
 
@@ -65,7 +64,7 @@ class Totals:
 def new_run(job: Job, estimated_rows: int, sealer: JobSealer) -> dict[str, Any]:
     """The row of a new run.
 
-    :raises ConfigurationError: the key under which jobs are sealed is missing.
+    :raises ConfigurationError: the key that seals jobs is missing.
     :raises KeyStoreError: it cannot be fetched.
     """
     run_id, created_at = str(uuid.uuid4()), utc_now()
@@ -85,15 +84,15 @@ def new_run(job: Job, estimated_rows: int, sealer: JobSealer) -> dict[str, Any]:
 
 
 def create_run_tables(engine: Engine) -> None:
-    """Make the tables that runs are kept in, unless they are there; safe in several processes.
+    """Create the run tables if they are missing; several processes may do it at once.
 
-    :raises ConfigurationError: there are tables of an earlier version.
+    :raises ConfigurationError: tables of an earlier version exist.
     """
     for table in metadata.sorted_tables:
         try:
             table.create(engine, checkfirst=True)
         except DBAPIError:
-            # Another process made it between the check and the statement.
+            # Another process created it between check and statement.
             with engine.connect() as connection:
                 if not _is_there(table, connection):
                     raise
@@ -102,14 +101,14 @@ def create_run_tables(engine: Engine) -> None:
 
 
 class RunStore:
-    """Reads and writes the rows of runs; the caller gives the connection and the transaction."""
+    """Reads and writes the rows of runs, on the caller's connection and transaction."""
 
     # -- setting one up ------------------------------------------------------------------------
 
     def active(self, connection: Connection, job: Job) -> str | None:
-        """The run under way on the job's table, which says it is of this job.
+        """The run under way on the job's table, if it claims to have this job.
 
-        :raises ConflictingRunError: it says it is of another job.
+        :raises ConflictingRunError: it claims another job.
         """
         row = connection.execute(
             select(runs.c.id, runs.c.fingerprint).where(
@@ -120,17 +119,17 @@ class RunStore:
             return None
         if row.fingerprint != job.fingerprint():
             raise ConflictingRunError(
-                f"run {shown_id(row.id)} of another description is working on the table: let "
-                "it finish, or end it with abandon()",
+                f"run {shown_id(row.id)} with another description is working on the table: let it "
+                "finish, or end it with abandon()",
                 table=job.table_name,
                 reason="conflicting-run",
             )
         return str(row.id)
 
     def insert(self, connection: Connection, row: dict[str, Any]) -> bool:
-        """Write a run's row, as :func:`new_run` gave it.
+        """Insert a run's row from :func:`new_run`.
 
-        :returns: whether there was none under way on the table.
+        :returns: ``False`` if a run is already under way on the table.
         """
         try:
             with connection.begin_nested():
@@ -150,19 +149,19 @@ class RunStore:
         return read_run(connection, run_id)
 
     def unfinished(self, connection: Connection) -> list[str]:
-        """The ids of the runs that are said to be under way, oldest first."""
+        """Ids of the runs that claim to be under way, oldest first."""
         statement = (
             select(runs.c.id).where(runs.c.active == 1).order_by(runs.c.created_at, runs.c.id)
         )
         return [str(run_id) for run_id in connection.execute(statement).scalars()]
 
     def tables_under_way(self, connection: Connection) -> set[str]:
-        """The tables that runs are said to be at work on."""
+        """Tables of the runs that claim to be under way."""
         statement = select(runs.c.table_name).where(runs.c.active == 1)
         return {str(name) for name in connection.execute(statement).scalars()}
 
     def fills_indexes_of(self, connection: Connection, table_name: str) -> bool:
-        """Whether a run is said to be at work on the table that may write blind indexes."""
+        """Whether a run that claims to be under way on the table may write blind indexes."""
         kinds = (FILL_INDEX, ROTATE_INDEX, REBIND, CONVERT)
         statement = (
             select(runs.c.id)
@@ -174,7 +173,7 @@ class RunStore:
     # -- what needs no key ---------------------------------------------------------------------
 
     def abandon(self, connection: Connection, run_id: str) -> None:
-        """End a run, whatever its row says, and take its job away, so that none goes on with it."""
+        """End a run, whatever its row says, and remove its job, so that nobody can continue it."""
         connection.execute(
             update(runs)
             .where(runs.c.id == run_id, runs.c.active == 1)
@@ -186,7 +185,7 @@ class RunStore:
         connection.execute(update(runs).where(runs.c.id == run_id).values(paused=int(paused)))
 
     def release_all(self, connection: Connection, owner: str) -> int:
-        """Give back every range of a worker that is known to be dead."""
+        """Release all ranges of a dead worker."""
         given = connection.execute(
             update(ranges)
             .where(ranges.c.owner == owner, ranges.c.done == 0)
@@ -196,7 +195,7 @@ class RunStore:
         return given.rowcount
 
     def quarantined(self, connection: Connection, run: Run) -> Sequence[RowMapping]:
-        """The values in the quarantine; after a sweep, those that it still found there."""
+        """The quarantined values; after a sweep, those that it still found."""
         shown = (quarantine.c.column_name, quarantine.c.row_key)
         statement = select(*shown, quarantine.c.reason, quarantine.c.message).where(
             quarantine.c.run_id == run.id
@@ -207,7 +206,7 @@ class RunStore:
         return connection.execute(in_order).mappings().all()
 
     def totals(self, connection: Connection, run: Run) -> Totals:
-        """Sums over the run's ranges; rows seen and current are the first pass's."""
+        """Sums over the run's ranges; rows seen and current are from the first pass."""
         first = ranges.c.pass_number == 0
         here = ranges.c.pass_number == run.pass_number
         rows_seen = _count(ranges.c.rows_seen)
@@ -230,14 +229,14 @@ class RunStore:
 
 
 def _count(column: ColumnElement[Any]) -> ColumnElement[Any]:
-    """A count, 0 where the row holds what none can be."""
+    """A count; 0 if the row holds an impossible one."""
     return case((and_(column >= 0, column <= MAX_COUNT), column), else_=0)
 
 
 def has_run_tables(connection: Connection) -> bool:
-    """Whether the tables are there.
+    """Whether the run tables exist.
 
-    :raises ConfigurationError: those of an earlier version are.
+    :raises ConfigurationError: an earlier version made them.
     """
     if not _is_there(runs, connection):
         return False
@@ -250,7 +249,7 @@ def _is_there(table: Table, connection: Connection) -> bool:
 
 
 def require_run_tables(connection: Connection) -> None:
-    """Refuse to go on where no run was ever recorded.
+    """Check that a run was ever recorded here.
 
     :raises ConfigurationError: the tables are missing, or of an earlier version.
     """
@@ -264,10 +263,10 @@ def require_run_tables(connection: Connection) -> None:
 
 
 def require_run(connection: Connection, run_id: str) -> None:
-    """Refuse to go on with a run that was not recorded, whatever the row of one that was says.
+    """Check that this run was recorded; its row is not validated.
 
-    :raises ConfigurationError: no run was.
-    :raises ReencryptionError: this one was not.
+    :raises ConfigurationError: no run was ever recorded. :raises ReencryptionError: this one was
+        not.
     """
     require_run_tables(connection)
     if connection.execute(select(runs.c.id).where(runs.c.id == run_id)).first() is None:
@@ -292,5 +291,5 @@ def _require_present_shape(connection: Connection) -> None:
 
 
 def utc_now() -> dt.datetime:
-    """The time, to the microsecond that every database keeps."""
+    """The time in UTC, naive, in microseconds."""
     return dt.datetime.now(dt.UTC)

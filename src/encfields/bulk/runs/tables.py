@@ -1,11 +1,10 @@
-"""The three tables in which runs are kept: made by the first run, on the application's database.
+"""The three tables of runs, which the first run creates in the application's database.
 
-They are in a collection of their own, so that the application's ``create_all()`` does not meet
-them.
+They have a ``MetaData`` of their own, so that the application's ``create_all()`` skips them.
 
-Whoever writes to the database writes to these, too. So what steers a run is sealed: its job as a
-message of ours, its progress by :class:`~encfields.bulk.runs.run_row.RunSeals`. The rest is for
-people, or can delay a run at most.
+Anybody with write access to the database can write to them. So what steers a run is sealed: its job
+as a message, its progress by :class:`~encfields.bulk.runs.run_row.RunSeals`. The rest is for
+people, or can at most delay a run.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ runs = Table(
     Column("fingerprint", ExactText(64), nullable=False),
     Column("kind", ExactText(16)),
     Column("job", _Long, nullable=False),
-    # 1 or NULL, never 0: the constraint below then allows one active run a table, and any others.
+    # 1 or NULL, never 0, so that the constraint below allows one active run per table.
     Column("active", SmallInteger),
     Column("state", ExactText(16), nullable=False),
     Column("paused", SmallInteger, nullable=False, default=0),
@@ -67,7 +66,7 @@ runs = Table(
 )
 """One row per run. ``job`` is the sealed job in base64, and after the run's end the sealed end in
 its place (:mod:`encfields.bulk.runs.sealed_job`). ``frontier`` is the key up to which this pass has
-been cut into ranges, ``seal`` what proves how far that is."""
+been cut into ranges; ``seal`` proves it."""
 
 ranges = Table(
     RANGES,
@@ -90,9 +89,9 @@ ranges = Table(
     Column("seal", ExactText(64)),
     Column("error", _Long),
 )
-"""One row per range of a pass. ``claims`` counts owners: a checkpoint that names an older count
-changes nothing, so a worker whose lease was taken over cannot write. ``seal`` proves bounds,
-position and counts: a row that somebody else wrote counts for nothing."""
+"""One row per range of a pass. ``claims`` counts owners: a checkpoint with an older count changes
+nothing, so a worker that lost its lease cannot write. ``seal`` proves bounds, position and counts;
+a row without a matching one is ignored."""
 
 quarantine = Table(
     QUARANTINE,
@@ -110,7 +109,7 @@ quarantine = Table(
 
 
 def database_now(dialect_name: str) -> ColumnElement[float]:
-    """SQL for the database's clock in seconds since 1970: the one clock that all hosts share."""
+    """SQL for the database's clock in seconds since 1970, the one clock that all hosts share."""
     if dialect_name == "postgresql":
         sql = "EXTRACT(EPOCH FROM clock_timestamp())"
     elif dialect_name in MYSQL_NAMES:

@@ -1,4 +1,4 @@
-"""One worker: takes ranges of a run and works them off, batch by batch."""
+"""One worker, which works through ranges of a run batch by batch."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from encfields.bulk.rows.row_work import BatchOutcome, RowWork
 from encfields.bulk.rows.stored_keys import Key
 from encfields.bulk.runs.batch_commit import BatchCommit
 from encfields.bulk.runs.pacing import Throttle
-from encfields.bulk.runs.progress import Teller
+from encfields.bulk.runs.progress import ProgressReporter
 from encfields.bulk.runs.ranges import RangeStore
 from encfields.bulk.runs.run_row import FAILED, RUNNING, Claim, Counts, read_run
 from encfields.bulk.runs.sealed_job import JobSealer
@@ -41,21 +41,21 @@ if TYPE_CHECKING:
     from encfields.engine import Encryption
 
 _SWEEP_CHECKPOINT_SECONDS = 1.0
-"""How much of a sweep that finds nothing may have to be done again after a crash."""
+"""Seconds of a clean sweep that a crash may cost."""
 
 _HEADERS_WEIGHT = 0.1
-"""What a row of which only headers are read counts for the pace of a run."""
+"""The weight of a row of which only headers are read, for the pace."""
 
 
 class _UnfinishedPart(NamedTuple):
-    """Part of a range in which a sweep found something, to be worked on with whole values."""
+    """Part of a range in which a sweep found work, to be read with whole values."""
 
     left: Bounds
     ends_range: bool
 
 
 class _BatchBeingWritten(NamedTuple):
-    """A batch that is being written while the next one is encrypted."""
+    """A batch being written while the next one is encrypted."""
 
     future: Future[int]
     outcome: BatchOutcome
@@ -64,21 +64,21 @@ class _BatchBeingWritten(NamedTuple):
 
 
 def new_owner() -> str:
-    """A name for a worker, for people to read and different from every other."""
+    """A unique, readable name for a worker."""
     return f"{socket.gethostname()[:64]}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
 
 
 class Worker:
-    """Works off claimed ranges of one run.
+    """Works through claimed ranges of one run.
 
-    While a batch is encrypted, a thread waits for the database to write the one before. One at a
-    time, in order; all else that writes waits for it.
+    While one batch is encrypted, a thread writes the previous one. Writes happen one at a time, in
+    order; everything else that writes waits for the thread.
 
     :param prepared: the run's job. :param encryption: gives the keys.
     :param connections: this worker's own. :param store: the run's ranges.
     :param sealer: seals the run's end.
-    :param stop: when set, the worker gives its range back after the batch under way.
-    :param teller: tells progress.
+    :param stop: when set, the worker releases its range after the current batch.
+    :param reporter: reports progress.
     """
 
     def __init__(
@@ -90,14 +90,14 @@ class Worker:
         sealer: JobSealer,
         options: Options,
         stop: Event,
-        teller: Teller,
+        reporter: ProgressReporter,
     ) -> None:
         self._options = options
         self._connections = connections
         self._store = store
         self._sealer = sealer
         self._stop = stop
-        self._teller = teller
+        self._reporter = reporter
         self._values = values_of(prepared, encryption)
         self._storing = BatchCommit(prepared, connections, store, options.lease_seconds)
         self._whole = BatchReader(prepared)
@@ -118,15 +118,15 @@ class Worker:
             self._writing_thread = ThreadPoolExecutor(1, "encfields-write")
 
     def close(self) -> None:
-        """End the thread that writes."""
+        """End the writing thread."""
         self._forget_pending()
         if self._writing_thread is not None:
             self._writing_thread.shutdown()
 
     def work_off(self, claim: Claim) -> None:
-        """Work off a range, or give it back if it is to stop.
+        """Work through a range, or release it when stopped.
 
-        :raises EncFieldsError: it cannot go on; the range was given back.
+        :raises EncFieldsError: it cannot continue; the range was released.
         """
         self._claim, self._bounds, self._unfinished = claim, claim.bounds, None
         self._counts, self._saved = Counts(), time.monotonic()
@@ -136,7 +136,7 @@ class Worker:
             failure = None
             try:
                 if self._stop.is_set():
-                    self._settle()
+                    self._await_write()
                     self._give_back(None)
                     return
                 if lost:
@@ -146,7 +146,7 @@ class Worker:
                 settled = self._settled
                 if self._step():
                     return
-                # That a batch was handed over to be written is no sign that anything works.
+                # A batch handed to the writing thread does not show that the outage is over.
                 if self._pending is None or self._settled > settled:
                     patience.over()
             except LeaseLostError:
@@ -162,16 +162,16 @@ class Worker:
                 self._recover(failure, patience)
 
     def _recover(self, failure: TranslatedFailure, patience: Patience) -> None:
-        """Wait until it may work again; what was not committed is done again.
+        """Wait out a failure; uncommitted work is done again.
 
-        It is not known whether a failed COMMIT took effect: the range's row tells.
+        The range's row tells whether a failed COMMIT took effect.
         """
         self._counts = Counts()
         self._limit = max(1, self._limit // 2)
         self._forget_pending()
         try:
             if isinstance(failure.error, KeyUnavailableError):
-                with suppress(LeaseLostError):  # asked for again before the next batch
+                with suppress(LeaseLostError):  # checked again before the next batch
                     self._renew()
             else:
                 self._connections.reset()
@@ -196,7 +196,7 @@ class Worker:
             )
 
     def _step(self) -> bool:
-        """Do one batch; whether the range is done."""
+        """Do one batch; return whether the range is done."""
         began = time.monotonic()
         if self._sweep is None or self._claim.pass_number == 0:
             weight = float(self._batch(self._bounds))
@@ -204,9 +204,9 @@ class Worker:
         elif self._unfinished is not None:
             weight, ended = self._work_unfinished(self._unfinished)
         else:
-            weight, ended = self._look(self._sweep)
+            weight, ended = self._sweep_batch(self._sweep)
         if ended:
-            self._settle()
+            self._await_write()
             with self._connections.writing().begin() as begun:
                 lease = self._options.lease_seconds
                 self._store.checkpoint(
@@ -218,44 +218,44 @@ class Worker:
         return False
 
     def _batch(self, part: Bounds) -> int:
-        """Work on the first rows of a part, if any; how many there were."""
+        """Work on the first rows of a part; return how many there were."""
         rows = self._whole.read(self._connections.reading(), part, self._limit)
         if rows:
-            self._fit(self._whole.size_of(rows), len(rows))
+            self._resize_batch(self._whole.size_of(rows), len(rows))
             self._rewrite(rows, Bounds(part.after, self._whole.key_of(rows[-1])))
         return len(rows)
 
-    def _look(self, sweep: Sweep) -> tuple[float, bool]:
-        """Sweep over some rows: what they weigh, and whether the range is done."""
+    def _sweep_batch(self, sweep: Sweep) -> tuple[float, bool]:
+        """Sweep some rows; return their weight, and whether the range is done."""
         connection, limit = self._connections.reading(), self._options.batch_rows
         looked = sweep.look(connection, self._bounds, limit)
         if looked.is_clean:
-            self._pass_by(looked.rows, looked.upto)
+            self._skip(looked.rows, looked.upto)
             return looked.rows * _HEADERS_WEIGHT, looked.upto is None
         upto = self._bounds.upto if looked.upto is None else looked.upto
         self._unfinished = _UnfinishedPart(Bounds(self._bounds.after, upto), looked.upto is None)
         return 0.0, False
 
     def _work_unfinished(self, part: _UnfinishedPart) -> tuple[float, bool]:
-        """Do a batch of what a sweep found; as :meth:`_look`."""
+        """Do a batch of what a sweep found; returns the same as :meth:`_sweep_batch`."""
         rows = self._batch(part.left)
         if rows:
             left = Bounds(self._bounds.after, part.left.upto)
             self._unfinished = part._replace(left=left)
             return float(rows), False
         self._unfinished = None
-        self._settle()
-        if self._bounds.after != part.left.upto:  # its last rows were deleted meanwhile
-            self._pass_by(0, part.left.upto)
+        self._await_write()
+        if self._bounds.after != part.left.upto:  # its last rows were deleted
+            self._skip(0, part.left.upto)
         return 0.0, part.ends_range
 
-    def _fit(self, size: int, rows: int) -> None:
-        """Let the next batch have about as many bytes as a batch should."""
+    def _resize_batch(self, size: int, rows: int) -> None:
+        """Size the next batch to about ``batch_bytes``."""
         wanted = self._options.batch_bytes * rows // max(size, 1)
         self._limit = max(1, min(self._options.batch_rows, wanted, 10 * max(rows, 10)))
 
-    def _pass_by(self, rows: int, last: Key | None) -> None:
-        """Nothing is to be done here; remember that now and then.
+    def _skip(self, rows: int, last: Key | None) -> None:
+        """Skip rows that need no work; record a checkpoint now and then.
 
         :param last: the last of these rows; ``None`` at the end of the range.
         """
@@ -270,9 +270,9 @@ class Worker:
             self._claim, self._counts, self._saved = claim, Counts(), time.monotonic()
 
     def _rewrite(self, rows: Any, bounds: Bounds) -> None:
-        """Work on rows that were read, and store the outcome with the new position."""
+        """Work on rows, and store the outcome with the new position."""
         outcome = self._values.outcome_of(rows, self._whole)
-        self._settle()
+        self._await_write()
         if self._writing_thread is None:
             self._finish_batch(self._keep(outcome, bounds.upto), outcome, len(rows), bounds)
         else:
@@ -280,8 +280,8 @@ class Worker:
             self._pending = _BatchBeingWritten(future, outcome, len(rows), bounds)
         self._bounds = Bounds(bounds.upto, self._bounds.upto)
 
-    def _settle(self) -> None:
-        """Wait until the batch that is being written is in the database."""
+    def _await_write(self) -> None:
+        """Wait until the pending batch is written."""
         pending, self._pending = self._pending, None
         if pending is not None:
             missed = pending.future.result()
@@ -289,25 +289,25 @@ class Worker:
             self._finish_batch(missed, pending.outcome, pending.rows, pending.bounds)
 
     def _forget_pending(self) -> None:
-        """Wait for the batch that is being written, whatever comes of it: its row will tell."""
+        """Wait for the pending batch, ignoring errors: the range's row tells the result."""
         pending, self._pending = self._pending, None
         if pending is not None:
             pending.future.exception()
 
     def _finish_batch(self, missed: int, outcome: BatchOutcome, rows: int, bounds: Bounds) -> None:
-        """Go back for rows that were left out, a few times; sweeps find the others."""
+        """Retry rows that were left out, a few times; sweeps find the rest."""
         if outcome.refused:
             self._refuse_too_many()
         for attempt in range(self._options.retries):
             if not missed or self._stop.wait(0.02 * 2**attempt):
                 return
             again = self._whole.read(self._connections.reading(), bounds, 2 * rows)
-            # They were seen, and refused, the first time.
+            # They were counted and quarantined the first time.
             changes = self._values.outcome_of(again, self._whole).changes
             missed = self._keep(BatchOutcome(changes=changes), None) if changes else 0
 
     def _keep(self, outcome: BatchOutcome, position: Key | None) -> int:
-        """Store an outcome in one transaction; how many of its rows were left out."""
+        """Store an outcome in one transaction; return how many rows were left out."""
         kept = self._storing.keep(self._claim, outcome, self._counts, position)
         self._claim, self._counts, self._saved = kept.claim, Counts(), time.monotonic()
         return kept.missed
@@ -324,7 +324,7 @@ class Worker:
         if refused <= self._options.max_quarantined:
             return
         error = TooManyQuarantinedError(
-            f"{refused} values do not open as they are described, more than "
+            f"{refused} values do not open as described, more than "
             f"max_quarantined={self._options.max_quarantined}. Check the description (logical "
             "names, keys, bind_to) and the key store first. None of these values was changed",
             table=run.table_name,
@@ -336,28 +336,28 @@ class Worker:
         raise error
 
     def _pause(self) -> None:
-        """Tell progress, and wait while the run is to pause."""
+        """Report progress, and wait while the run is paused."""
         while True:
             reason = self._throttle.hold(self._why_paused, self._connections.reading)
-            self._teller.paused = reason
-            if self._teller.is_due:
+            self._reporter.paused = reason
+            if self._reporter.is_due:
                 connection = self._connections.reading()
                 run = read_run(connection, self._claim.run_id)
-                self._teller.tell(run, RunStore().totals(connection, run))
+                self._reporter.report(run, RunStore().totals(connection, run))
             if reason is None or self._stop.wait(self._options.check_seconds):
                 return
-            self._settle()
+            self._await_write()
             self._renew()
 
     def _why_paused(self, connection: Connection) -> str | None:
         run = read_run(connection, self._claim.run_id)
         if run.state != RUNNING:
-            raise LeaseLostError  # ended by somebody while this range was worked on
+            raise LeaseLostError  # somebody ended the run during this range
         return "the run is set to pause" if run.paused else None
 
 
 def values_of(prepared: PreparedJob, encryption: Encryption) -> RowWork:
-    """What the job does to values."""
+    """The job's :class:`~encfields.bulk.rows.row_work.RowWork`."""
     if prepared.job.to_plaintext is not None:
         return ToPlaintext(prepared, encryption)
     if prepared.job.kind == REFILL:

@@ -1,7 +1,7 @@
-"""How a worker process comes to the engine and the keys that the caller has, or why it cannot.
+"""Gives worker processes the caller's engine and keys.
 
-What cannot be handed to another process is refused, never left out: a worker without the caller's
-TLS arguments, former keyrings or schema would work elsewhere than the caller meant.
+What cannot be passed to another process is refused, never left out: a worker without the caller's
+TLS arguments, former keyrings or schema would work on something else than the caller meant.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _ENGINE_EVENTS = ("engine_connect", "begin")
 
 @dataclass(frozen=True)
 class _AttachAgain:
-    """Attaches to the same database with the same keys, in another process."""
+    """Attaches to the same database with the same keys in another process."""
 
     url: str
     connect_args: Mapping[str, Any]
@@ -48,9 +48,9 @@ class _AttachAgain:
 
 
 def setup_for(engine: Engine, encryption: Encryption) -> Setup:
-    """How worker processes attach to the same database with the same keys.
+    """A setup that attaches to the same database with the same keys.
 
-    :raises ConfigurationError: it cannot be handed to them; ``Options(setup=...)`` can.
+    :raises ConfigurationError: something cannot be passed on; use ``Options(setup=...)``.
     """
     from encfields.keys.sql.store import SqlKeyStore, another_like
 
@@ -74,16 +74,15 @@ def setup_for(engine: Engine, encryption: Encryption) -> Setup:
 
 
 def require_sendable(options: Options) -> None:
-    """Check that worker processes can be given the types that only the application has.
+    """Check that the application's own types can be passed to worker processes.
 
     :raises ConfigurationError: they cannot.
     """
     for name, declared in options.declared_types.items():
         if not _can_be_sent(declared):
             raise ConfigurationError(
-                f"{declared!r} of {name} cannot be handed to worker processes: have this call work "
-                "by itself (workers=1), and start it on as many hosts or processes as you like; "
-                "they share the run",
+                f"{declared!r} of {name} cannot be passed to worker processes: set workers=1, and "
+                "start the call in as many processes or hosts as you like; they share the run",
                 reason="declared-types",
             )
 
@@ -93,7 +92,7 @@ def _connect_args(engine: Engine) -> dict[str, Any]:
     given = internals.connect_parameters(engine)
     if given is None:
         raise _refusal("an engine with a creator= of its own")
-    if any(_is_foreign(listener) for listener in _listeners(engine)):
+    if any(_is_the_applications(listener) for listener in _listeners(engine)):
         raise _refusal("an engine whose connections have event listeners")
     _, from_url = engine.dialect.create_connect_args(engine.url)
     added = {name: value for name, value in given.items() if from_url.get(name) != value}
@@ -112,8 +111,8 @@ def _listeners(engine: Engine) -> list[Any]:
     return listeners + list(dialect.dispatch.do_connect)
 
 
-def _is_foreign(listener: Any) -> bool:
-    """Whether it is the application's, and not one of SQLAlchemy's or of this library."""
+def _is_the_applications(listener: Any) -> bool:
+    """Whether a listener is the application's, and not SQLAlchemy's or this library's."""
     module = str(getattr(listener, "__module__", ""))
     return not module.startswith(("sqlalchemy.", "encfields."))
 
@@ -128,7 +127,7 @@ def _can_be_sent(what: Any) -> bool:
 
 def _refusal(what: str) -> ConfigurationError:
     return ConfigurationError(
-        "worker processes make their own engine and read their own keys, and cannot be handed "
+        "worker processes make their own engine and read their own keys, and cannot be passed "
         f"{what}: name a function of a module that returns (engine, encryption), as "
         "Options(setup=...)",
         reason="setup",

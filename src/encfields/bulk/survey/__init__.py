@@ -1,13 +1,13 @@
-"""Surveys: looking at a table, and changing nothing.
+"""Surveys read a table and change nothing.
 
 =================  ==========================================
-``scan``           reading it from end to end, or a sample
-``stored_value``   what one value is, without a key
-``census``         how many values are what
-``column_census``  that, of one column
-``index_check``    whether blind indexes are there, and right
-``verify``         every value is opened
-``dry_run``        what a run would have to do
-``sweep``          whether a run has anything left to do
+``scan``           reads it whole, or a sample
+``stored_value``   classifies one value, without a key
+``census``         counts values by what they are
+``column_census``  the counts of one column
+``index_check``    finds missing and wrong blind indexes
+``verify``         opens every value
+``dry_run``        what a run would do
+``sweep``          whether a run has work left
 =================  ==========================================
 """

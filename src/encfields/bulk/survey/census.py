@@ -1,9 +1,8 @@
-"""The census: under which key versions a table's values are, counted without any key;
-and how many are under one key, which is what its loss would cost.
+"""The census: counts a table's values by key version, without any key.
 
-Only the first bytes of each value are read, and its length. A header is not authentic before a
-key opens the message, so a census tells what the values *say*; what is true of them is found by
-:func:`encfields.bulk.survey.verify.verify`.
+It reads only the first bytes and the length of each value. A header is not authentic before a key
+opens the message, so a census tells what values *claim*;
+:func:`encfields.bulk.survey.verify.verify` finds out what is true.
 """
 
 from __future__ import annotations
@@ -45,10 +44,10 @@ COUNTED_AT_ONCE = 5_000
 
 PORTION_BYTES = 16 * 1024 * 1024
 PORTION_ROWS = 500
-"""Values that are read whole at once: those whose head does not tell enough."""
+"""Values read whole in one statement, if their heads do not tell enough."""
 
 OnRows = Callable[[int], None]
-"""Called now and then with how many rows were looked at so far."""
+"""Called now and then with the number of rows read so far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +55,9 @@ class Census:
     """The census of one table.
 
     :ivar table: its name, with the schema where the spec has one.
-    :ivar rows: rows looked at.
+    :ivar rows: rows read.
     :ivar columns: one for each column of the spec, in its order.
-    :ivar sample: what was drawn; ``None`` if every row was looked at.
+    :ivar sample: what was drawn; ``None`` if every row was read.
     :ivar indexes: one for each blind index of the spec, and each version of its key.
     """
 
@@ -77,7 +76,7 @@ class Census:
 
     @property
     def is_indexed(self) -> bool:
-        """Whether every row is in the blind indexes of the values that it has."""
+        """Whether every row has the blind indexes of its values."""
         return all(index.is_complete for index in self.indexes)
 
     @property
@@ -105,19 +104,21 @@ def census(
     batch_rows: int = COUNTED_AT_ONCE,
     progress: OnRows | None = None,
 ) -> Census:
-    """Count what the values of a table's encrypted columns are, without any key.
+    """Count the values of a table's encrypted columns by what they are, without any key.
 
-    It reads in steps by primary key, each a short transaction on an engine; nothing is locked.
-    Rows that are written meanwhile are seen before or after, and may be missed if their key lies
-    behind the cursor.
+    It reads in steps by primary key, each a short transaction if `bind` is an engine, and locks
+    nothing. A row written meanwhile is seen as before or after, or missed if its key lies behind
+    the cursor.
 
     :param bind: an ``Engine`` or ``Connection`` of a synchronous driver; it need not be attached.
     :param spec: the table and its columns. A column that is not encrypted yet may be given.
-    :param sample: look at about so many rows of a huge table, drawn at random; the result says
-        how they were drawn and what that is worth. Default: every row.
+    :param sample: read about so many rows of a huge table, drawn at random; the result says how
+        they were drawn and how far to trust it. Default: every row.
     :param batch_rows: rows per step; at most some 1,100 bytes each and column.
-    :param progress: called after each step with the number of rows looked at.
-    :raises DeclarationError: the table or a column is missing, or cannot be an encrypted one.
+    :param progress: called after each step with the number of rows read.
+    :returns: the counts of each column and blind index.
+    :raises DeclarationError: the table or a column is missing, or its type cannot hold encrypted
+        values.
     """
     source = RowSource(bind)
     with source.connection() as connection:
@@ -186,13 +187,13 @@ class _Count:
                 for row in some:
                     value = values.get(self.scan.key_of(row))
                     if value is None:
-                        column.nulls += 1  # deleted or emptied meanwhile
+                        column.nulls += 1  # deleted or set to NULL meanwhile
                         continue
                     stored = examine(value, len(value))
                     _count_value(column, places, [row[i] for i in positions], stored)
 
     def census(self, drawn: Sample | None) -> Census:
-        """What was counted.
+        """The counts.
 
         :param drawn: how the rows were drawn; ``None`` for every row.
         """
@@ -201,7 +202,7 @@ class _Count:
 
 
 def _portions(rows: ScannedRows, length_at: int) -> Iterator[ScannedRows]:
-    """Rows whose values are to be read whole, so many at a time as memory allows."""
+    """Rows whose values must be read whole, in groups that fit into memory."""
     portion: list[Any] = []
     size = 0
     for row in rows:
@@ -229,7 +230,7 @@ def _head(column: ColumnElement[Any], source: RowSource) -> list[ColumnElement[A
 def _count_value(
     column: ColumnCensus, places: ColumnPlaces, identity: Sequence[Any], stored: StoredValue
 ) -> None:
-    """Count one value under what it is."""
+    """Count one value."""
     texts, fault = _texts(places, identity)
     if stored.header is not None and texts is not None:
         _count_message(column, places, texts, stored.header)
@@ -249,7 +250,7 @@ def _count_value(
 
 
 def _texts(places: ColumnPlaces, identity: Sequence[Any]) -> tuple[list[str] | None, str]:
-    """Canonical texts of a row's identity, or ``None`` and why it has none."""
+    """Canonical texts of a row's identity; or ``None`` and the reason."""
     try:
         return places.texts(identity), "no-identity"
     except UnknownIdentityError as error:
@@ -287,10 +288,9 @@ def _exact_census(
     key_ids: Collection[str],
     version: str | None,
 ) -> Census:
-    """A census of every row that counts the values under some keys exactly: of names that values
-    make up, only so many are counted apart.
+    """A census of every row with exact counts for some keys, however many other key names appear.
 
-    :param version: one of the keys' versions, or ``None`` for any.
+    :param version: one of the keys' versions; ``None`` for any.
     :raises ConfigurationError: it is a view.
     """
     source = RowSource(bind)
@@ -308,8 +308,8 @@ def _exact_census(
 def count_under(
     bind: Engine | Connection, spec: TableSpecBase, key_id: str, version: str | None = None
 ) -> tuple[str, list[ValuesUnder]]:
-    """The columns of a table that hold values under a key. Every row is looked at once, and no
-    key is used. Values that are bound to another place count too: moved back, they would open.
+    """The columns of a table that hold values under a key. Reads every row once, and uses no key.
+    Misplaced values count too: moved back, they would open.
 
     :param bind: as for :func:`encfields.bulk.survey.census.census`.
     :param version: only those under this version.
@@ -327,9 +327,9 @@ def count_under(
 def count_under_each(
     bind: Engine | Connection, spec: TableSpecBase, key_ids: Collection[str]
 ) -> tuple[str, dict[str, list[ValuesUnder]]]:
-    """:func:`count_under` for many keys, with one look at every row.
+    """:func:`count_under` for many keys, reading every row once.
 
-    :returns: the table's name, and for each key that values are under the columns with them.
+    :returns: the table's name, and the columns with values under each key that has any.
     """
     counted = _exact_census(bind, spec, key_ids, None)
     by_key: dict[str, list[ValuesUnder]] = {}

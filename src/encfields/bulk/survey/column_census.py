@@ -1,8 +1,7 @@
-"""The census of one encrypted column: how many of its values are what.
+"""The census of one encrypted column.
 
-Whoever writes to the database makes names up that stand in stored values. So many names are counted
-apart, and all further ones together: memory is bounded, and a name that is asked for is never among
-the others.
+Anybody with write access can invent names in stored values. To bound memory, only so many names are
+counted separately and the rest together; a name asked for beforehand is always counted separately.
 """
 
 from __future__ import annotations
@@ -19,13 +18,13 @@ if TYPE_CHECKING:
     from encfields.message.header import Header
 
 MAX_VERSIONS = 100_000
-"""Key versions that are counted apart, for each column and state."""
+"""Key versions counted separately, per column and state."""
 
 MAX_NAMES = 1_000
-"""Logical names of columns."""
+"""Logical names counted separately."""
 
 OTHERS = "*"
-"""The name under which further ones are counted, and what is too long to be one."""
+"""The name under which further names, and overlong ones, are counted."""
 
 KeyVersionName = tuple[str, str]
 """Branch key id, and version as UUID text."""
@@ -34,15 +33,15 @@ KeyVersionName = tuple[str, str]
 class VersionCounts(Counter[KeyVersionName]):
     """Values by key id and version.
 
-    :ivar asked: key ids that are counted exactly, each as the sum of its versions.
-    :ivar asked_version: a version of them that is counted exactly too; ``None`` for none.
+    :ivar asked: key ids counted exactly, each as the sum of its versions.
+    :ivar asked_version: a version of them counted exactly, too; ``None`` for none.
     """
 
     asked: frozenset[str] = frozenset()
     asked_version: str | None = None
 
     def add(self, header: Header) -> None:
-        """Count one value by what its header says."""
+        """Count one value by its header."""
         name = header.key_id, header.version
         is_asked = header.key_id in self.asked
         if name not in self and not (is_asked and header.version == self.asked_version):
@@ -55,7 +54,7 @@ class VersionCounts(Counter[KeyVersionName]):
     def under(self, key_id: str, version: str | None) -> int:
         """Values under a key, or one of its versions.
 
-        Those that were not counted apart may be under any that was not asked for beforehand.
+        Includes all that were not counted separately, unless the key was asked for beforehand.
         """
         if version is None:
             known = sum(count for (id_, _), count in self.items() if id_ == key_id)
@@ -66,7 +65,7 @@ class VersionCounts(Counter[KeyVersionName]):
 
 
 def count_name(counts: Counter[str], name: str) -> None:
-    """Count a logical name that a value says of itself."""
+    """Count the logical name in a value."""
     is_kept = name in counts or (len(counts) < MAX_NAMES and len(name) <= MAX_KEY_ID_CHARS)
     counts[name if is_kept else OTHERS] += 1
 
@@ -76,11 +75,11 @@ MAX_EXAMPLES = 20
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One value that is not as it should be: where it is, never what it holds.
+    """One faulty value: where it is, never what it holds.
 
     :param row: identity of its row as canonical text; ``None`` for a part that is NULL.
-    :param reason: ``"misplaced"``, ``"key-id"``, or the word for what is wrong with the message.
-    :param belongs_to: of a misplaced one, the encryption context that it carries.
+    :param reason: ``"misplaced"``, ``"key-id"``, or the reason why it is not a valid message.
+    :param belongs_to: the encryption context of a misplaced value.
     """
 
     row: Mapping[str, str | None]
@@ -97,7 +96,7 @@ class Example:
 
 @dataclass(slots=True)
 class ColumnCensus:
-    """What the values of one column are. Each value is counted once.
+    """The values of one column by what they are. Each value is counted once.
 
     :ivar column: name in the database.
     :ivar logical_name: name in the encryption context.
@@ -106,12 +105,12 @@ class ColumnCensus:
     :ivar former_key: values in their place under a former key of the column, to be moved.
     :ivar other_key: values in their place under another key id, which do not open there.
     :ivar misplaced: values bound to another row or column, by key id and version.
-    :ivar bound_to: the misplaced ones by the logical column that they are bound to. What values
-        say of themselves is counted apart up to a limit, and under ``"*"`` from then on.
+    :ivar bound_to: misplaced values by the logical column that they are bound to; names beyond a
+        limit are counted as ``"*"``.
     :ivar other_format: messages of another suite or keyring, or stored as text, by reason.
-    :ivar plaintext: values that are no message.
-    :ivar damaged: messages cut short or altered, by reason; ``"no-identity"`` is a
-        row whose identity is NULL.
+    :ivar plaintext: values that are not messages.
+    :ivar damaged: messages cut short or altered, by reason; ``"no-identity"`` is a row whose
+        identity is NULL.
     :ivar examples: at most :data:`MAX_EXAMPLES` places for each of ``"misplaced"``,
         ``"other_key"``, ``"plaintext"``, ``"damaged"`` and ``"other_format"``.
     """
@@ -159,12 +158,12 @@ class ColumnCensus:
         return sum(self.versions[key_id, version] for key_id, version in active.items())
 
     def under(self, key_id: str, version: str | None = None) -> int:
-        """Values that say they are under a key, or one of its versions, wherever they are.
+        """Values that claim to be under a key, or one of its versions, wherever they are.
 
-        Those that were not counted apart are added, unless it was asked for.
+        Includes all that were not counted separately, unless the key was asked for beforehand.
 
         :param key_id: the branch key id.
-        :param version: default all of them.
+        :param version: default all versions.
         """
         return sum(kind.under(key_id, version) for kind in self.by_version)
 
@@ -211,13 +210,13 @@ def _versions_json(counts: Counter[KeyVersionName], sample: Sample | None) -> li
 
 
 def ask_for(column: ColumnCensus, key_ids: Collection[str], version: str | None) -> None:
-    """Have keys, and one of their versions, counted exactly, whatever other names there are."""
+    """Count keys, and one of their versions, exactly, however many other names there are."""
     for kind in column.by_version:
         kind.asked, kind.asked_version = frozenset(key_ids), version
 
 
 def under_each(column: ColumnCensus) -> Counter[str]:
-    """Values under each key that was asked for, wherever they are; those with none are left out."""
+    """Values under each key asked for, wherever they are; keys without values are left out."""
     counts: Counter[str] = Counter()
     for kind in column.by_version:
         for (key_id, _), count in kind.items():
@@ -227,7 +226,7 @@ def under_each(column: ColumnCensus) -> Counter[str]:
 
 
 def keep_example(column: ColumnCensus, kind: str, example: Example) -> None:
-    """Keep an example of a value, unless there are enough of its kind."""
+    """Keep an example, unless there are enough of its kind."""
     kept = column.examples.setdefault(kind, [])
     if len(kept) < MAX_EXAMPLES:
         kept.append(example)

@@ -1,8 +1,7 @@
-"""A dry run: looking at every value of a table, which ``ensure()`` does as well.
+"""Dry runs and ``ensure()``: check every value of a table.
 
-Headers alone tell which values are current, and the key store which version is active, without
-unwrapping one. Each value is opened only before a conversion, and to see that the plaintext beside
-it is the same.
+Headers and the key store's list of active versions suffice, so no key is unwrapped. Values are
+opened only for a conversion, and to compare them with the plaintext beside them.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
 
 _WRITE_SECONDS = {"postgresql": 8e-6, "sqlite": 4e-6}
 _OTHER_WRITE_SECONDS = 20e-6
-"""Seconds that reading and writing one row took where it was measured, encryption apart."""
+"""Measured seconds to read and write one row, without encryption."""
 
 _SAMPLES = 200
 
@@ -60,12 +59,12 @@ class Survey:
     seconds: float = 0.0
 
     def summary(self) -> Summary:
-        """The same for users."""
+        """The counts for users."""
         return Summary(self.rows, self.current, self.not_current, self.null, self.unreadable)
 
 
 class Surveyor:
-    """Looks at every value of a table.
+    """Checks the header of every value of a table.
 
     :param prepared: the job. :param encryption: tells the active versions.
     """
@@ -79,7 +78,7 @@ class Surveyor:
         self.survey = Survey()
 
     def run(self, connections: Connections, options: Options) -> Survey:
-        """Look at the whole table, in batches."""
+        """Read the whole table in batches."""
         began = time.monotonic()
         for rows in batches(self._reader, connections, options):
             for row in rows:
@@ -147,12 +146,12 @@ def batches(
 
 
 def dry_run_of(survey: Survey, options: Options, dialect_name: str) -> DryRun:
-    """What a run over a surveyed table would do."""
+    """What a run would do, from a survey."""
     values = survey.not_current
     average = survey.stored_bytes // values if values else 0
     write = _WRITE_SECONDS.get(dialect_name, _OTHER_WRITE_SECONDS)
     work = values * _seconds_per_value(average) + survey.rows_to_rewrite * write + survey.seconds
-    # Two passes at least: one that rewrites, one that looks whether anything is left.
+    # At least two passes: one that rewrites, and a clean sweep.
     seconds = (work + survey.seconds) / (options.workers * options.duty_cycle)
     if options.rows_per_second:
         seconds = max(seconds, survey.rows / options.rows_per_second)
@@ -163,14 +162,14 @@ def dry_run_of(survey: Survey, options: Options, dialect_name: str) -> DryRun:
         bytes_to_rewrite=survey.stored_bytes,
         unreadable=survey.unreadable,
         seconds=seconds,
-        # The active versions once for each pass, and each old version once.
+        # Each active version once per pass, and each old version once.
         kms_calls=2 * len(survey.keys) + len(survey.versions),
         versions=dict(survey.versions),
     )
 
 
 def estimated_rows(prepared: PreparedJob, connection: Connection) -> int:
-    """About how many rows the table has; PostgreSQL is not made to count them."""
+    """About how many rows the table has; on PostgreSQL without counting them."""
     if prepared.dialect.name == "postgresql":
         estimate = row_estimate(prepared.table, connection)
         if estimate > 0:
@@ -179,7 +178,7 @@ def estimated_rows(prepared: PreparedJob, connection: Connection) -> int:
 
 
 def _seconds_per_value(size: int) -> float:
-    """What it costs here to open and seal a value, with a key that is thrown away."""
+    """Seconds to open and seal a value on this host, measured with a throwaway key."""
     key = BranchKey("estimate", str(uuid.uuid4()), os.urandom(BRANCH_KEY_BYTES))
     message = seal(bytes(size), b"", key)
     began = time.perf_counter()
@@ -189,8 +188,8 @@ def _seconds_per_value(size: int) -> float:
 
 
 class OpeningSurveyor:
-    """Opens every value of a table, and writes nothing: no header tells which inner type wrote it,
-    or whether the plaintext beside it is the same.
+    """Opens every value of a table, for what no header tells: the inner type that wrote it, or
+    whether the plaintext beside it is the same. Writes nothing.
 
     :param prepared: the job, which converts or decrypts. :param encryption: gives the keys.
     """
@@ -205,9 +204,9 @@ class OpeningSurveyor:
         self.survey = Survey()
 
     def run(self, connections: Connections, options: Options) -> Survey:
-        """Look at the whole table, in batches.
+        """Read the whole table in batches.
 
-        :raises KeyStoreError: a key cannot be fetched just now.
+        :raises KeyStoreError: a key cannot be fetched.
         """
         began = time.monotonic()
         for rows in batches(self._reader, connections, options):

@@ -1,4 +1,4 @@
-"""Blind indexes of rows: whether they are there, which no key tells, and of the row's values."""
+"""Checks blind indexes: whether they are there, and whether they match the row's values."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
     from encfields.engine import Encryption
 
 INDEX_REASONS = ("index-missing", "index-mismatch")
-"""Reasons of failures that concern an index and not a value."""
+"""Failure reasons that concern an index and not a value."""
 
 
 class OpenedColumnValue(NamedTuple):
-    """One value of a row.
+    """One opened value of a row.
 
     :ivar plaintext: ``None`` for NULL.
-    :ivar key_id: of the branch key that a value in its place is sealed under.
+    :ivar key_id: id of the branch key for this place.
     """
 
     plaintext: bytes | None
@@ -60,12 +60,11 @@ class IndexCheck:
     def fault(
         self, stored: object, opened: Mapping[str, OpenedColumnValue]
     ) -> EncFieldsError | None:
-        """What is wrong with the index of one row; ``None`` if nothing is, or nothing can be
-        said because a value did not open.
+        """What is wrong with one row's index; ``None`` if nothing is, or if a value did not open.
 
-        :param stored: what the index's column holds.
+        :param stored: the content of the index's column.
         :param opened: the values that opened, by column.
-        :raises KeyUnavailableError: the beacon key is out of reach.
+        :raises KeyUnavailableError: the beacon key is unreachable.
         """
         if any(name not in opened for name in self.columns):
             return None
@@ -85,15 +84,15 @@ class IndexCheck:
 
 
 def index_checks(reflected: ReflectedTable, encryption: Encryption) -> Iterator[IndexCheck]:
-    """One for each index of a table's spec.
+    """A check for each index of a spec.
 
     :raises DeclarationError: the table has no such column.
     """
     for index in reflected.spec.indexes:
         if index.name not in reflected.table.c:
             raise DeclarationError(
-                f"the table has no column {index.name}, in which its blind index is held: "
-                "migrate the database first",
+                f"the table has no column {index.name} for its blind index: migrate the database "
+                "first",
                 table=reflected.spec.table,
                 column=index.name,
                 reason="column",
@@ -103,7 +102,7 @@ def index_checks(reflected: ReflectedTable, encryption: Encryption) -> Iterator[
 
 def _missing() -> BlindIndexError:
     return BlindIndexError(
-        "the row has a value and no blind index, so that no look-up finds it: fill the index with "
+        "the row has a value and no blind index, so look-ups miss it: fill the index with "
         "encfields reencrypt, or op.fill_blind_index()",
         reason="index-missing",
     )
@@ -111,17 +110,17 @@ def _missing() -> BlindIndexError:
 
 def _mismatch() -> BlindIndexError:
     return BlindIndexError(
-        "the blind index is not that of the row's value: it was altered, or made under another "
+        "the blind index does not match the row's value: it was altered, or made with another "
         "transform, length, domain or key. Compute the table's indexes again",
         reason="index-mismatch",
     )
 
 
 def count_unindexed(connection: Connection, spec: TableSpecBase) -> dict[str, int]:
-    """How many rows have their values and no index of them.
+    """How many rows have their values but no blind index.
 
     :param spec: the table; its columns must be there.
-    :returns: by the name of the index's column, for each in ``spec.indexes``.
+    :returns: the count for each of ``spec.indexes``, by the name of its column.
     """
     counts = {}
     for index in spec.indexes:
@@ -131,7 +130,7 @@ def count_unindexed(connection: Connection, spec: TableSpecBase) -> dict[str, in
 
 
 def any_unindexed(connection: Connection, spec: TableSpecBase, index: IndexDefinition) -> bool:
-    """Whether there is such a row; with the index's column indexed, that costs no full scan."""
+    """Whether there is such a row; no full scan if the index's column has a database index."""
     sought: Select[Any] = select(column(index.name)).select_from(_table(spec, index))
     return connection.execute(sought.where(is_unindexed(index)).limit(1)).first() is not None
 
@@ -139,7 +138,7 @@ def any_unindexed(connection: Connection, spec: TableSpecBase, index: IndexDefin
 def is_unindexed(index: IndexDefinition, columns: Any = None) -> ColumnElement[bool]:
     """The condition for one row.
 
-    :param columns: gives columns by name; by default, plain ones of that name.
+    :param columns: gives columns by name; by default plain ones of that name.
     """
     of = column if columns is None else columns.__getitem__
     return and_(*(of(name).is_not(None) for name in index.columns), of(index.name).is_(None))
@@ -154,14 +153,14 @@ def _table(spec: TableSpecBase, index: IndexDefinition) -> Any:
 class IndexCensus:
     """The rows of one blind index, under one version of its beacon key.
 
-    :ivar column: the index's column, its name in the database.
+    :ivar column: the database name of the index's column.
     :ivar index: the index's name.
-    :ivar of: the encrypted columns that it is of.
+    :ivar of: the encrypted columns that it indexes.
     :ivar version: of the beacon key.
     :ivar is_there: whether the database has the column.
     :ivar indexed: rows that are in the index.
-    :ivar missing: rows that have their values and are not: queries by the index miss them.
-    :ivar orphaned: rows that are in the index and lack a value.
+    :ivar missing: rows with values that are not in the index, so queries by it miss them.
+    :ivar orphaned: rows that are in the index but lack a value.
     """
 
     column: str
@@ -175,7 +174,7 @@ class IndexCensus:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every row that was looked at and has its values is in the index."""
+        """Whether every row that was read and has its values is in the index."""
         return self.is_there and not self.missing
 
     def to_json(self, sample: Sample | None = None) -> dict[str, Any]:
@@ -200,11 +199,11 @@ class IndexCensus:
 
 
 class IndexCounter:
-    """An index's count under way.
+    """Counts the rows of one index.
 
     :param index: the index.
-    :param lengths_at: where in a row the lengths of its values stand; NULL for no value.
-    :param null_at: where it stands whether the index is NULL; ``None`` if there is no column.
+    :param lengths_at: positions in a row of the lengths of its values; NULL for no value.
+    :param null_at: position of whether the index is NULL; ``None`` if there is no column.
     """
 
     def __init__(

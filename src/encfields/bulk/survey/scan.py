@@ -1,5 +1,4 @@
-"""Reading a table from end to end in short steps, or a part of it that is drawn by chance: then
-it is said plainly what was drawn."""
+"""Reads a table in short steps, or a random sample of it with a plain note of what was drawn."""
 
 from __future__ import annotations
 
@@ -31,7 +30,7 @@ Cells = Callable[["FromClause"], Sequence["ColumnElement[Any]"]]
 
 
 class RowSource:
-    """Where rows are read: an engine, a short transaction per step; or the caller's connection.
+    """Reads rows from an engine, in one short transaction per step, or the caller's connection.
 
     :param bind: ``Engine`` or ``Connection`` of a synchronous driver; within
         ``AsyncConnection.run_sync``, the connection that it gives.
@@ -43,7 +42,7 @@ class RowSource:
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
-        """A connection; what an engine gave is handed back at once."""
+        """A connection; one from an engine is returned to it afterwards."""
         if isinstance(self._bind, Connection):
             yield self._bind
         else:
@@ -58,8 +57,8 @@ class RowSource:
     def stream(self, statement: Select[Any], rows: int) -> Iterator[ScannedRows]:
         """The rows of an unbounded statement, `rows` at a time.
 
-        An engine's are not held in memory at once. A caller's connection is free for other
-        statements meanwhile, which costs the memory.
+        From an engine they are streamed. From a caller's connection they are all held in memory, so
+        that it stays free for other statements.
         """
         if not isinstance(self._bind, Connection):
             statement = statement.execution_options(yield_per=rows)
@@ -68,16 +67,16 @@ class RowSource:
 
 
 class Scan:
-    """The SELECT that a census or a verification works through.
+    """The SELECT of a census or a verification.
 
     Each row holds the columns in :attr:`carried`, then the cells.
 
     :param reflected: the table.
-    :param source: where it is read.
-    :param cells: given the table, or a sample of it, the expressions to select.
+    :param source: where to read it.
+    :param cells: makes the expressions to select from the table or a sample of it.
     :param batch_rows: rows per step; may be changed between two steps.
-    :ivar key: columns that distinguish rows: the primary key, else what the encrypted
-        columns are bound to.
+    :ivar key: columns that distinguish rows: the primary key, or else what the encrypted columns
+        are bound to.
     """
 
     def __init__(
@@ -118,9 +117,9 @@ class Scan:
         return select(*(place.c[name] for name in self.carried), *self._cells(place))
 
     def batches(self) -> Iterator[ScannedRows]:
-        """Every row once, in the order of the primary key; a table without one is streamed.
+        """Every row once, in primary key order; a table without one is streamed.
 
-        What is inserted behind the cursor meanwhile is not seen.
+        Rows inserted behind the cursor are not seen.
         """
         if not self.has_primary_key:
             yield from self.stream(self.statement())
@@ -142,7 +141,7 @@ class Scan:
             require_later(self.table, last, after)
 
     def positions(self, binding: ColumnBinding) -> tuple[int, ...]:
-        """Where in a row the identity of `binding` stands."""
+        """Positions in a row of the identity columns of `binding`."""
         return tuple(self.carried.index(column.name) for column in binding.identity)
 
     def key_of(self, row: Sequence[Any]) -> tuple[Any, ...]:
@@ -150,7 +149,7 @@ class Scan:
         return tuple(row[self.carried.index(name)] for name in self.key)
 
     def whole_values(self, name: str, rows: ScannedRows) -> dict[tuple[Any, ...], Any]:
-        """The values of one column of rows already read, by key; not of those that are gone."""
+        """The values of one column of rows already read, by key; deleted rows are left out."""
         keys = [self.key_of(row) for row in rows]
         columns = [self.table.c[key] for key in self.key]
         if len(columns) == 1:
@@ -162,13 +161,13 @@ class Scan:
 
 
 ESTIMATE_FROM = 1_000_000
-"""Rows from which on the database's own estimate stands for counting them."""
+"""From this many rows on, use the database's estimate instead of counting."""
 
 PAGES_FROM = 1_000_000
-"""Rows from which on PostgreSQL draws whole pages and not rows, so that it reads no others."""
+"""From this many rows on, PostgreSQL draws whole pages instead of rows, to read no others."""
 
 BLOCKS = 64
-"""Stretches of neighbouring keys that a sample by key ranges is made of."""
+"""Ranges of neighbouring keys in a sample by key ranges."""
 
 _2_53 = 2**53
 _random = secrets.SystemRandom()
@@ -176,10 +175,10 @@ _random = secrets.SystemRandom()
 _HOW = {
     "rows": "each row was drawn with the same probability",
     "pages": "whole pages of the table were drawn; neighbouring rows are often of the same age, "
-    "so what is confined to a few pages may be missed or overrated",
-    "key-ranges": "stretches of neighbouring keys were drawn at random starts; rows of the same "
-    "age lie together and rows after gaps are drawn more often, so what is confined to a range "
-    "of keys may be missed or overrated",
+    "so what is confined to a few pages may be missed or overcounted",
+    "key-ranges": "ranges of neighbouring keys were drawn at random starts; rows of the same age "
+    "lie together and rows after gaps are drawn more often, so what is confined to a range of keys "
+    "may be missed or overcounted",
 }
 
 
@@ -201,15 +200,15 @@ class Sample:
     method: str
 
     def extrapolate(self, count: int) -> int:
-        """About how many there are in the table, if `count` were found in the sample.
+        """The estimate for the table, from a count in the sample.
 
-        :param count: of the rows that were drawn.
+        :param count: number found among the drawn rows.
         """
         return round(count * self.total_rows / self.rows) if self.rows else 0
 
     @property
     def caveat(self) -> str:
-        """In plain words, what the figures are worth."""
+        """In plain words, how far the figures can be trusted."""
         about = "about " if self.total_is_estimate else ""
         drawn = (
             f"{self.rows:,} of {about}{self.total_rows:,} rows were looked at: "
@@ -245,12 +244,12 @@ class Drawing:
         return _by_chance(self.scan, min(1.0, self.wanted / self.total_rows), self.method)
 
     def sample(self, rows: int) -> Sample:
-        """What was drawn, now that it is known to be `rows` rows."""
+        """What was drawn, once its number of rows is known."""
         return Sample(self.wanted, rows, self.total_rows, self.total_is_estimate, self.method)
 
 
 def draw(scan: Scan, wanted: int | None) -> Drawing | None:
-    """How to draw about `wanted` rows; ``None`` if the whole table is to be read.
+    """How to draw about `wanted` rows; ``None`` to read the whole table.
 
     :raises ValueError: `wanted` is not positive.
     """
@@ -273,7 +272,7 @@ def _method(scan: Scan, total: int) -> str:
 
 
 def count_rows(source: RowSource, table: Table) -> tuple[int, bool]:
-    """Rows of a table, and whether that is an estimate of a huge table's."""
+    """Rows of a table, and whether that is an estimate."""
     with source.connection() as connection:
         estimate = row_estimate(table, connection)
         if estimate >= ESTIMATE_FROM:

@@ -1,4 +1,4 @@
-"""What one stored value is, by its first bytes and its length, without any key."""
+"""Classifies a stored value by its first bytes and its length, without any key."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from encfields.message.header import TAG_BYTES, Header, as_bytes, read_header
 from encfields.message.suites import text_form
 
 EXAMINED_HEAD_BYTES = 1024
-"""Bytes of a value that are read at first: its whole header unless the row's key is long."""
+"""Bytes of a value to read first: its whole header, unless the row's key is long."""
 
 _OTHER_FORMAT = frozenset({"suite", "keyring", "base64", "hex"})
 _TEXT_START = 10
-"""Characters of a text that tell whether it is a message in base64 or in hexadecimal digits."""
+"""Characters of a text that show a message in base64 or hexadecimal."""
 
 _unpack_final_size = struct.Struct(">20xI").unpack_from
 _unpack_unframed_size = struct.Struct(">12xQ").unpack_from
@@ -27,11 +27,10 @@ _UNFRAMED_BYTES = 20 + TAG_BYTES
 class State(enum.Enum):
     """What a stored value is.
 
-    ``MESSAGE``: a whole message of ours, which says nothing yet of whether it is in its place.
-    ``OTHER_FORMAT``: another suite or keyring of the AWS Encryption SDK, or one that was stored
-    as text.
-    ``PLAINTEXT``: no message at all. ``DAMAGED``: a message that was cut short or altered, or a
-    row whose value was never sealed. ``UNKNOWN``: the bytes given do not suffice to tell.
+    ``MESSAGE``: a whole message of ours, whether in its place or not.
+    ``OTHER_FORMAT``: a message of another suite or keyring of the AWS Encryption SDK, or stored as
+    text. ``PLAINTEXT``: not a message. ``DAMAGED``: a message cut short or altered, or a row whose
+    value was never sealed. ``UNKNOWN``: the given bytes are too few to tell.
     """
 
     MESSAGE = "message"
@@ -42,11 +41,11 @@ class State(enum.Enum):
 
 
 class StoredValue(NamedTuple):
-    """What a value was found to be.
+    """The classification of a stored value.
 
     :param state: what it is.
-    :param header: what it says of itself; of a ``MESSAGE`` only.
-    :param reason: why it is not a message, in the word of
+    :param header: its header, not authenticated; only of a ``MESSAGE``.
+    :param reason: why it is not a message, as in
         :attr:`MalformedMessageError.reason <encfields.errors.EncFieldsError.reason>`.
     """
 
@@ -59,12 +58,12 @@ _UNKNOWN = StoredValue(State.UNKNOWN)
 
 
 def examine(head: object, length: int) -> StoredValue:
-    """What a stored value is.
+    """Classify a stored value.
 
-    :param head: its first bytes, at best all of them, as the driver gave them. Text and numbers,
-        which a column that is not binary gives, are plaintext.
-    :param length: how many bytes the whole value has.
-    :returns: ``UNKNOWN`` only if `head` is not the whole value; never anything of the value.
+    :param head: its first bytes, or all, as the driver gave them. Text and numbers, from a column
+        that is not binary, are plaintext.
+    :param length: bytes of the whole value.
+    :returns: ``UNKNOWN`` only if `head` is not the whole value; never any content of the value.
     """
     if isinstance(head, str):
         return _examine_text(head)
@@ -100,9 +99,9 @@ def _not_a_message(reason: str, whole: bool) -> StoredValue:
 
 
 def _examine_length(data: bytes, header: Header, length: int) -> StoredValue:
-    """Whether the length of a message fits what its first bytes say of it.
+    """Check a message's length against its first bytes.
 
-    A body of several frames, which only other software writes, has to be read as a whole.
+    A body of several frames, which only other software writes, must be read whole.
     """
     start = header.body_offset
     if start + _FINAL_FRAME_BYTES > len(data):

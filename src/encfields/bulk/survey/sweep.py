@@ -52,17 +52,17 @@ if TYPE_CHECKING:
     from encfields.engine import Encryption
 
 _FIRST = CONTEXT_OFFSET - 1
-"""Position, counted from 1 as SQL does, of the context's length."""
+"""Position of the context's length, counted from 1 as in SQL."""
 
 _VERSION_OFFSET = 28
-"""Of the branch key version behind salt (16 bytes) and IV (12)."""
+"""Offset of the branch key version, after salt (16 bytes) and IV (12)."""
 
 
 _OF_DIVISION = 8
-"""SQLAlchemy's precedence of ``/``, so that a sum is put in parentheses before it is divided."""
+"""SQLAlchemy's precedence of ``/``, so that a sum gets parentheses before it is divided."""
 
 _ASCII = frozenset(IdentityKind) - {IdentityKind.TEXT, IdentityKind.CHAR}
-"""Kinds whose canonical text has as many bytes in any encoding."""
+"""Kinds whose canonical text has the same length in any encoding."""
 
 
 class _CurrentSql:
@@ -83,7 +83,7 @@ class _CurrentSql:
         text = _mysql_text if self._is_mysql else _postgresql_text
         texts = [text(column, kind) for column, kind in zip(columns, kinds, strict=True)]
         self._texts = texts if self._is_mysql else [_utf8(text) for text in texts]
-        # Converting costs PostgreSQL more than all the rest, and needs not be done for these.
+        # These kinds need no conversion, which costs PostgreSQL more than all the rest.
         self._sizes = [
             func.octet_length(plain if kind in _ASCII else utf8)
             for kind, plain, utf8 in zip(kinds, texts, self._texts, strict=True)
@@ -91,10 +91,10 @@ class _CurrentSql:
 
     @classmethod
     def of(cls, cell: SealedCell, prepared: PreparedJob) -> _CurrentSql | None:
-        """The condition, where SQL can tell it.
+        """The condition, if SQL can express it.
 
-        Not where each row has a key of its own, nor for keys that are not stored in their
-        canonical spelling, nor where the column is not one of bytes.
+        Not for a branch key per row, for identities not stored in canonical spelling, or for a
+        column that is not binary.
         """
         name = prepared.dialect.name
         if name != "postgresql" and name not in MYSQL_NAMES:
@@ -109,7 +109,7 @@ class _CurrentSql:
             return None
 
     def is_undone(self, key: BranchKey) -> ColumnElement[bool]:
-        """SQL for "the value is not NULL, and not bound to its row under this key version"."""
+        """SQL for "not NULL, and not bound to its row under this key version"."""
         head = Wrapping.of(key).head
         context_bytes, context = self._context_sql()
         size = context_bytes + literal(2 + len(head))
@@ -120,7 +120,7 @@ class _CurrentSql:
             == self._bytes(key.version_bytes),
             self._part(literal(_FIRST), size) == frame,
         )
-        # A comparison with NULL, of an identity that is NULL, is not true either.
+        # An identity that is NULL makes the comparison NULL, which is not true either.
         return and_(self._value.is_not(None), is_current.is_not(true()))
 
     def _context_sql(self) -> tuple[ColumnElement[int], list[ColumnElement[Any]]]:
@@ -139,7 +139,7 @@ class _CurrentSql:
 
     def _bytes(self, data: bytes) -> ColumnElement[Any]:
         if self._is_mysql:
-            # A driver may send bytes as a plain string, which beside a text must be valid UTF-8.
+            # Drivers may send bytes as a string, which beside a text must be valid UTF-8.
             return literal_column(f"x'{data.hex()}'", LargeBinary())
         return literal(data, LargeBinary())
 
@@ -161,7 +161,7 @@ def _postgresql_text(column: Column[Any], kind: IdentityKind) -> ColumnElement[A
         return func.encode(column, "hex")
     if kind is IdentityKind.DATE:
         return func.to_char(column, "YYYY-MM-DD")
-    return cast(column, Text)  # which drops the blanks that pad a CHAR
+    return cast(column, Text)  # drops the blanks that pad a CHAR
 
 
 def _utf8(text: ColumnElement[Any]) -> ColumnElement[Any]:
@@ -181,19 +181,19 @@ def _mysql_text(column: Column[Any], kind: IdentityKind) -> ColumnElement[Any]:
     else:
         text = cast(column, MYSQL_CHAR())
     utf8: ColumnElement[Any] = cast(text, MYSQL_CHAR(charset="utf8mb4"))
-    # Beside a text, CONCAT makes text of bytes: of those that are no UTF-8, question marks.
+    # With a text, CONCAT decodes bytes, and turns what is not UTF-8 into question marks.
     return cast(utf8, BINARY())
 
 
 _COUNTED_BATCHES = 20
-"""Batches' worth of rows that the database looks at in one statement."""
+"""Batches that the database checks in one statement."""
 
 
 class SweepOutcome(NamedTuple):
-    """What a look found.
+    """What a sweep found.
 
-    :param rows: how many there were. :param is_clean: whether all of them are current.
-    :param upto: the last key that was looked at; ``None`` if it went to the end of the part.
+    :param rows: number of rows. :param is_clean: whether all of them are current.
+    :param upto: the last key checked; ``None`` at the end of the part.
     """
 
     rows: int
@@ -202,10 +202,10 @@ class SweepOutcome(NamedTuple):
 
 
 class Sweep(Protocol):
-    """Looks at a part of the table, from its start on."""
+    """Checks a part of the table from its start."""
 
     def look(self, connection: Connection, bounds: Bounds, limit: int) -> SweepOutcome:
-        """Look at some rows of a part.
+        """Check some rows of a part.
 
         :param limit: rows of a batch.
         """
@@ -213,7 +213,7 @@ class Sweep(Protocol):
 
 
 class HeadSweep:
-    """Reads the heads of the values.
+    """Reads and checks the values' heads.
 
     :param prepared: the job. :param values: tells what is current.
     """
@@ -234,7 +234,7 @@ class CountingSweep:
     """Lets the database count the rows that are not current.
 
     :param prepared: the job. :param conditions: for each encrypted column.
-    :param range_rows: rows of a part that has an end, about.
+    :param range_rows: approximate rows of a part that has an end.
     """
 
     def __init__(
@@ -278,9 +278,9 @@ class CountingSweep:
 def sweep_of(
     prepared: PreparedJob, encryption: Encryption, values: RowWork, range_rows: int
 ) -> Sweep:
-    """How the job's table is swept.
+    """The sweep for the job's table.
 
-    :param range_rows: rows of a range, about.
+    :param range_rows: approximate rows of a range.
     """
     conditions = [_CurrentSql.of(target, prepared) for target, _ in prepared.cells()]
     if all(conditions):

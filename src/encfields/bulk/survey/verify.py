@@ -1,8 +1,7 @@
-"""Verification: open every value of a table, and say which do not open and why. Blind indexes are
-computed again from what opened, and compared.
+"""Verification: open every value of a table, and report which do not open and why.
 
-It decrypts and throws the plaintext away at once; what it reports is places and reasons. What
-the column's type makes of a plaintext is not looked at, because a spec does not name the type.
+Blind indexes are recomputed from the opened values and compared. Plaintext is discarded at once;
+the report has places and reasons. It is not decoded, because a spec does not name the inner type.
 """
 
 from __future__ import annotations
@@ -42,23 +41,23 @@ if TYPE_CHECKING:
 FIRST_BATCH_ROWS = 100
 VERIFIED_AT_ONCE = 2_000
 BATCH_BYTES = 16 * 1024 * 1024
-"""About how many bytes of values are held at once."""
+"""Approximate bytes of values held at once."""
 
 MAX_FAILURES = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One value that did not open, or blind index that is not its value's: where it is and why,
-    never what it holds.
+    """A value that did not open, or a blind index that does not match: where it is and why, never
+    what it holds.
 
     :param column: the column's name in the database.
     :param row: identity of its row as canonical text; ``None`` for a part that is NULL.
-    :param error: name of the error's class, of :mod:`encfields.errors`.
+    :param error: the error's class name in :mod:`encfields.errors`.
     :param reason: the error's ``reason``.
     :param message: what happened and what to do about it.
-    :param belongs_to: of a value that was sealed for another place and opens there, the
-        encryption context of that place.
+    :param belongs_to: the encryption context of the place where the value opens, if it was sealed
+        for another place.
     """
 
     column: str
@@ -84,15 +83,16 @@ class Failure:
 
 @dataclass(slots=True)
 class Verification:
-    """What came of opening the values of one table.
+    """The result of opening the values of one table.
 
     :ivar table: its name, with the schema where the spec has one.
-    :ivar rows: rows looked at.
+    :ivar rows: rows read.
     :ivar nulls: values that are NULL.
     :ivar opened: values that opened in their place.
-    :ivar failed: values that did not, and blind indexes that are others, by column and reason.
+    :ivar failed: counts of values that did not open and of blind indexes that do not match, by
+        column and reason.
     :ivar failures: at most ``max_failures`` of them.
-    :ivar sample: what was drawn; ``None`` if every row was looked at.
+    :ivar sample: what was drawn; ``None`` if every row was read.
     """
 
     table: str
@@ -105,7 +105,7 @@ class Verification:
 
     @property
     def ok(self) -> bool:
-        """Whether every value that was looked at opened, and has the blind index it should."""
+        """Whether every value that was read opened and has the right blind index."""
         return not self.failed
 
     def to_json(self) -> dict[str, Any]:
@@ -135,21 +135,22 @@ def verify(
     max_failures: int = MAX_FAILURES,
     progress: OnRows | None = None,
 ) -> Verification:
-    """Open the values of a table's encrypted columns, each for the row it is in.
+    """Open the values of a table's encrypted columns, each for its own row.
 
-    It reads in steps by primary key, each a short transaction on an engine, and decrypts after
-    it; nothing is locked. Rows that are written meanwhile are seen before or after.
+    It reads in steps by primary key, each a short transaction if `bind` is an engine, decrypts
+    outside it, and locks nothing. A row written meanwhile is seen as before or after.
 
     :param bind: an ``Engine`` or ``Connection`` of a synchronous driver.
     :param encryption: where keys come from.
     :param spec: the table and its columns.
-    :param sample: open about so many rows of a huge table, drawn at random.
-    :param batch_rows: rows per step at most; fewer where values are long.
-    :param max_failures: failures that are listed; all are counted.
-    :param progress: called after each step with the number of rows looked at.
-    :raises DeclarationError: the table or a column is missing, or cannot be an encrypted one.
-    :raises KeyUnavailableError: KMS or the key store is out of reach. Nothing can be said of
-        the values then, so this is no failure of theirs.
+    :param sample: open the values of about so many rows of a huge table, drawn at random.
+    :param batch_rows: most rows per step; fewer if values are long.
+    :param max_failures: most failures to list; all are counted.
+    :param progress: called after each step with the number of rows read.
+    :returns: the counts and the listed failures.
+    :raises DeclarationError: the table or a column is missing, or its type cannot hold encrypted
+        values.
+    :raises KeyUnavailableError: KMS or the key store is unreachable, so values could not be judged.
     """
     source = RowSource(bind)
     with source.connection() as connection:
@@ -167,7 +168,7 @@ def verify(
 
 
 def _next_batch_rows(size: int, rows: int, most: int) -> int:
-    """Rows of the next step, by how long values were in the last."""
+    """Rows of the next step, by the size of values in the last."""
     average = max(1, size // max(1, rows))
     return max(1, min(most, BATCH_BYTES // average))
 
@@ -191,7 +192,7 @@ class _Verifying:
         names += [check.column for check in self._checks]
 
         def cells(table: FromClause) -> list[ColumnElement[Any]]:
-            return [_as_driver_gives_it(table.c[name]) for name in names]
+            return [_undecoded(table.c[name]) for name in names]
 
         self.scan = Scan(reflected, source, cells, batch_rows=FIRST_BATCH_ROWS)
         first = len(self.scan.carried)
@@ -202,7 +203,7 @@ class _Verifying:
         self._places = {work[1].binding.column_name: work for work in self._work}
 
     def open_all(self, rows: ScannedRows) -> int:
-        """Open the values of some rows; returns how many bytes they had."""
+        """Open the values of some rows; return their bytes."""
         self.result.rows += len(rows)
         size = 0
         for row in rows:
@@ -222,7 +223,7 @@ class _Verifying:
     def _open(
         self, value: object, places: ColumnPlaces, identity: Sequence[Any]
     ) -> OpenedColumnValue | None:
-        """Open one value; what goes wrong is listed, an outage is raised."""
+        """Open one value; list its failure, or raise an outage."""
         if value is None:
             self.result.nulls += 1
             return OpenedColumnValue(None, "")
@@ -255,12 +256,12 @@ class _Verifying:
             spelt = places.find(texts, header.context)
             if spelt.context == header.context:
                 return open_(data, spelt.context, find_key, spelt.key_ids)
-            # Only what opens where it says it belongs is a message that was moved.
+            # A message counts as moved only if it opens where it claims to belong.
             open_(data, header.context, find_key, (header.key_id,))
             raise
 
     def _check_indexes(self, row: Any, opened: Mapping[str, OpenedColumnValue]) -> None:
-        """Compare the row's blind indexes with what was opened."""
+        """Compare the row's blind indexes with the opened values."""
         first = self._work[0][0] + len(self._work)
         for at, check in enumerate(self._checks, start=first):
             fault = check.fault(row[at], opened)
@@ -292,15 +293,15 @@ class _Verifying:
 
 
 def _shown(places: ColumnPlaces, identity: Sequence[Any]) -> Sequence[str | None]:
-    """A row's identity as canonical texts, or as it is stored where it has none."""
+    """A row's identity as canonical texts, or as stored if it has none."""
     try:
         return places.texts(identity) or to_show(identity)
     except UnknownIdentityError:
         return to_show(identity)
 
 
-def _as_driver_gives_it(column: ColumnElement[Any]) -> ColumnElement[Any]:
-    """A column past SQLAlchemy's types: what is stored may be of another one."""
+def _undecoded(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """A column without result processing: stored content may not fit the type."""
     return type_coerce(column, NullType())
 
 

@@ -1,13 +1,13 @@
-"""Writing a batch: one way per database, and one for every other.
+"""Writers store a batch: one per database, and a portable one.
 
 ================  ===============================================
-``base``          what a writer is, and what they have in common
+``base``          the interface, and what writers share
 ``postgresql``    one statement locks, compares and swaps a batch
-``binary_array``  its parameters
-``mysql``         MariaDB and MySQL: locked, then swapped
+``binary_array``  PostgreSQL's array parameters
+``mysql``         MariaDB and MySQL: lock, then swap
 ``sqlite``        ``executemany``
-``portable``      every other database, driver and type of column
-``verified``      around each: looks at what was written, where it may be altered
+``portable``      any other database, driver or column type
+``verified``      wraps a writer to check what was stored
 ================  ===============================================
 """
 
@@ -32,10 +32,10 @@ def writer_for(prepared: PreparedJob) -> Writer:
 
 
 def unverified_writer_for(prepared: PreparedJob) -> Writer:
-    """The same writer, which takes what it has written for stored."""
+    """The same writer, without the check of what was stored."""
     name, driver = prepared.dialect.name, prepared.dialect.driver
     if prepared.plain and prepared.job.kind != ADOPT:
-        # Plaintext goes through its column's own type.
+        # Plaintext columns need their own types.
         return PortableWriter(prepared)
     if name == "postgresql" and driver == "psycopg":
         return PostgresqlWriter(prepared)

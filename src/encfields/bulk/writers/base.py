@@ -1,4 +1,4 @@
-"""What a writer is, and what the writers have in common."""
+"""The interface of writers, and what they share."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
     from encfields.bulk.rows.prepared_job import PreparedJob
 
 IDENTIFYING_BYTES = CONTEXT_OFFSET - 2
-"""The first bytes of a message, up to its 32 random bytes of message id: no two share them, so
-they tell whether a value is still the one that was read, for a sixteenth of the bytes."""
+"""Bytes up to the end of a message's 32 random bytes of message id. They are unique, so comparing
+them shows whether a value is unchanged, at a sixteenth of the bytes."""
 
 
 class Writer(Protocol):
     """Stores a batch in the caller's transaction.
 
-    It never waits for a row's lock: a row that is locked is left out. It stores a value only
-    where the old one still stands, so that no update of the application is undone.
+    It never waits for a row lock: locked rows are left out. It replaces a value only if the old one
+    is still stored, so no update by the application is lost.
     """
 
     def write(self, connection: Connection, changes: Sequence[RowChange]) -> int:
-        """Store some rows, which are in the order of their keys.
+        """Store some rows, given in key order.
 
-        :returns: how many were stored; the others were locked, changed or deleted meanwhile.
+        :returns: how many were stored; the others were locked, changed or deleted.
         """
         ...
 
@@ -44,7 +44,7 @@ class Writer(Protocol):
 class ChangeShape(NamedTuple):
     """The columns of a change, by number.
 
-    :param compared: those whose old value must still stand.
+    :param compared: those whose old value must still be stored.
     :param absent: those that must still be NULL.
     :param written: those with a new value.
     :param writes_indexes: whether it writes the columns of blind indexes.
@@ -57,7 +57,7 @@ class ChangeShape(NamedTuple):
 
 
 _WHOLE = ChangeShape((0,), (), (0,), writes_indexes=False)
-"""Of most changes: the value of one column."""
+"""The shape of most changes: one column."""
 
 
 def shape_of(change: RowChange) -> ChangeShape:
@@ -74,16 +74,16 @@ def shape_of(change: RowChange) -> ChangeShape:
 
 
 def by_shape(changes: Sequence[RowChange]) -> Iterator[tuple[ChangeShape, list[RowChange]]]:
-    """Runs of changes of one shape."""
+    """Consecutive changes of the same shape."""
     for shape, group in groupby(changes, key=shape_of):
         yield shape, list(group)
 
 
 class UnchangedPlaintext:
-    """Compares the plaintext columns of a run that adopts; of any other run there are none.
+    """Compares the plaintext columns of a run that adopts; other runs have none.
 
-    :param prepared: the job. :param alias: of the table, before a column's name.
-    :ivar forms: SQL for what is compared of each.
+    :param prepared: the job. :param alias: the table's alias, to qualify columns.
+    :ivar forms: SQL of what is compared, for each column.
     """
 
     def __init__(self, prepared: PreparedJob, alias: str = "") -> None:
@@ -103,7 +103,7 @@ class UnchangedPlaintext:
         return f"UNHEX(SHA2({form}, 256))" if dialect_name in MYSQL_NAMES else form
 
     def expected(self, plain: Sequence[bytes | None] | None) -> list[bytes | None]:
-        """What each of a row's plaintexts is compared with; ``None`` for one that is not."""
+        """What each of a row's plaintexts is compared with; ``None`` for no comparison."""
         if plain is None:
             return [None] * len(self.forms)
         return [
@@ -113,10 +113,10 @@ class UnchangedPlaintext:
 
 
 class WrittenNames:
-    """The names of the columns that a change writes, for people.
+    """The names of the columns that a change writes, for messages.
 
     :param prepared: the run's job.
-    :ivar unique: those of a unique index, if it may have any.
+    :ivar unique: the columns that may be in a unique index.
     """
 
     def __init__(self, prepared: PreparedJob) -> None:
@@ -126,7 +126,7 @@ class WrittenNames:
         self.unique = ", ".join(self._indexes or self._stored)
 
     def written(self, change: RowChange) -> str:
-        """Of one row; of its blind indexes if it writes nothing else."""
+        """The columns written in one row, or its blind indexes if nothing else is."""
         values = zip(self._stored, change.new, strict=True)
         return ", ".join([name for name, value in values if value is not None] or self._indexes)
 
@@ -138,10 +138,10 @@ def write_one_by_one(
     names: WrittenNames,
     outcome: BatchOutcome,
 ) -> int:
-    """Store what the database lets in, and quarantine the rest.
+    """Store rows one by one, and quarantine those that the database refuses.
 
-    :param names: of the columns that may be at fault, for people.
-    :param outcome: takes the rows that are refused.
+    :param names: of the columns that may be at fault, for messages.
+    :param outcome: receives the refused rows.
     :returns: how many rows were stored.
     """
     try:

@@ -1,7 +1,6 @@
-"""Arrays of a whole batch in PostgreSQL's binary form, each made in one go.
+"""A batch's arrays in PostgreSQL's binary format.
 
-psycopg makes it of a list value by value, in Python, which took longer than all else that Python
-does to write a batch.
+psycopg encodes a list value by value in Python, which took longer than the rest of writing a batch.
 """
 
 from __future__ import annotations
@@ -15,19 +14,19 @@ from typing import Any, cast
 from sqlalchemy import Connection
 
 _HEAD = struct.Struct(">iiIii")
-"""Dimensions, whether there are NULLs, the elements' type and number, the number of the first."""
+"""Dimensions, NULL flag, element type, number of elements, lower bound."""
 
 _SIZE = struct.Struct(">i").pack
 _NULL = _SIZE(-1)
 _BYTEA, _UUID = 17, 2950
 _INTEGERS = {"SMALLINT": (21, "h", 2), "INTEGER": (23, "i", 4), "BIGINT": (20, "q", 8)}
-"""Of integer types: their number in PostgreSQL, and their form and size in bytes."""
+"""Integer types: OID, ``struct`` format, and size in bytes."""
 
 
 class BinaryArray:
-    """A parameter that the server takes for the array that the statement says it is.
+    """An array parameter whose type the statement's cast gives.
 
-    :ivar data: its binary form. :ivar values: what it holds.
+    :ivar data: its binary format. :ivar values: its elements.
     """
 
     __slots__ = ("data", "values")
@@ -43,7 +42,7 @@ class BinaryArray:
 
 
 def take_binary_arrays(connection: Connection) -> None:
-    """Have a connection of psycopg's take a :class:`BinaryArray` as a parameter."""
+    """Make a psycopg connection accept :class:`BinaryArray` parameters."""
     driver_connection: Any = connection.connection.dbapi_connection
     for dumper in _dumpers():
         driver_connection.adapters.register_dumper(BinaryArray, dumper)
@@ -55,14 +54,14 @@ def _dumpers() -> tuple[type[Any], type[Any]]:
     from psycopg.pq import Format
 
     class ArrayDumper(Dumper):
-        # Of no type of its own, so that the server goes by the statement.
+        # Without an OID, so that the server uses the statement's cast.
         format = Format.BINARY
 
         def dump(self, obj: BinaryArray) -> bytes:
             return obj.data
 
     class LiteralDumper(ArrayDumper):
-        """For a ``ClientCursor``, which puts parameters into the statement's text."""
+        """For a ``ClientCursor``, which interpolates parameters."""
 
         format = Format.TEXT
 
@@ -73,7 +72,7 @@ def _dumpers() -> tuple[type[Any], type[Any]]:
 
 
 def array_of(type_name: str) -> Callable[[Sequence[Any]], Any]:
-    """How keys of one type become an array, in the binary form where that is known here.
+    """The function that makes an array of keys of one type; binary for the types known here.
 
     :param type_name: the type's name in SQL.
     """
@@ -99,7 +98,7 @@ def _of_uuids(values: Sequence[uuid.UUID]) -> BinaryArray:
 
 
 def _array(number: int, values: Sequence[bytes | None]) -> bytes:
-    """An array of values that are given in their binary form."""
+    """An array of values given in binary format."""
     pieces: list[Any] = [None] * (2 * len(values))
     has_nulls = None in values
     if has_nulls:

@@ -1,9 +1,9 @@
 """MariaDB and MySQL: lock a batch without waiting, compare under the lock, then swap.
 
-The new values come as literals of a CASE, which took half the time of a join with a derived
-table (it would be written to disk: its columns are longer than 512 bytes), and a tenth of that
-of ``executemany``, one round trip a row. ``INSERT .. ON DUPLICATE KEY UPDATE`` is never used: it
-is made to bring back rows.
+New values are literals in a CASE, which took half the time of a join with a derived table (written
+to disk, since its columns are longer than 512 bytes) and a tenth of that of ``executemany``, with
+its round trip per row. ``INSERT .. ON DUPLICATE KEY UPDATE`` is never used: it would restore
+deleted rows.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
     from encfields.bulk.rows.prepared_job import PreparedJob
 
 MAX_STATEMENT_ROWS = 250
-"""A CASE is searched from its start for every row."""
+"""A CASE is searched from its start for every row, so keep it short."""
 
 MAX_STATEMENT_BYTES = 4 * 2**20
-"""Size of a statement, about; servers take 16 MB by default."""
+"""Approximate bytes of a statement; servers accept 16 MB by default."""
 
 _ROW_BYTES = 4096
-"""Room in a statement for a row's key and all else beside the values."""
+"""Bytes in a statement for a row's key and everything else but its values."""
 
 _AT_ONCE = "SET STATEMENT innodb_lock_wait_timeout=0 FOR "
-"""A unique index's entry that another transaction has not committed is not waited for: that one
-may wait for these rows, and of two in a deadlock the server ends the smaller one, which is the
-application's. MySQL has no such prefix; there it may happen."""
+"""Do not wait for another transaction's uncommitted entry in a unique index: that transaction may
+wait for these rows, and in a deadlock the server ends the smaller one, which is the application's.
+MySQL has no such prefix, so there it can happen."""
 
 
 class MysqlWriter:
@@ -49,7 +49,7 @@ class MysqlWriter:
         self._key = [prepare.quote(column.name) for column in prepared.key]
         self._columns = [prepare.quote(column.name) for column in prepared.columns]
         self._indexes = [prepare.quote(column.name) for column in prepared.index_columns]
-        kept = (prepare.quote(column.name) for column in prepared.as_they_are)
+        kept = (prepare.quote(column.name) for column in prepared.kept_unchanged)
         self._kept = [f"{name} = {name}" for name in kept]
         self._plain = UnchangedPlaintext(prepared)
         self._bind = [c.type.dialect_impl(dialect).bind_processor(dialect) for c in prepared.key]
@@ -70,7 +70,7 @@ class MysqlWriter:
             asked = connection.exec_driver_sql("SELECT @@max_allowed_packet")
             self._packet = int(asked.scalar_one())
         rows = self._rows(changes)
-        # By shape, so that what a statement compares holds for each of its rows.
+        # By shape, so that all rows of a statement have the same comparison.
         rows = sorted(self._lock_rows(connection, rows), key=lambda row: row.shape)
         written = 0
         for shape, group in groupby(rows, key=lambda row: row.shape):
@@ -79,9 +79,9 @@ class MysqlWriter:
         return written
 
     def _lock_rows(self, connection: Connection, rows: list[_Row]) -> list[_Row]:
-        """Lock rows for this transaction; those that another one holds locked are left out."""
+        """Lock rows for this transaction; leave out those locked by others."""
         if len(self._key) == 1:
-            # One number is read much faster than the keys, and mostly it is the one expected.
+            # A count is read much faster than the keys, and is usually the one expected.
             parameters: list[Any] = []
             where = self._any_of(rows, parameters)
             statement = f"SELECT COUNT(*) FROM {self._table} WHERE {where} FOR UPDATE SKIP LOCKED"  # noqa: S608
@@ -94,7 +94,7 @@ class MysqlWriter:
         return [row for row in rows if row.change.key in locked]
 
     def _swap(self, connection: Connection, shape: ChangeShape, rows: Sequence[_Row]) -> int:
-        """Store rows of one shape whose locks are held, where the old values still stand."""
+        """Store locked rows of one shape, if the old values are still there."""
         if rows[0].size + _ROW_BYTES >= self._packet:
             return self._store_in_parts(connection, shape, rows[0])
         sets = [*self._kept]
@@ -121,7 +121,7 @@ class MysqlWriter:
         """SQL that gives each row its value of one column."""
         for row in rows:
             parameters += row.parameters
-        # Hexadecimal needs no escaping, and is what the server reads fastest.
+        # Hexadecimal needs no escaping, and the server reads it fastest.
         cases = [
             f"WHEN {row.condition} THEN NULL"
             if value is None
@@ -143,14 +143,14 @@ class MysqlWriter:
         for number, form in enumerate(self._plain.forms):
             expected = [self._plain.expected(row.change.plain)[number] for row in rows]
             if any(value is not None for value in expected):
-                # The case is NULL where the row's own plaintext does not matter. The form is where
-                # the application has made the plaintext NULL meanwhile; it is no digest then.
+                # The CASE is NULL for a row whose plaintext is not compared. The form is NULL if
+                # the application set the plaintext to NULL; that must not match any digest.
                 case = self._case("", rows, expected, parameters).removeprefix(" = ")
                 where.append(f"COALESCE(COALESCE({form}, x'') = {case}, TRUE)")
         return " AND ".join(where)
 
     def _any_of(self, rows: Sequence[_Row], parameters: list[Any]) -> str:
-        """SQL for "the key is one of these"; spelt out, where MySQL would scan for a tuple."""
+        """SQL for "the key is one of these"; without tuples, for which MySQL would scan."""
         for row in rows:
             parameters += row.parameters
         conditions = [row.condition for row in rows]
@@ -159,7 +159,7 @@ class MysqlWriter:
         return f"({' OR '.join(conditions)})"
 
     def _rows(self, changes: Sequence[RowChange]) -> list[_Row]:
-        """The changes, each with its key in SQL: integers as they are, all else as parameters."""
+        """The changes, each with its key in SQL: integers as literals, the rest as parameters."""
         plain = self._bind == [None] and all(type(change.key[0]) is int for change in changes)
         if plain:
             return [
@@ -179,7 +179,7 @@ class MysqlWriter:
         return _Row(change, shape_of(change), condition, parameters, _size(change))
 
     def _parts(self, rows: Sequence[_Row]) -> Iterator[list[_Row]]:
-        """The rows in statements of a size that the server takes; a large one by itself."""
+        """Split rows into statements that the server accepts; a large row goes alone."""
         limit = min(MAX_STATEMENT_BYTES, self._packet // 2)
         part: list[_Row] = []
         size = 0
@@ -193,7 +193,7 @@ class MysqlWriter:
             yield part
 
     def _store_in_parts(self, connection: Connection, shape: ChangeShape, row: _Row) -> int:
-        """Store one row whose values no statement takes at once; its lock is held."""
+        """Store one locked row whose values are too large for one statement."""
         parameters: list[Any] = []
         where = self._unchanged(shape, [row], parameters)
         statement = f"SELECT 1 FROM {self._table} WHERE {where}"  # noqa: S608
@@ -221,7 +221,7 @@ class MysqlWriter:
         key = readable_key(names, key_to_text(row.change.key))
         row_key = ", ".join(f"{name}={part}" for name, part in key.items())
         raise ReencryptionError(
-            f"the row {row_key} would hold a value of {len(value)} bytes, and the server takes no "
+            f"the row {row_key} would get a value of {len(value)} bytes, and the server takes no "
             f"more than {self._packet} at once: raise its max_allowed_packet",
             table=self._prepared.job.table_name,
             reason="max-allowed-packet",
@@ -231,9 +231,9 @@ class MysqlWriter:
 class _Row(NamedTuple):
     """A change with its key in SQL.
 
-    :param condition: "it is this row", in a CASE whose subject is the key if it is a single one.
+    :param condition: matches this row in the CASE, whose subject is the key if it has one column.
     :param parameters: of the placeholders in it.
-    :param size: bytes that the row takes in a statement, about.
+    :param size: approximate bytes of the row in a statement.
     """
 
     change: RowChange
@@ -250,6 +250,6 @@ def _size(change: RowChange) -> int:
 
 
 def _without_values(row: _Row) -> _Row:
-    """The row with its blind indexes alone."""
+    """The row without its values: only its blind indexes."""
     change = row.change._replace(new=(None,) * len(row.change.new))
     return row._replace(change=change, shape=shape_of(change), size=_size(change))

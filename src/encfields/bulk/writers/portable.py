@@ -1,7 +1,7 @@
-"""Any database and driver through SQLAlchemy, and columns of any type.
+"""Any database, driver and column type, through SQLAlchemy.
 
-Rows are locked with ``SKIP LOCKED`` where the database has it, then written by ``executemany``
-with compare-and-swap.
+Rows are locked with ``SKIP LOCKED`` if the database has it, then written by ``executemany`` with
+compare-and-swap.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class PortableWriter:
             select(*key)
             .where(key_from(key, "first", name), key_upto(key, "last", name))
             .order_by(*key)
-            # PostgreSQL's weaker lock, which foreign keys that point here do not wait for.
+            # PostgreSQL's weaker lock, which does not block foreign keys that point here.
             .with_for_update(skip_locked=True, key_share=True)
         )
 
@@ -66,7 +66,7 @@ class PortableWriter:
                 )
                 for i, form in enumerate(self._plain.forms)
             ]
-        new: dict[Any, Any] = dict(self._prepared.as_they_are)
+        new: dict[Any, Any] = dict(self._prepared.kept_unchanged)
         new |= {
             self._stored[i]: bindparam(f"n_{i}", type_=self._stored[i].type) for i in shape.written
         }
@@ -96,7 +96,7 @@ def _row(change: RowChange, shape: ChangeShape) -> dict[str, Any]:
 def _may_write_many(connection: Connection) -> bool:
     """Whether one call may write all rows.
 
-    psycopg logs the server's error over a call of many rows, and its detail shows the row that a
+    psycopg logs the server's error for a call of many rows, and its detail shows the row that a
     constraint refused.
     """
     dialect = connection.dialect

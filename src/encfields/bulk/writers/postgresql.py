@@ -1,7 +1,7 @@
-"""PostgreSQL through psycopg 3: one statement locks and compares-and-swaps a whole batch.
+"""PostgreSQL through psycopg 3: one statement locks, compares and swaps a whole batch.
 
-The values travel as binary arrays. Measured against ``executemany``, SQLAlchemy's own bulk
-UPDATE and the ORM, it is 1.7, 2.8 and 6 times as fast.
+Values are sent as binary arrays. Measured, it is 1.7 times as fast as ``executemany``, 2.8 times as
+SQLAlchemy's bulk UPDATE, and 6 times as the ORM.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ _SETTINGS = (
     " set_config('enable_seqscan', 'off', true), set_config('enable_nestloop', 'off', true),"
     " set_config('plan_cache_mode', 'force_custom_plan', true)"
 )
-"""Compiling a batch's plan would take longer than running it; a table lock (DDL) is not waited
-for long; and statistics of a table that was just filled must not make every batch scan it.
+"""JIT compilation would take longer than the statement; a table lock (DDL) must not be waited for
+long; and outdated statistics of a table just filled must not make every batch scan it.
 
-A plan made for any values expects ten rows in an array and one row between two keys, so that from
-some 1,000,000 rows in the table on it compares each row of a batch with each: 300 ms instead of
-15. Hence neither such plans nor nested loops."""
+A generic plan expects ten rows in an array and one row between two keys, so from about 1,000,000
+rows on it compares each row of a batch with each other: 300 ms instead of 15. Hence no generic
+plans and no nested loops."""
 
 _LOCK_WAIT = "5s"
 _LOCK_WAIT_UNIQUE = "500ms"
-"""A unique index's entry that another transaction has not committed is waited for, whatever the
-rows' locks are: for less than PostgreSQL takes to look for a deadlock, and to end either."""
+"""Even without row locks, PostgreSQL waits for another transaction's uncommitted entry in a unique
+index. Wait less than its deadlock timeout, so that it ends neither transaction."""
 
 
 class _ColumnUse(NamedTuple):
     """How the changes of a batch use one column.
 
-    :param compared: some rows compare it. :param always: all do, with a value.
-    :param absent: some with a NULL. :param written: some rows write it.
-    :param rewritten: all do.
+    :param compared: some rows compare it. :param always: all rows compare it with a value.
+    :param absent: some rows compare it with NULL. :param written: some rows write it.
+    :param rewritten: all rows write it.
     """
 
     compared: bool
@@ -119,7 +119,7 @@ class PostgresqlWriter:
                 same.append(_comparison(use, f"t.{column}", f"v.o{i}"))
             if use.written:
                 names.append(f"n{i}")
-                # Only a row of several columns, some current, leaves a column as it is.
+                # A row leaves a column as it is only if it has several, some of them current.
                 kept = f"v.n{i}" if use.rewritten else f"COALESCE(v.n{i}, t.{column})"
                 sets.append(f"{column} = {kept}")
         for i, form in enumerate(self._plain.forms):
@@ -133,13 +133,13 @@ class PostgresqlWriter:
                 sets.append(f"{column} = v.d{i}")
         same += [f"l.{k} = t.{k}" for k in key]
         return (  # quoted names and placeholders only
-            # The old value is not compared here: the planner would expect one row, and nest loops.
+            # Comparing the old value here would make the planner expect one row, and nest loops.
             f"WITH l AS MATERIALIZED (SELECT {', '.join(key)} FROM {self._table} AS t"  # noqa: S608
             f" WHERE t.{key[0]} = ANY(%b::{types[0]}[]) AND {self._between('t')}"
             f" ORDER BY {', '.join(key)} FOR NO KEY UPDATE SKIP LOCKED)"
             f" UPDATE {self._table} AS t SET {', '.join(sets)}"
             f" FROM unnest({', '.join(arrays)}) AS v({', '.join(names)}), l"
-            # Without the bounds, a merge join reads the table from its first row on.
+            # Without the bounds, a merge join reads the table from its first row.
             f" WHERE {' AND '.join(same)} AND {self._between('t')}"
         )
 
@@ -154,7 +154,7 @@ class PostgresqlWriter:
 
 
 def _type_name(column: Column[Any], dialect: Dialect) -> str:
-    """A column's type in SQL, of which an array can be made: without its collation."""
+    """A column's type in SQL without its collation, for an array of it."""
     kind = column.type
     if getattr(kind, "collation", None) is not None:
         kind = kind.copy()
@@ -176,7 +176,7 @@ def _use(changes: Sequence[RowChange], number: int) -> _ColumnUse:
 
 
 def _comparison(use: _ColumnUse, column: str, old: str) -> str:
-    """SQL for "the old value still stands, where the row has one to compare"."""
+    """SQL for "the old value is still stored, if the row compares one"."""
     stands = f"substr({column}, 1, {IDENTIFYING_BYTES}) = {old}"
     if use.always:
         return stands

@@ -1,4 +1,4 @@
-"""SQLite: ``executemany`` with compare-and-swap. Its one writer has no row's lock to wait for."""
+"""SQLite: ``executemany`` with compare-and-swap. Its single writer needs no row locks."""
 
 from __future__ import annotations
 

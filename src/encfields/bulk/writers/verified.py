@@ -1,10 +1,9 @@
-"""Looks at what was just written, where something may have stored it otherwise.
+"""Checks what was just written, if the database may have altered it.
 
-A trigger or a rule that cuts a value, sets it to NULL, gives the row another key or leaves it as
-it was destroys what the run replaces: the old value is gone with the COMMIT. So does a MySQL that
-is not strict, with a column that is too short. One that does so to another value of the row, or to
-a blind index, destroys that. So such rows are locked and read before they are written and once
-more after it, in the same transaction, and one that does not hold what it should is undone.
+A trigger or rule that truncates a value, sets it to NULL, changes the row's key or keeps the old
+row, and a non-strict MySQL with too short a column, would lose data: the COMMIT removes the old
+value. The same goes for another value of the row or a blind index. So such rows are locked and read
+before and after writing, in the same transaction, and a wrong row is rolled back.
 """
 
 from __future__ import annotations
@@ -32,13 +31,13 @@ if TYPE_CHECKING:
     from encfields.bulk.writers.base import Writer
 
 _KNOWN_SECONDS = 1.0
-"""For how long the catalog's answer is believed: a trigger may be made while a run is at work."""
+"""Seconds to trust the catalog's answer: a trigger may be created during a run."""
 
 
 class VerifiedWriter:
-    """Another writer, of which every row that it counts as written holds what it was given.
+    """Wraps a writer, and checks that every row it wrote holds what was written.
 
-    :param writer: the one that writes. :param prepared: the run's job.
+    :param writer: the wrapped writer. :param prepared: the run's job.
     """
 
     def __init__(self, writer: Writer, prepared: PreparedJob) -> None:
@@ -53,13 +52,13 @@ class VerifiedWriter:
         """Store some rows.
 
         :returns: how many were stored.
-        :raises RowAlteredError: one of them holds something else, or is left as it was whatever
-            is written to it. The caller takes all of it back.
+        :raises RowAlteredError: a row holds something else, or refuses to change. The caller rolls
+            everything back.
         """
         if not self._may_be_altered(connection):
             return self._writer.write(connection, changes)
         before = self._rows.lock(connection, changes)
-        # Nobody else can change these from here on.
+        # Locked: nobody else can change these now.
         held = ((change, before.get(_comparable(change.key))) for change in changes)
         free = [(c, row) for c, row in held if row is not None and self._rows.is_old(row, c)]
         if not free:
@@ -85,12 +84,12 @@ class VerifiedWriter:
 
 
 class _StoredRow:
-    """What a row holds in the columns that matter to a run.
+    """A row's columns that matter to a run.
 
-    :param places: of the following, the numbers at which each begins.
-    :ivar cells: its encrypted values, where the database hashes, their digests.
-    :ivar indexes: its blind indexes. :ivar identity: what its values are bound to beside the key.
-    :ivar plain: of a run to plaintext, what that wrote, or of one that adopts, what it compares.
+    :param places: the positions at which each of the following begins.
+    :ivar cells: its encrypted values, or their digests if the database can hash.
+    :ivar indexes: its blind indexes. :ivar identity: what its values are bound to besides the key.
+    :ivar plain: its plaintext columns, as written or compared.
     """
 
     __slots__ = ("cells", "identity", "indexes", "plain")
@@ -104,7 +103,7 @@ class _StoredRow:
 
 
 class _StoredRows:
-    """Reads the rows of a batch as they stand: of a message its digest, which is short."""
+    """Reads a batch's rows as stored, with short digests in place of messages."""
 
     def __init__(self, prepared: PreparedJob) -> None:
         name, key = prepared.dialect.name, prepared.key
@@ -129,7 +128,7 @@ class _StoredRows:
         )
         self._begin = None
         if name == "sqlite":
-            # A SELECT begins no transaction there, and would see what is no more so then.
+            # A SELECT begins no transaction there, so what it reads could change.
             self._begin = update(prepared.table).where(false()).values({key[0]: key[0]})
 
     def _cell(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
@@ -140,7 +139,7 @@ class _StoredRows:
     def lock(
         self, connection: Connection, changes: Sequence[RowChange]
     ) -> Mapping[Key, _StoredRow]:
-        """The rows from a batch's first key to its last whose lock is free, which is held then."""
+        """Lock and read the rows from a batch's first key to its last, skipping locked ones."""
         if self._begin is not None:
             connection.execute(self._begin)
         return self._read(
@@ -150,7 +149,7 @@ class _StoredRows:
     def read(
         self, connection: Connection, changes: Sequence[RowChange]
     ) -> Mapping[Key, _StoredRow]:
-        """The rows from a batch's first key to its last."""
+        """Read the rows from a batch's first key to its last."""
         return self._read(connection, changes, self._select)
 
     def _read(
@@ -174,7 +173,7 @@ class _StoredRows:
         )
 
     def is_new(self, row: _StoredRow, change: RowChange, before: _StoredRow) -> bool:
-        """Whether a row holds all that a change writes, and else what it held before."""
+        """Whether a row holds all that a change writes, and otherwise what it held before."""
         new: Sequence[Any] = change.new
         if self._to_plaintext:
             if not all(n is None or same_value(p, n) for p, n in zip(row.plain, new, strict=True)):
@@ -198,7 +197,7 @@ class _StoredRows:
 
 
 def _comparable(key: Sequence[Any]) -> Key:
-    """A row's key as one that is the same as itself: what is not a number is not."""
+    """A row's key in a form that equals itself, which NaN does not."""
     return tuple(None if value != value else value for value in key)
 
 

@@ -292,7 +292,7 @@ class KeyTable:
             try:
                 self.table.create(engine, checkfirst=True)
             except DBAPIError:
-                # Another process made it between the check and the statement.
+                # Another process created it between check and statement.
                 if not self._is_there(engine):
                     raise
 

@@ -1,8 +1,8 @@
-"""What an element of the application's own writes into the SQL, looked at as it is written.
+"""Checks the SQL that the application's own elements write.
 
-The application's function may ask the compiler for a column in whichever way, or write its name by
-itself. So each such element of a compiled statement is compiled once more, alone: where an
-encrypted column would stand, a mark stands, which may be asked whether it is NULL and nothing else.
+Its function may obtain a column from the compiler in any way, or write its name itself. So each
+such element of a compiled statement is compiled again, alone, with a mark in place of each
+encrypted column. The SQL may test a mark for NULL, and nothing else.
 """
 
 from __future__ import annotations
@@ -32,19 +32,18 @@ from encfields.orm.read.packed import DELIVERED
 
 _MARK = "encfields_mark_"
 _SELECT = "encfields_select"
-"""What stands for the SQL of a SELECT, whose names are none that the application has written."""
+"""Replaces the SQL of a SELECT, whose names the application did not write."""
 
 Selects = list[Any]
-"""SELECTs, and UNIONs of them."""
+"""SELECTs and UNIONs."""
 
 
 def refuse_ciphertext_written(element: Any, compiled: Any, columns: Iterable[Any]) -> Selects:
-    """Look at what an element of a compiled statement writes.
+    """Refuse an element of a compiled statement that writes ciphertext into the SQL.
 
     :param columns: of what the statement selects from or writes to.
-    :returns: the SELECTs that it had compiled, which are to be looked through like the statement.
-    :raises UnsupportedOperationError: the database would be given ciphertext, or a hash, as a
-        value.
+    :returns: the SELECTs that the element compiled, to be checked like the statement.
+    :raises UnsupportedOperationError: the database would use ciphertext, or a hash, as a value.
     """
     cls: Any = type(compiled)
     compiler = _marking(cls)(compiled.dialect, None)
@@ -54,13 +53,13 @@ def refuse_ciphertext_written(element: Any, compiled: Any, columns: Iterable[Any
         sql = compiler.process(element)
     except EncFieldsError:
         raise
-    except Exception:  # of the application's function, which wants the statement around it
+    except Exception:  # the application's function needs the surrounding statement
         refused = next(ciphertexts_among(_all_parts_of(element)), None)
         if refused is None:
             return []
     else:
         if isinstance(element, ColumnClause) and unquoted(sql) == element.name:
-            return []  # no more than its name, which may be delivered
+            return []  # only its name, which may be selected
         refused = _written_as_value(sql, compiler.marked)
         if refused is None:
             refused = encrypted_column_named(sql, columns)
@@ -75,8 +74,7 @@ def refuse_ciphertext_written(element: Any, compiled: Any, columns: Iterable[Any
 
 
 def is_written_by_application(element: Any) -> bool:
-    """Whether the application may have a function that compiles an element, of an expression or of
-    a statement that is none of SQLAlchemy's."""
+    """Whether the application may have a function that compiles the element."""
     if not is_of_application(element) or isinstance(element, BindParameter | count):
         return False
     if isinstance(element, ColumnClause) and element.table is not None:
@@ -97,7 +95,7 @@ def _all_parts_of(element: Any) -> Iterator[Any]:
 
 
 def _written_as_value(sql: str, marked: list[Any]) -> Any | None:
-    """What a mark stands for that is not merely asked whether it is NULL, or ``None``."""
+    """The column of a mark used other than in a test for NULL; ``None`` if there is none."""
     for found in re.finditer(rf"(?i){_MARK}(\d+)", sql):
         what = marked[int(found[1])]
         if re.search(r"(?i)\bexists\s*\(\s*$", sql[: found.start()]):
@@ -108,11 +106,11 @@ def _written_as_value(sql: str, marked: list[Any]) -> Any | None:
 
 
 class _MarkingCompiler:
-    """What is put before the compiler of an engine.
+    """Mixed into an engine's compiler class.
 
-    :ivar marked: what marks stand for: encrypted columns, and ``column.blind()``.
-    :ivar selects: the SELECTs that the element had compiled.
-    :ivar is_whole: whether the element is the statement itself, whose SELECTs deliver.
+    :ivar marked: the encrypted columns and ``column.blind()`` behind the marks.
+    :ivar selects: the SELECTs that the element compiled.
+    :ivar is_whole: whether the element is the whole statement.
     """
 
     marked: list[Any]
@@ -121,9 +119,9 @@ class _MarkingCompiler:
     stack: list[Any]
 
     def visit_column(self, column: Any, *args: Any, **kw: Any) -> str:
-        """SQLAlchemy's, of a column."""
+        """Compile a column."""
         sql = str(super().visit_column(column, *args, **kw))  # type: ignore[misc]
-        # What stands in a SELECT is looked through with it.
+        # Columns in a SELECT are checked with that SELECT.
         if self.stack or DELIVERED in kw:
             return sql
         if HASH in kw:
@@ -131,13 +129,13 @@ class _MarkingCompiler:
         return self._mark(column) if is_encrypted(column) else sql
 
     def visit_select(self, select_stmt: Any, *args: Any, **kw: Any) -> str:
-        """SQLAlchemy's, of a SELECT."""
+        """Compile a SELECT."""
         is_part = bool(self.stack)
         sql = str(super().visit_select(select_stmt, *args, **kw))  # type: ignore[misc]
         return sql if is_part else self._noted(select_stmt)
 
     def visit_compound_select(self, cs: Any, *args: Any, **kw: Any) -> str:
-        """SQLAlchemy's, of a UNION and its like."""
+        """Compile a UNION, INTERSECT or EXCEPT."""
         is_part = bool(self.stack)
         sql = str(super().visit_compound_select(cs, *args, **kw))  # type: ignore[misc]
         return sql if is_part else self._noted(cs)
@@ -154,5 +152,5 @@ class _MarkingCompiler:
 
 @cache
 def _marking(compiler: type[Any]) -> type[Any]:
-    """Such a compiler, made of that of an engine."""
+    """A marking compiler class, derived from an engine's."""
     return type(compiler.__name__, (_MarkingCompiler, compiler), {})

@@ -1,4 +1,4 @@
-"""Encrypted columns and ``column.blind()`` among the parts of an expression, and their refusal."""
+"""Finds encrypted columns and ``column.blind()`` in an expression, and makes their refusals."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ COLUMN_FIRST = (
     "compare it with a value or an equally indexed column, and write the encrypted column first, "
     "as in column == value"
 )
-"""The fix of a comparison that is written so that the column is not asked."""
+"""The fix for a comparison whose operator the column does not see."""
 
 
 def ciphertexts_among(elements: Iterable[Any]) -> Iterator[Any]:
-    """Those among `elements` that deliver ciphertext."""
+    """The `elements` that give ciphertext."""
     for element in elements:
         inner = element
         while isinstance(inner, Grouping | Label) or internals.is_label_reference(inner):
@@ -31,7 +31,7 @@ def ciphertexts_among(elements: Iterable[Any]) -> Iterator[Any]:
 
 
 def hashes_among(elements: Iterable[Any]) -> Iterator[Any]:
-    """Those among `elements` that are ``column.blind()``."""
+    """The `elements` that are ``column.blind()``."""
     for element in elements:
         inner = element
         while isinstance(inner, Grouping | Label) or internals.is_label_reference(inner):
@@ -43,9 +43,9 @@ def hashes_among(elements: Iterable[Any]) -> Iterator[Any]:
 
 
 def hash_refused(element: Any, what: str, fix: str = COLUMN_FIRST) -> UnsupportedOperationError:
-    """The refusal of a hash that is used as a value.
+    """The refusal of a hash used as a value.
 
-    :param what: would be given it. :param fix: what to write instead.
+    :param what: what would get it. :param fix: what to write instead.
     """
     column = viewed(element)
     clause = getattr(column, "clause", None)
@@ -58,9 +58,9 @@ def hash_refused(element: Any, what: str, fix: str = COLUMN_FIRST) -> Unsupporte
 
 
 def ciphertext_refused(element: Any, what: str, fix: str) -> UnsupportedOperationError:
-    """The refusal of ciphertext that is used as a value.
+    """The refusal of ciphertext used as a value.
 
-    :param what: would answer wrongly. :param fix: what to do instead.
+    :param what: what would give a wrong answer. :param fix: what to do instead.
     """
     return UnsupportedOperationError(
         f"the database holds ciphertext, no two of which are alike, so {what} would give a wrong "

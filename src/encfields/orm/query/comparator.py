@@ -1,4 +1,4 @@
-"""Which operators an encrypted column answers: IS NULL, equality by a blind index, nothing else."""
+"""The operators of an encrypted column: IS NULL, and equality by a blind index."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ from encfields.orm.query.comparison import (
     CiphertextComparison,
     IndexComparison,
     IsNullGiven,
-    by_database_alone,
     clause_of,
     is_column,
     is_converted_for,
+    null_test_in_sql,
 )
 from encfields.orm.query.criteria_lookups import compared_to_list
 from encfields.orm.query.index_operand import index_column_of_view
@@ -68,18 +68,18 @@ _ADVICE_WITH_INDEX = {
 
 
 def _has_answer(type_: SealedColumnType, operand: object) -> bool:
-    """Whether a column can be told apart from a value, from NULL, or from another column."""
+    """Whether a column can be distinguished from a value, NULL or another column."""
     if isinstance(operand, Null):
         return True
     if isinstance(operand, BindParameter):
         return bool(type_.indexes)
     if isinstance(operand, ClauseElement) or hasattr(operand, "__clause_element__"):
-        return _is_told_by_indexes(type_, operand)
+        return _distinguished_by_indexes(type_, operand)
     return bool(type_.indexes) or asks_for_null(type_, operand)
 
 
-def _is_told_by_indexes(type_: SealedColumnType, operand: object) -> bool:
-    """Whether blind indexes tell a column apart from another encrypted one, NULL included."""
+def _distinguished_by_indexes(type_: SealedColumnType, operand: object) -> bool:
+    """Whether blind indexes distinguish a column from another encrypted one, NULL included."""
     if not type_.indexes or not is_column(operand):
         return False
     other = clause_of(operand)
@@ -87,20 +87,20 @@ def _is_told_by_indexes(type_: SealedColumnType, operand: object) -> bool:
 
 
 def _is_null(type_: SealedColumnType, column: Any) -> ColumnElement[Any]:
-    """Whether the database holds NULL in a column, of whatever that may be read as."""
+    """Whether the column is NULL in the database, whatever its type reads NULL as."""
     tested = cast("ColumnElement[Any]", column.is_(null()))
-    return by_database_alone(tested) if isinstance(type_.inner, TypeDecorator) else tested
+    return null_test_in_sql(tested) if isinstance(type_.inner, TypeDecorator) else tested
 
 
 def _is_null_test(type_: SealedColumnType, op: Any, operand: object) -> bool:
-    """Whether it is IS NULL or its opposite, and no look-up of a value that stands for ``None``."""
+    """Whether it is IS [NOT] NULL, and not a look-up of a value stored for ``None``."""
     if operand is None and op in EQUALITY:
         return type(None) in type_.coerce_to_is_types
     return operand is None or isinstance(operand, Null)
 
 
 def refuse_operator(expression: object, operator: Any) -> UnsupportedOperationError:
-    """The error for an operator that the ciphertext in `expression` cannot answer."""
+    """The error for an operator that ciphertext cannot answer."""
     name = getattr(operator, "__name__", str(operator))
     indexed = bool(getattr(getattr(expression, "type", None), "indexes", ()))
     advice = _ADVICE.get(name, "compare in Python after loading")
@@ -116,19 +116,19 @@ def refuse_operator(expression: object, operator: Any) -> UnsupportedOperationEr
 
 
 def _encrypted_side(expression: Any, operand: Any) -> Any:
-    """The column among the sides of an operation: of ``"x" + column``, the right one."""
+    """The encrypted column among an operation's sides; in ``"x" + column``, the right one."""
     return operand if isinstance(expression, BindParameter) and is_column(operand) else expression
 
 
 def _uncoerced(operand: Any) -> Any:
-    """The bind of a value that type_coerce() gives a type; anything else as it is."""
+    """The bind inside a type_coerce(); anything else unchanged."""
     is_value = isinstance(operand, TypeCoerce) and isinstance(operand.clause, BindParameter)
     return operand.typed_expression if is_value else operand
 
 
 class EncryptedComparator(TypeDecorator.Comparator[Any]):
-    """Allows ``is_(None)`` and its like, equality where there is a blind index, and refuses
-    everything else by name."""
+    """Allows tests for NULL, and equality if there is a blind index; refuses everything else by
+    name."""
 
     __slots__ = ()
 
@@ -137,7 +137,7 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
         if op in EQUALITY:
             type_ = cast("SealedColumnType", self.expr.type)
             if type_.indexes and not isinstance(type_.inner, OF_SEVERAL_FORMS):
-                # First of all: nearly every comparison is one, SQLAlchemy's own of columns too.
+                # First, because nearly every comparison is an equality, also SQLAlchemy's own.
                 compared = IndexComparison.directly(op, self.expr, *other)
                 if compared is not None:
                     return compared
@@ -150,7 +150,7 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
         operand = other[0] if other else None
         type_ = cast("SealedColumnType", self.expr.type)
         if op in OF_NULL_TOO and _has_answer(type_, operand):
-            return self._told_apart(op, operand)
+            return self._distinct_from(op, operand)
         adopts, is_indexed = type_.adopts, bool(type_.indexes)
         if op in NULL_TESTS and len(other) == 1:
             if _is_null_test(type_, op, operand):
@@ -182,8 +182,8 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
             return OfPlaintext(asked, lambda: refuse_operator(column, op))
         raise refuse_operator(_encrypted_side(self.expr, operand), op)
 
-    def _told_apart(self, op: Any, operand: object) -> ColumnElement[Any]:
-        """``is_distinct_from()`` and its opposite, of whatever can stand on the other side."""
+    def _distinct_from(self, op: Any, operand: object) -> ColumnElement[Any]:
+        """``is_distinct_from()`` and its opposite."""
         if isinstance(operand, Null):
             is_distinct = op is operators.is_distinct_from
             return self.operate(operators.is_not if is_distinct else operators.is_, operand)
@@ -192,12 +192,12 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
         return self._of_two(op, operand) if is_column(operand) else self._with_null(op, operand)
 
     def _with_null(self, op: Any, value: object) -> ColumnElement[Any]:
-        """``is_distinct_from()`` and its opposite, in terms of what an index answers.
+        """``is_distinct_from()`` and its opposite, expressed in what an index can answer.
 
-        SQLAlchemy's evaluator of ``synchronize_session`` knows neither, so none is offered it.
+        SQLAlchemy's evaluator of ``synchronize_session`` supports neither, so it gets neither.
         """
-        is_null = by_database_alone(self.operate(operators.is_, None))
-        is_value = by_database_alone(self.operate(operators.is_not, None))
+        is_null = null_test_in_sql(self.operate(operators.is_, None))
+        is_value = null_test_in_sql(self.operate(operators.is_not, None))
         if asks_for_null(cast("SealedColumnType", self.expr.type), value):
             return is_value if op is operators.is_distinct_from else is_null
         if op is operators.is_distinct_from:
@@ -205,12 +205,12 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
         return and_(is_value, self._compared(operators.eq, value, op))
 
     def _with_bind(self, op: Any, bind: BindParameter[Any]) -> ColumnElement[Any]:
-        """``is_distinct_from()`` and its opposite, of a value that comes in a bind: it may be NULL
-        in one execution and not in the next; never NULL themselves, so that NOT turns them round.
+        """``is_distinct_from()`` and its opposite with a bind, which may be NULL in any execution.
+        The result is never NULL, so that NOT inverts it.
         """
         if bind.unique and not is_converted_for(bind, self.expr.type):
             return self._with_null(op, bind.effective_value)
-        is_null = by_database_alone(_is_null(cast("SealedColumnType", self.expr.type), self.expr))
+        is_null = null_test_in_sql(_is_null(cast("SealedColumnType", self.expr.type), self.expr))
         is_given = not_(IsNullGiven(self._compared(operators.eq, bind, op)))
         both = and_(not_(is_null), is_given)
         if op is operators.is_distinct_from:
@@ -220,15 +220,15 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
         return or_(is_equal, and_(is_null, not_(is_given)))
 
     def _compared(self, operator: Any, other: Any, written: Any) -> Any:
-        """A comparison that is a part of what `written` asks."""
+        """A comparison that is a part of what `written` means."""
         compared = self.operate(operator, other)
         is_ours = isinstance(compared, IndexComparison)
         return compared.written_as(written) if is_ours else compared
 
     def _of_two(self, op: Any, other: Any) -> ColumnElement[Any]:
-        """``is_distinct_from()`` of two columns, and its opposite; never NULL themselves."""
+        """``is_distinct_from()`` of two columns, and its opposite; the result is never NULL."""
         other = clause_of(other)
-        is_null = by_database_alone(_is_null(cast("SealedColumnType", self.expr.type), self.expr))
+        is_null = null_test_in_sql(_is_null(cast("SealedColumnType", self.expr.type), self.expr))
         other_is_null = _is_null(other.type, other)
         both = and_(not_(is_null), not_(other_is_null))
         if op is operators.is_distinct_from:

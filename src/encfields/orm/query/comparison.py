@@ -1,8 +1,8 @@
-"""``encrypted == value``: a comparison that is answered by a blind index.
+"""``encrypted == value``: a comparison answered by a blind index.
 
-As an expression it is about the encrypted columns, so aliases, relationships, loader strategies
-and the evaluator of ``synchronize_session`` treat it as they treat any comparison. Only when it
-is compiled are the columns exchanged for those of their indexes, and the values for lookups.
+As an expression it refers to the encrypted columns, so aliases, relationships, loader strategies
+and the evaluator of ``synchronize_session`` treat it like any comparison. Compilation replaces the
+columns with their indexes and the values with look-ups.
 """
 
 from __future__ import annotations
@@ -48,24 +48,24 @@ _NEGATED = {
 _VALUES = frozenset((str, bytes, int, uuid.UUID, dt.date, dt.datetime))
 BOOLEAN = Boolean()
 _NOT_EVALUATED = "compared_later"
-"""The name of a form that the evaluator of ``synchronize_session`` does not know."""
+"""A name that the evaluator of ``synchronize_session`` does not know."""
 
 
 class IndexComparison(NegatableComparison):
-    """One of ``==``, ``!=``, ``IN`` and ``NOT IN`` on an encrypted column or on its index."""
+    """``==``, ``!=``, ``IN`` or ``NOT IN`` on an encrypted column or its index."""
 
     inherit_cache = True
 
     written: Any = None
-    """The operator that the application wrote, if this is a part of what was made of it."""
+    """The operator that the application wrote, if this is one part of its translation."""
     part_of: Any = None
-    """The element of the statement that it is compiled in the place of, or in that of a part of."""
+    """The element of the statement that it replaces, wholly or in part."""
     is_all: bool = True
-    """Whether it is compiled in the place of that element, and not of a part of it."""
+    """Whether it replaces all of that element."""
 
     @classmethod
     def of(cls, binary: BinaryExpression[Any]) -> IndexComparison:
-        """The comparison that SQLAlchemy made of an operator, as one of ours."""
+        """SQLAlchemy's comparison as one of ours."""
         for side in (binary.left, binary.right):
             veil_all(side)
         made = cls(
@@ -82,13 +82,13 @@ class IndexComparison(NegatableComparison):
 
     @classmethod
     def directly(cls, operator: Any, column: Any, operand: Any) -> IndexComparison | None:
-        """What SQLAlchemy would make of ``==`` or ``!=``, in a fraction of the time.
+        """What SQLAlchemy would build for ``==`` or ``!=``, in a fraction of the time.
 
         :param operator: SQLAlchemy's.
-        :param column: the side that was compared.
-        :param operand: what it was compared with: a value, or a column.
-        :returns: ``None`` for anything but a column compared with a value, as most look-ups are,
-            or with a column, as SQLAlchemy compares those of a result.
+        :param column: the compared column.
+        :param operand: the other side: a value or a column.
+        :returns: ``None`` for anything but the usual cases: a column compared with a value, or with
+            a column, as SQLAlchemy compares those of a result.
         """
         if not isinstance(column, ColumnClause) or operator not in EQUALITY:
             return None
@@ -104,10 +104,10 @@ class IndexComparison(NegatableComparison):
     def exchanged(
         cls, column: Any, operator: Any, value: Any, place: Any, *, is_all: bool
     ) -> IndexComparison:
-        """What is compiled in the place of a comparison that SQLAlchemy has built.
+        """What to compile in place of a comparison that SQLAlchemy built.
 
-        :param place: the element of the statement that says it.
-        :param is_all: whether that says nothing more.
+        :param place: the element of the statement that contains it.
+        :param is_all: whether it is the whole element.
         """
         veil_all(value)
         negated = _NEGATED[operator]
@@ -117,27 +117,27 @@ class IndexComparison(NegatableComparison):
 
     @property
     def place(self) -> Any:
-        """The element of the statement that asks it."""
+        """The element of the statement that it came from."""
         return self if self.part_of is None else self.part_of
 
     def written_as(self, operator: Any) -> IndexComparison:
-        """This comparison, as a part of what another operator asks.
+        """This comparison as a part of another operator's translation.
 
-        :param operator: that the application wrote.
+        :param operator: the one that the application wrote.
         """
         self.written = operator
         return self
 
     def negation(self, negated: Any) -> Any:
-        """``~(a == b)`` is ``a != b``, and stays a comparison by index."""
+        """``~(a == b)`` is ``a != b``, still a comparison by index."""
         return IndexComparison.of(negated) if type(negated) is BinaryExpression else negated
 
 
 def _is_none_to_python(side: Any) -> bool:
-    """Whether the evaluator would compare with ``None``, and the database with a value.
+    """Whether the evaluator would compare with ``None`` but the database with a value.
 
-    That is so of a ``bindparam("name")``, whose value comes with the execution, and where a
-    user's own type stores a value for ``None``.
+    For example a ``bindparam("name")``, whose value comes with the execution, or an application's
+    type that stores a value for ``None``.
     """
     if not isinstance(side, BindParameter):
         return False
@@ -146,9 +146,9 @@ def _is_none_to_python(side: Any) -> bool:
 
 
 class IsNullGiven(FunctionElement[bool]):
-    """Whether the value that a bind is given with each execution is NULL.
+    """Whether a bind's value in this execution is NULL.
 
-    :param comparison: of the column with the bind, which says what the bind is looked up as.
+    :param comparison: of the column with the bind, which tells how the bind is looked up.
     """
 
     name = "is_null_given"
@@ -159,10 +159,10 @@ class IsNullGiven(FunctionElement[bool]):
         super().__init__(comparison)
 
 
-def by_database_alone(test: ColumnElement[Any]) -> ColumnElement[Any]:
-    """IS NULL, or its opposite, of a column whose NULL a user's own type may read as a value.
+def null_test_in_sql(test: ColumnElement[Any]) -> ColumnElement[Any]:
+    """IS [NOT] NULL of a column whose type may read NULL as a value.
 
-    The evaluator of ``synchronize_session`` would ask the value.
+    Hidden from the evaluator of ``synchronize_session``, which would test the loaded value.
     """
     grouped = Grouping(test)
     grouped.__visit_name__ = _NOT_EVALUATED
@@ -170,14 +170,14 @@ def by_database_alone(test: ColumnElement[Any]) -> ColumnElement[Any]:
 
 
 class BlindView(CacheKeyedType):
-    """The type of ``column.blind(name)``: answers equality, nothing else.
+    """The type of ``column.blind(name)``, which answers only equality.
 
     :param label: the index's name.
     :param is_compound: whether it is an index over several columns.
     """
 
     if hasattr(operators, "OperatorClass"):
-        # SQLAlchemy 2.1 wants to know; which of them are answered, the comparator decides.
+        # SQLAlchemy 2.1 asks for this; the comparator decides what is supported.
         operator_classes = operators.OperatorClass.ANY
 
     def __init__(self, label: str, *, is_compound: bool = False) -> None:
@@ -185,7 +185,7 @@ class BlindView(CacheKeyedType):
         self.is_compound = is_compound
 
     def statement_cache_key(self) -> tuple[Any, ...]:
-        """Tells views of two indexes apart in SQLAlchemy's statement cache."""
+        """Distinguishes views of two indexes in SQLAlchemy's statement cache."""
         return BlindView, self.label, self.is_compound
 
     def coerce_compared_value(self, op: Any, value: Any) -> Any:
@@ -195,7 +195,7 @@ class BlindView(CacheKeyedType):
         def refuse(value: object) -> NoReturn:
             del value
             raise UnboundValueError(
-                "a value that is to be looked up in a blind index was not compared with it",
+                "a value for a look-up by blind index was not compared with the index",
                 reason="unbound",
             )
 
@@ -203,7 +203,7 @@ class BlindView(CacheKeyedType):
 
     def literal_processor(self, dialect: Any) -> NoReturn:
         raise UnboundValueError(
-            "a value that is looked up cannot be rendered into the text of a statement: leave "
+            "a look-up value cannot be rendered into the text of a statement: leave "
             "literal_execute and literal_binds out",
             reason="literal",
         )
@@ -235,7 +235,7 @@ class BlindView(CacheKeyedType):
 
 
 def _refuse_for_hash(expression: Any, operator: Any) -> UnsupportedOperationError:
-    """The refusal of an operator that a hash cannot answer."""
+    """The error for an operator that a hash cannot answer."""
     view = expression if isinstance(expression, BlindValue) else viewed(expression)
     column: Any = None if view is None else next(iter(view.clause.base_columns))
     return UnsupportedOperationError(
@@ -255,28 +255,27 @@ class BlindValue(TypeCoerce[Any]):
 
 
 HASH = "encfields_hash"
-"""A compiler's option, of the column that is put into the SQL for a ``column.blind()``: that."""
+"""Compiler option that marks a column rendered for a ``column.blind()``."""
 
 
 def viewed(column: Any) -> BlindValue | None:
-    """The ``column.blind(name)`` that a subquery's column delivers, if it is but one."""
+    """The ``column.blind(name)`` behind a subquery's column, if it is a single one."""
     views = {id(base): base for base in column.proxy_set if isinstance(base, BlindValue)}
     return next(iter(views.values())) if len(views) == 1 else None
 
 
 class CiphertextComparison(BinaryExpression[bool]):
-    """``encrypted == another column`` without an index, which must exist but never reach a
-    database.
+    """``encrypted == another column`` without an index.
 
-    SQLAlchemy compares columns with ``==`` when it looks them up in its own collections, so
-    raising here would break INSERT .. RETURNING. Compiling it is what is refused.
+    SQLAlchemy compares columns with ``==`` in its own collections, so raising here would break
+    INSERT .. RETURNING. Compiling it is refused.
     """
 
     inherit_cache = False
 
 
-def instead_of_any(*sides: Any) -> str | None:
-    """What to write where one of the sides is ANY or ALL of a list, whose items no look-up sees."""
+def any_or_all_advice(*sides: Any) -> str | None:
+    """What to write instead of ANY or ALL of a list, whose items a look-up cannot see."""
     for side in map(ungrouped, sides):
         name = side.name.lower() if isinstance(side, Function) else ""
         if isinstance(side, CollectionAggregate) or name in ("any", "some", "all"):
@@ -286,9 +285,9 @@ def instead_of_any(*sides: Any) -> str | None:
 
 
 def is_converted(bind: BindParameter[Any]) -> bool:
-    """Whether a user's own type, and not a column's, would make another value of a bind's.
+    """Whether an explicit type, not a column's, would convert a bind's value.
 
-    A loader's bind, which has no value yet, has the type of the column that it takes it from.
+    A loader's bind, which has no value yet, has the type of the column that it reads.
     """
     if not isinstance(bind.type, TypeDecorator) or isinstance(bind.type, SealedColumnType):
         return False
@@ -296,24 +295,24 @@ def is_converted(bind: BindParameter[Any]) -> bool:
 
 
 def is_converted_for(bind: BindParameter[Any], type_: Any) -> bool:
-    """The same, of an encrypted column's type: its own inner type converts as the column does."""
+    """The same for an encrypted column's type; its own inner type converts as the column does."""
     return is_converted(bind) and type(bind.type) is not type(type_.inner)
 
 
 def clause_of(operand: Any) -> Any:
-    """The expression that an ORM attribute stands for."""
+    """The expression of an ORM attribute."""
     return operand.__clause_element__() if hasattr(operand, "__clause_element__") else operand
 
 
 def ungrouped(element: Any) -> Any:
-    """What parentheses stand around."""
+    """The expression inside parentheses."""
     while isinstance(element, Grouping):
         element = element.element
     return element
 
 
 def is_column(operand: object) -> bool:
-    """Whether an operand is an SQL expression and no Python value."""
+    """Whether an operand is an SQL expression and not a Python value."""
     try:
         return isinstance(clause_of(operand), ColumnElement)
     except exc.ArgumentError:

@@ -1,10 +1,10 @@
-"""Comparisons that SQLAlchemy builds without asking the encrypted column's type, looked up wherever
-they stand: in a CASE, a CTE, a subquery in FROM, a loader's criteria.
+"""Look-ups for comparisons that SQLAlchemy builds without asking the encrypted column's type,
+wherever they are: in a CASE, a CTE, a subquery in FROM, a loader's criteria.
 
-:mod:`criteria_lookups <encfields.orm.query.criteria_lookups>` exchanges those of a WHERE before the
-statement is compiled. What it does not see is exchanged here, as the compiler of an attached engine
-comes to it. The compiled statement is kept and executed with other values, so nothing here may
-depend on a value: every bind is one that the statement has.
+:mod:`criteria_lookups <encfields.orm.query.criteria_lookups>` replaces those in a WHERE before
+compilation. The rest is replaced here, when an attached engine's compiler reaches it. Compiled
+statements are cached and executed with other values, so nothing here may depend on a value: every
+bind is one of the statement's.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ if TYPE_CHECKING:
 
 
 class _LookupCompiler:
-    """What is put before the compiler of a dialect."""
+    """Mixed into a dialect's compiler class."""
 
     process: Callable[..., str]
 
     def visit_binary(self, binary: BinaryExpression[Any], **kw: Any) -> str:
-        """SQLAlchemy's, of a comparison."""
+        """Compile a comparison."""
         is_looked_up = is_looked_up_by_compiler(binary)
         asked = _asked(binary, self) if is_looked_up else null_test_marked(binary, self)
         if asked is binary:
@@ -65,17 +65,17 @@ class _LookupCompiler:
         return self.process(asked, **kw)
 
     def visit_case(self, clause: Case[Any], **kw: Any) -> str:
-        """SQLAlchemy's, of a CASE."""
+        """Compile a CASE."""
         asked = _searched(clause) if is_looked_up_by_compiler(clause) else clause
         return str(super().visit_case(asked, **kw))  # type: ignore[misc]
 
 
 _classes: dict[type[Any], type[Any]] = {}
-"""By the class of the dialect's compiler."""
+"""By the dialect's compiler class."""
 
 
 def use_lookup_compiler(dialect: Dialect) -> None:
-    """Have an engine's statements compiled by such a compiler."""
+    """Compile an engine's statements with a look-up compiler."""
     compiler = dialect.statement_compiler
     if not issubclass(compiler, _LookupCompiler):
         if compiler not in _classes:
@@ -91,12 +91,12 @@ def use_own_compiler(dialect: Dialect) -> None:
 
 
 def is_from_lookup_compiler(compiled: Any) -> bool:
-    """Whether a statement was compiled by such a compiler."""
+    """Whether a look-up compiler compiled the statement."""
     return isinstance(compiled, _LookupCompiler)
 
 
 def is_looked_up_by_compiler(element: Any) -> bool:
-    """Whether such a compiler exchanges an element."""
+    """Whether a look-up compiler replaces an element."""
     if isinstance(element, Case):
         return element.value is not None and is_indexed(element.value)
     if not isinstance(element, BinaryExpression):
@@ -117,7 +117,7 @@ def is_looked_up_by_compiler(element: Any) -> bool:
 
 
 def _is_row(element: BinaryExpression[Any]) -> bool:
-    """Whether a row of columns is compared with rows whose parts are looked up by themselves."""
+    """Whether a row of columns is compared with rows whose parts are looked up one by one."""
     columns = list(element.left.clauses)
     if any(map(_is_unanswered, columns)):
         return False
@@ -138,12 +138,12 @@ def _is_row(element: BinaryExpression[Any]) -> bool:
 
 
 def _is_answered(column: Any, value: Any) -> bool:
-    """Whether a part of a row is compared as the database can: ciphertext is with nothing."""
+    """Whether the database can compare a part of a row, which it cannot if it is ciphertext."""
     return is_indexed(column) or isinstance(value, BindParameter) or not is_encrypted(value)
 
 
 def _is_unanswered(side: Any) -> bool:
-    """Whether it is ciphertext that no index is asked for."""
+    """Whether it is ciphertext that no index answers for."""
     return is_encrypted(side) and not isinstance(side, BindParameter) and not is_indexed(side)
 
 
@@ -182,21 +182,21 @@ def _asked(binary: BinaryExpression[Any], compiler: Any) -> ColumnElement[Any]:
 
 
 def _copies(bind: BindParameter[Any], compiler: Any) -> Iterator[BindParameter[Any]]:
-    """A bind as often as it is looked up: each look-up has a hash of its own."""
+    """Copies of a bind, one per look-up, since each has its own hash."""
     yield bind
     for number in count(2):
         yield renamed_bind(bind, compiler, number)
 
 
 def _compared(column: Any, operator: Any, value: Any, place: Any) -> ColumnElement[Any]:
-    """A part of what is compared at `place`."""
+    """A part of the comparison at `place`."""
     if is_indexed(column) and not isinstance(value, Null):
         return IndexComparison.exchanged(column, operator, value, place, is_all=False)
     return BinaryExpression(column, value, operator, type_=BOOLEAN)
 
 
 def _searched(case: Case[Any]) -> Case[Any]:
-    """``CASE column WHEN value``, which is ``CASE WHEN column = value``."""
+    """``CASE column WHEN value`` as ``CASE WHEN column = value``."""
     whens = [
         (_compared(case.value, operators.eq, value, case), result) for value, result in case.whens
     ]
@@ -209,7 +209,7 @@ def _parts(listed: Any) -> list[Any]:
 
 
 def _is_row_among(element: BinaryExpression[Any]) -> bool:
-    """Whether a row of columns is compared with a list of rows that comes as one bind."""
+    """Whether a row of columns is compared with a list of rows in one bind."""
     rows = element.right
     if element.operator not in MEMBERSHIP or not isinstance(rows, BindParameter):
         return False
@@ -217,10 +217,10 @@ def _is_row_among(element: BinaryExpression[Any]) -> bool:
 
 
 def _row_among(element: BinaryExpression[Any], compiler: Any) -> ColumnElement[Any]:
-    """The same comparison of the columns' indexes.
+    """The same comparison with the columns' indexes.
 
-    The list may be longer at the next execution: a row stays one, and each of its values is hashed
-    as its column's are.
+    The list may be longer in the next execution, so rows stay rows, and each value in them is
+    hashed for its column.
 
     :raises UnsupportedOperationError: one of the columns has no single index that answers it.
     """
@@ -241,15 +241,15 @@ def _row_among(element: BinaryExpression[Any], compiler: Any) -> ColumnElement[A
 
 
 def _looked_up(part: IndexComparison, compiler: Any) -> tuple[ColumnElement[Any], LookupType]:
-    """The index in the place of one column, and what the rows have in that place."""
+    """The index in place of one column, and the type of the rows' values there."""
     operand = cast("IndexOperand", asked(part.left))
     index, *others = answering(part, operand)
     if others or index.other is not None or may_be_pending(index):
         raise refused(
             operand,
             part,
-            "while the column has two kinds of hashes or is being adopted, its rows in a list are "
-            "found in the WHERE of a statement only: write and_() and or_() of each column",
+            "while the column has two kinds of hashes or is being adopted, a list of rows can be "
+            "looked up only in the WHERE of a statement: write and_() and or_() of each column",
         )
     compared = Compared(part, operand, operand.needs_filter(index), enclosing(compiler))
     return operand.index_column(index), LookupType(index, compared)

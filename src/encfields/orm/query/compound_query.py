@@ -1,4 +1,4 @@
-"""``blind(Patient, "who").matches(...)``: ask a blind index over several columns."""
+"""``blind(Patient, "who").matches(...)``: query a blind index over several columns."""
 
 from __future__ import annotations
 
@@ -33,10 +33,11 @@ class CompoundQuery:
     def matches(self, **values: object) -> ColumnElement[bool]:
         """Rows that have these values, as far as the index's transforms tell.
 
-        A row that has NULL in one of the columns is in no compound index: of it the answer is
-        NULL, and so is what ``not_()`` makes of that. Ask for it by ``column.is_(None)``.
+        A row with NULL in one of the columns is not in the index: the result for it is NULL, also
+        under ``not_()``. Query it with ``column.is_(None)``.
 
         :param values: one for each column of the index, whole or already transformed.
+        :returns: the condition, for ``where()``.
         :raises UnsupportedOperationError: a column is missing, or there is none of that name.
         """
         if set(values) != set(self._names):
@@ -69,7 +70,7 @@ def _ask_by_matches(names: list[str]) -> UnsupportedOperationError:
 
 
 def blind(entity: Any, name: str) -> CompoundQuery:
-    """A compound blind index, to be asked.
+    """A compound blind index, for use in a query.
 
     :param entity: a mapped class, ``aliased()`` of one, a ``Table``, or an alias of one.
     :param name: of the :class:`~encfields.CompoundBlindIndex`.

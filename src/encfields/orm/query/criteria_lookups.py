@@ -1,13 +1,12 @@
-"""Comparisons that SQLAlchemy builds without asking the encrypted column's type, looked up too.
+"""Look-ups for comparisons that SQLAlchemy builds without asking the encrypted column's type.
 
-``any_([...]) == column`` is one, ``literal("x") == column`` another, and ``tuple_(a, b).in_(...)``
-a third. What stands in the WHERE of a statement or of a subquery in it, in the ON of a ``join()``,
-in an upsert's ``where=`` or in what an INSERT selects is exchanged for look-ups before the
-statement is compiled. Elsewhere it is refused, as is a list or a row that the statement does not
-hold.
+For example ``any_([...]) == column``, ``literal("x") == column``, ``tuple_(a, b).in_(...)``. In the
+WHERE of a statement or subquery, the ON of a ``join()``, an upsert's ``where=`` and the SELECT of
+an INSERT they are replaced with look-ups before compilation. Elsewhere they are refused, as are
+lists and rows that the statement does not contain.
 
-Of rows and columns SQL says what AND and OR of the parts say, NULL included: each column answers by
-itself.
+SQL's result for rows is that of AND and OR of their parts, NULL included, so each column is looked
+up by itself.
 """
 
 from __future__ import annotations
@@ -45,31 +44,30 @@ from encfields.orm.query.comparison import (
     is_converted,
     ungrouped,
 )
-from encfields.orm.query.several_tenants import NOTHING_GIVEN, Given, with_tenants_apart
+from encfields.orm.query.several_tenants import NOTHING_GIVEN, Given, with_look_ups_per_tenant
 from encfields.orm.write.hidden_values import veil_all
 from encfields.traces import leaves_no_trace
 
 
 def with_lookups_in_criteria(statement: Any, given: Given = NOTHING_GIVEN) -> Any:
-    """The statement with all that its WHERE, its joins' ON and what it inserts from ask in the form
-    in which it is looked up.
+    """The statement with look-ups in its WHERE, its joins' ON and the SELECT it inserts from.
 
-    :param given: the parameters that it is executed with, of a single execution.
+    :param given: the parameters of a single execution.
     """
     criteria = internals.criteria_alone(statement)
-    if criteria is not None and all(map(_stays, criteria)):
+    if criteria is not None and all(map(_is_kept, criteria)):
         return statement
     if isinstance(statement, Insert):
         inserted = internals.with_select_rewritten(statement, with_lookups_in_criteria)
         return internals.with_upsert_where(inserted, _asked)
-    asked = with_tenants_apart(internals.with_criteria_rewritten(statement, _asked), given)
+    asked = with_look_ups_per_tenant(internals.with_criteria_rewritten(statement, _asked), given)
     return internals.with_joins_rewritten(asked, _asked)
 
 
-def _stays(criterion: Any) -> bool:
-    """Whether a criterion stays as it is, whatever stands beside it.
+def _is_kept(criterion: Any) -> bool:
+    """Whether a criterion needs no replacement, whatever is beside it.
 
-    So do nearly all: it is looked up already, or compares a column with one value or with another
+    True of nearly all: it is already a look-up, or compares a column with one value or another
     column.
     """
     if type(criterion) is IndexComparison:
@@ -82,7 +80,7 @@ def _stays(criterion: Any) -> bool:
 
 
 def _asked(criterion: Any) -> Any:
-    """The criterion, or another one in its place if a column in it is to be looked up."""
+    """The criterion, with look-ups for its encrypted columns."""
     if type(criterion) is IndexComparison:
         return criterion
     if isinstance(criterion, BinaryExpression):
@@ -107,11 +105,11 @@ def _negated_or_exists(criterion: UnaryExpression[Any]) -> Any:
 
 
 _NOT = (operators.inv, operators.is_false)
-"""Of NOT before a comparison with ANY or ALL, SQLAlchemy says that it ``is_false``."""
+"""SQLAlchemy's operator for NOT before a comparison with ANY or ALL."""
 
 
 def _compared(criterion: BinaryExpression[Any]) -> Any:
-    """A comparison with the encrypted column on its left side, or its answer in parts."""
+    """A comparison with the encrypted column on its left side, or split into parts."""
     left, right, operator = criterion.left, criterion.right, criterion.operator
     compared = None
     if isinstance(right, CollectionAggregate):
@@ -128,7 +126,7 @@ def _compared(criterion: BinaryExpression[Any]) -> Any:
 
 
 def _with_subqueries(criterion: BinaryExpression[Any]) -> Any:
-    """The comparison with what SELECTs on its sides ask in the form in which it is looked up."""
+    """The comparison with look-ups in the SELECTs on its sides."""
     left = internals.subquery_rewritten(criterion.left, with_lookups_in_criteria)
     right = internals.subquery_rewritten(criterion.right, with_lookups_in_criteria)
     if left is criterion.left and right is criterion.right:
@@ -152,11 +150,11 @@ def is_indexed(side: Any) -> bool:
 def compared_to_list(
     column: Any, operator: Any, aggregate: CollectionAggregate[Any]
 ) -> ColumnElement[bool] | None:
-    """A column with a blind index compared to any, or to all, items of a list.
+    """A column with a blind index compared to any, or all, items of a list.
 
     :param column: an encrypted column, or ``column.blind()``.
     :param operator: of the comparison.
-    :returns: ``None`` if it is no comparison that look-ups answer, or the list is not known.
+    :returns: ``None`` if look-ups cannot answer the operator, or the list is not known.
     :raises UnsupportedOperationError: the index cannot answer it.
     """
     items = _items(aggregate)
@@ -173,7 +171,7 @@ def compared_to_list(
 
 
 def _items(aggregate: CollectionAggregate[Any]) -> list[Any] | None:
-    """The items of the list, if the statement holds them."""
+    """The items of the list, if the statement contains them."""
     element = ungrouped(aggregate.element)
     if isinstance(element, BindParameter):
         value = element.effective_value if element.unique else None
@@ -196,7 +194,7 @@ def compared_by_parts(row: Tuple, operator: Any, other: Any) -> ColumnElement[bo
     """A row of columns compared with a row, or with a list of rows.
 
     :param operator: of the comparison.
-    :returns: ``None`` if it is no comparison of equality, or the rows are not known.
+    :returns: ``None`` if it does not compare for equality, or the rows are not known.
     :raises UnsupportedOperationError: an index cannot answer it.
     """
     columns = list(row.clauses)
@@ -216,7 +214,7 @@ def compared_by_parts(row: Tuple, operator: Any, other: Any) -> ColumnElement[bo
         for values in rows
     ]
     among, each = (and_, [not_(one) for one in is_row]) if differs else (or_, is_row)
-    return _in_balance(among, each) if each else (true() if differs else false())
+    return _balanced(among, each) if each else (true() if differs else false())
 
 
 @leaves_no_trace
@@ -226,7 +224,7 @@ def found_in_columns(
     """One value looked for in several columns.
 
     :returns: ``None`` if none of them has a blind index, the value is not known, or one of them
-        cannot be compared, which is refused where the whole is seen.
+        cannot be compared, which is refused later.
     """
     columns = list(_parts(listed))
     if not bind.unique or not any(map(is_indexed, columns)):
@@ -240,16 +238,16 @@ def found_in_columns(
         return None
 
 
-def _in_balance(join: Callable[..., Any], parts: list[Any]) -> Any:
-    """Parts joined by ``and_()`` or ``or_()``, in parentheses where they are many.
+def _balanced(join: Callable[..., Any], parts: list[Any]) -> Any:
+    """Parts joined by ``and_()`` or ``or_()`` as a balanced tree if they are many.
 
-    SQLite takes no expression of a thousand levels, and each part in a row is one to it.
+    SQLite limits expressions to a thousand levels, and each part in a flat chain is one.
     """
     if len(parts) <= _PARTS_IN_ROW:
         return join(*parts)
     chunks = [parts[n : n + _PARTS_IN_ROW] for n in range(0, len(parts), _PARTS_IN_ROW)]
     joined = join(*parts[:2])
-    # SQLAlchemy's functions would take each chunk out of its parentheses again.
+    # SQLAlchemy's functions would flatten the chunks again.
     joined.clauses = tuple(Grouping(join(*chunk)) for chunk in chunks)
     return joined
 
@@ -273,7 +271,7 @@ def _row(other: Any) -> list[list[Any]] | None:
 
 
 def _rows(other: Any) -> list[list[Any]] | None:
-    """The rows of a list, if the statement holds them."""
+    """The rows of a list, if the statement contains them."""
     if isinstance(other, BindParameter):
         given = (other.effective_value if other.unique else None) or ()
         are_rows = other.unique and all(isinstance(row, tuple | list) for row in given)
@@ -285,6 +283,6 @@ def _rows(other: Any) -> list[list[Any]] | None:
 
 
 def _value(part: Any) -> Any:
-    """What a part is compared as: a value that the statement holds, or an expression."""
+    """A part's operand: a value that the statement contains, or an expression."""
     is_value = isinstance(part, BindParameter) and part.unique and not is_converted(part)
     return part.effective_value if is_value else part

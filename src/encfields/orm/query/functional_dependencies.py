@@ -1,7 +1,7 @@
-"""Functional dependencies in a SELECT: which columns are determined by others.
+"""Functional dependencies in a SELECT: which columns determine others.
 
-A condition that sets two columns equal, as the ON of a joined subclass's tables does, lets each of
-them determine the other, and stand for it.
+If a condition equates two columns, as the ON of a joined subclass's tables does, each determines
+the other.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from encfields.orm.query.statement_scope import conjunction
 
 
 def determined_by(known: set[int], select: Select[Any]) -> set[int]:
-    """The columns that have one value wherever the `known` ones have, by hash.
+    """The columns that the `known` ones determine, by hash.
 
-    :param select: whose conditions and joins are gone by.
+    :param select: whose conditions and joins count.
     """
     pairs = [(hash(one), hash(other)) for one, other in _determines(select)]
     while True:
@@ -31,7 +31,7 @@ def determined_by(known: set[int], select: Select[Any]) -> set[int]:
 
 
 def _determines(select: Select[Any]) -> Iterator[tuple[Any, Any]]:
-    """Pairs of columns, the first of which determines the second."""
+    """Pairs of columns; the first determines the second."""
     for one, other in _equal(internals.where_criteria(select)):
         yield from ((one, other), (other, one))
     for source in internals.top_level_from(select):
@@ -53,7 +53,7 @@ def _determines_in(source: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def _determines_by_join(join: Join) -> Iterator[tuple[Any, Any]]:
-    """By its ON. An outer join's row without a partner has NULL on the right, whatever the left."""
+    """Pairs from its ON. In an outer join's row without a partner the right side is NULL."""
     if join.full:
         return
     for one, other in _equal([join.onclause]):
@@ -63,7 +63,7 @@ def _determines_by_join(join: Join) -> Iterator[tuple[Any, Any]]:
 
 
 def _equal(criteria: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
-    """Columns of one kind that a conjunction sets equal; ``'01' = 1`` determines nothing."""
+    """Columns of one kind that a conjunction equates; ``'01' = 1`` determines nothing."""
     for criterion in conjunction(criteria):
         if isinstance(criterion, BinaryExpression) and criterion.operator is operators.eq:
             one, other = criterion.left, criterion.right

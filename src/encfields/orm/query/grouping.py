@@ -1,7 +1,4 @@
-"""What makes the rows, or groups, of a SELECT distinct.
-
-Whether what a SELECT delivers is a row of its own for every row that was found.
-"""
+"""Whether the rows and groups of a SELECT are distinct, one for each row found."""
 
 from __future__ import annotations
 
@@ -20,10 +17,10 @@ from encfields.orm.read.provenance import row_siblings
 
 
 def row_key_determined(element: Any, others: Iterable[Any], select: Select[Any]) -> bool:
-    """Whether the `others` determine which row the encrypted `element` belongs to.
+    """Whether the `others` determine the row of the encrypted `element`.
 
-    Its table's primary key does, or what its values are bound to; the columns of a key template
-    need not be there, for the row has but one of each.
+    Its table's primary key does, or what its values are bound to. The columns of a key template are
+    not needed, since a row has one value of each.
 
     :param element: an encrypted column of what `select` selects from.
     :param others: columns that are the same in all rows of a group.
@@ -51,16 +48,16 @@ _NAMES = (
     "replace reverse right round rpad rtrim sign sqrt strftime substr substring trim upper"
 )
 _ROW_WISE = frozenset(_NAMES.split())
-"""Functions that are no aggregates. A function of another name might be one."""
+"""Functions known not to be aggregates. Any other might be one."""
 
 
 def merges_rows(columns: Iterable[Any]) -> bool:
-    """Whether one of the selected columns is, or may be, about more rows than its own."""
+    """Whether one of the selected columns may combine several rows."""
     stack: list[Any] = list(columns)
     while stack:
         element = stack.pop()
         if isinstance(element, SelectBase):
-            continue  # A scalar subquery has rows of its own.
+            continue  # A scalar subquery has its own rows.
         if isinstance(element, Over) or _may_be_aggregate(element):
             return True
         stack.extend(element.get_children())

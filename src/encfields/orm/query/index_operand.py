@@ -1,4 +1,4 @@
-"""One side of a comparison: which encrypted column's index it asks, and of which rows."""
+"""One side of a comparison: an encrypted column, its indexes and its rows."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from encfields.orm.read.union_reads import branches_of, selects_rows
 
 
 class IndexOperand(NamedTuple):
-    """One side of a comparison that a blind index stands for.
+    """One side of a comparison that a blind index replaces.
 
-    :ivar expression: the encrypted column, or an alias's or subquery's, or a subquery's column
-        that holds the index.
-    :ivar column: the table's encrypted column that it is.
-    :ivar view: the index that was asked for by name, or ``None``.
-    :ivar subquery: the scalar subquery that selects it, if it is compared as one.
+    :ivar expression: the encrypted column, of a table, an alias or a subquery, or a subquery's
+        column that holds the index.
+    :ivar column: the table's encrypted column behind it.
+    :ivar view: the index asked for by name, or ``None``.
+    :ivar subquery: the scalar subquery that selects it, if it is one.
     """
 
     expression: Any
@@ -36,7 +36,7 @@ class IndexOperand(NamedTuple):
     subquery: Select[Any] | None = None
 
     def candidates(self) -> list[list[IndexBinding]]:
-        """The indexes that can answer, the best first; each as its versions."""
+        """The indexes that can answer, best first, each as its versions."""
         by_index: dict[int, list[IndexBinding]] = {}
         for index in indexes_of(self.column.table):
             if self._may_answer(index):
@@ -51,13 +51,13 @@ class IndexOperand(NamedTuple):
         return index.label == self.view.label and self.view.is_compound == (len(index.sources) > 1)
 
     def needs_filter(self, index: IndexBinding) -> bool:
-        """Whether the index may find rows that were not asked for."""
+        """Whether the index may find rows that do not match."""
         return not index.is_full or (self.view is None and not index.is_exact)
 
     def index_column(self, index: IndexBinding) -> ColumnElement[Any]:
-        """The index's column, out of the same row as the encrypted column, or looked up there.
+        """The index's column, from the same row as the encrypted column or looked up in the table.
 
-        :raises UnreadableError: the column comes out of a subquery that tells neither it nor the
+        :raises UnreadableError: the subquery that the column comes from has neither it nor the
             row's primary key.
         """
         column = self._carried(index)
@@ -66,9 +66,9 @@ class IndexOperand(NamedTuple):
         return self._required(index, column)
 
     def selected(self, index: IndexBinding) -> ColumnElement[Any]:
-        """The index's column, out of the same row as the encrypted column.
+        """The index's column, from the same row as the encrypted column.
 
-        :raises UnreadableError: the column comes out of a subquery that does not select it.
+        :raises UnreadableError: the subquery that the column comes from does not select it.
         """
         return self._required(index, self._carried(index))
 
@@ -78,9 +78,9 @@ class IndexOperand(NamedTuple):
         if column is not None:
             return column
         raise UnreadableError(
-            "the subquery that it is selected from carries neither the column's blind index nor "
-            "the row's primary key, by which a plain SELECT's is looked up: put the comparison "
-            f"into the subquery, or select column.blind({index.label!r}) in it too, in a text() "
+            "the subquery that it is selected from has neither the column's blind index nor the "
+            "row's primary key, by which the index could be looked up: put the comparison into "
+            f"the subquery, or select column.blind({index.label!r}) in it too, in a text() "
             f"{index.index_column.name}. (Relationships: load them with selectinload())",
             table=index.table,
             column=index.column_name,
@@ -88,15 +88,15 @@ class IndexOperand(NamedTuple):
         )
 
     def carries(self, index: IndexBinding) -> bool:
-        """Whether the rows that it comes from have the index's column, or tell where it is."""
+        """Whether its rows have the index's column, or the primary key to look it up."""
         return self._carried(index) is not None or self._looked_up(index) is not None
 
     def _looked_up(self, index: IndexBinding) -> ColumnElement[Any] | None:
-        """The index's column in the table's row that the encrypted column is of.
+        """The index's column in the encrypted column's row of the table.
 
-        A subquery that the ORM makes, as of ``aliased()`` of a joined subclass, selects what is
-        mapped. What a text delivers, or a UNION that is not seen through, may be no value of that
-        row, and what a write in a CTE returns is newer than what a statement sees in the table.
+        For subqueries that the ORM builds, as for ``aliased()`` of a joined subclass. A text, or a
+        UNION that cannot be resolved, may not give a value of that row, and a write in a CTE
+        returns newer values than the statement sees in the table.
         """
         if _is_view(self.expression):
             return None
@@ -117,7 +117,7 @@ class IndexOperand(NamedTuple):
                 return sibling(self.expression, index.index_column, self.column)
             except UnreadableError:
                 pass
-        # A subquery's column.blind(), which is that of the first version.
+        # A subquery's column.blind() is the first version's.
         if index.definition.version == index.declared.versions[0]:
             for place, candidate in enumerate(self.expression.table.c):
                 is_index = self._is_index(candidate, index) and same_row(candidate, self.expression)
@@ -130,7 +130,7 @@ class IndexOperand(NamedTuple):
         return view is not None and self._is_view_of(view, index)
 
     def _is_index_in_each(self, place: int, index: IndexBinding) -> bool:
-        """Whether each SELECT of a UNION has the index of the column itself in this place."""
+        """Whether each SELECT of a UNION has the column's index at this position."""
         branches = branches_of(self.expression)
         return len(branches) > 1 and all(
             isinstance(view := branch.columns[place], BlindValue)
@@ -145,7 +145,7 @@ class IndexOperand(NamedTuple):
 
 
 def asked(part: Any) -> IndexOperand | None:
-    """What a side of a comparison asks; ``None`` if it is a value.
+    """The operand for one side of a comparison; ``None`` if it is a value.
 
     :raises UnsupportedOperationError: it is a subquery that cannot be compared with.
     """
@@ -186,7 +186,7 @@ def _is_view(part: Any) -> bool:
 
 
 def index_column_of_view(view: BlindValue) -> ColumnElement[Any]:
-    """The column that ``column.blind(name)`` is, selected or grouped by.
+    """The index's column for ``column.blind(name)``, to select or group by.
 
     :raises UnsupportedOperationError: there is no such index.
     """
@@ -197,7 +197,7 @@ def index_column_of_view(view: BlindValue) -> ColumnElement[Any]:
     if groups[0][0].other is not None:
         raise UnsupportedOperationError(
             "while the column's declaration is being changed (formerly=), equal values may have "
-            "two hashes, by which they cannot be grouped or counted",
+            "two hashes, so they cannot be grouped or counted by it",
             table=operand.column.table.fullname,
             column=operand.column.name,
             reason="formerly",
@@ -206,7 +206,7 @@ def index_column_of_view(view: BlindValue) -> ColumnElement[Any]:
     if adopts is not None and adopts.phase != WRITE_SEALED:
         raise UnsupportedOperationError(
             f"in the phase {adopts.phase!r} of its adoption, rows that are not sealed yet have no "
-            "blind index, by which they could be grouped or counted",
+            "blind index to be grouped or counted by",
             table=operand.column.table.fullname,
             column=operand.column.name,
             reason="adoption",

@@ -1,8 +1,8 @@
-"""A value that is asked for, in the form in which the column's values are loaded.
+"""Converts an operand to the form in which the column's values are loaded.
 
-The evaluator of ``synchronize_session`` compares in Python, where a UUID is not its text, the
-Decimal 0.1 not the float and a date not its midnight: what the database finds, the session would
-miss.
+The evaluator of ``synchronize_session`` compares in Python, where a UUID does not equal its text,
+nor Decimal 0.1 the float, nor a date its midnight: the session would miss rows that the database
+finds.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from encfields.orm import internals
 from encfields.orm.declare.columns import SealedColumnType
 
 OF_SEVERAL_FORMS = tuple(known.kind for known in INNER_TYPES if known.takes_several_forms)
-"""Types that take a value in other forms than the one that it is loaded in."""
+"""Types that accept values in other forms than the loaded one."""
 
 _SCALARS = (str, int, float, decimal.Decimal, uuid.UUID, dt.date)
 _LISTS = (list, tuple, set, frozenset)
-_ANY_DIALECT = DefaultDialect()  # None of these types' plaintexts depends on it.
+_ANY_DIALECT = DefaultDialect()  # These types' plaintexts do not depend on it.
 
 
 def in_loaded_form(type_: SealedColumnType, operand: Any) -> Any:
-    """The same value, or list of values; what the column does not take is left as it is.
+    """The same value, or list of values; what the column does not accept is unchanged.
 
     :param type_: the encrypted column's type, whose inner one is of :data:`OF_SEVERAL_FORMS`.
     """
@@ -42,10 +42,10 @@ def in_loaded_form(type_: SealedColumnType, operand: Any) -> Any:
 
 
 def asks_for_null(type_: SealedColumnType, value: object) -> bool:
-    """Whether the column's values are told apart from NULL, and not from a value.
+    """Whether a comparison is with NULL, and not with a value.
 
-    A user's own type may make NULL of a value, and a value of ``None``: the latter where its
-    ``coerce_to_is_types`` leaves ``None`` out.
+    An application's type may store NULL for a value, and a value for ``None``: the latter if its
+    ``coerce_to_is_types`` lacks ``None``.
 
     :param type_: the encrypted column's type.
     """
@@ -69,8 +69,7 @@ def _asked(codec: Codec, operand: Any) -> Any:
 
 
 def _bind_in_loaded_form(codec: Codec, bind: BindParameter[Any]) -> BindParameter[Any]:
-    """The application's own bindparam(), with what it holds; what it is given later, nobody
-    knows yet."""
+    """The application's bindparam() with its present value converted; later values are unknown."""
     if bind.required:
         return bind
     loaded = internals.copy_of_bind(bind)

@@ -1,5 +1,5 @@
-"""The values that a compiled statement looks up, planned once: which binds they are, and which
-others tell the tenant whose key they are hashed with.
+"""Plans a compiled statement's look-ups once: their binds, and the binds that tell the tenant whose
+key hashes them.
 
 For that, the statement has to compare the template's columns, of the same table or alias, with
 ``=`` to a value, or with ``IN`` to a list of one, in the same SELECT's WHERE, in one around it, or
@@ -41,8 +41,8 @@ class LookupBind(NamedTuple):
 
     :ivar bind: its name in the compiled statement.
     :ivar type: tells the index, and the comparison it is part of.
-    :ivar key: for each column of the key's template, what tells it.
-    :ivar place: in each row, of a bind that has rows.
+    :ivar key: for each column of the key's template, what tells its value.
+    :ivar place: its position in each row, for a bind that has rows.
     """
 
     bind: str
@@ -52,11 +52,11 @@ class LookupBind(NamedTuple):
 
 
 class KeyPart(NamedTuple):
-    """A bind that tells a column of a key's template.
+    """A bind that gives the value of a key template's column.
 
     :ivar bind: its name in the compiled statement.
-    :ivar to_text: how its value becomes text.
-    :ivar takes_null: whether the answer is what it has to be where the bind is given NULL.
+    :ivar to_text: converts its value to text.
+    :ivar takes_null: whether the answer is right if the bind is NULL.
     """
 
     bind: str
@@ -65,10 +65,10 @@ class KeyPart(NamedTuple):
 
 
 def plan_lookups(compiled: Any, dialect: Dialect) -> tuple[LookupBind, ...]:
-    """Every lookup of a compiled statement.
+    """Every look-up of a compiled statement.
 
-    :raises UnsupportedOperationError: the statement does not tell the tenant, or one bind serves
-        what needs two.
+    :raises UnsupportedOperationError: the statement does not tell the tenant, or one bind has two
+        uses that need different values.
     """
     uses: dict[tuple[str, int], list[LookupType]] = {}
     for bind, name in compiled.bind_names.items():
@@ -88,12 +88,12 @@ def plan_lookups(compiled: Any, dialect: Dialect) -> tuple[LookupBind, ...]:
 
 
 def _types_in(type_: Any) -> list[Any]:
-    """The types of a row's values; of a bind that has none, its own."""
+    """The types of a row's values; for a bind without rows, its own."""
     return list(type_.types) if isinstance(type_, TupleType) else [type_]
 
 
 def _refuse_shared_name(lookup: LookupBind, lookups: list[LookupBind], types: list[Any]) -> None:
-    """One name has one value, and one value one hash."""
+    """Refuse a bind used for a look-up and anything else: one name can have only one value."""
     place = lookup.place
     uses = [one for one in lookups if one.bind == lookup.bind and one.place == place]
     alike = all(_hashed_as(other) == _hashed_as(lookup) for other in uses)
@@ -114,8 +114,8 @@ def _refuse_shared_name(lookup: LookupBind, lookups: list[LookupBind], types: li
             "own name"
         )
     raise UnsupportedOperationError(
-        f"the bind {lookup.bind!r} is compared with this column and used elsewhere too, where it "
-        f"would need another value in the database: {fix}",
+        f"the bind {lookup.bind!r} is compared with this column and also used elsewhere, where it "
+        f"would need another value: {fix}",
         table=index.table,
         column=index.column_name,
         reason="shared-bind",
@@ -133,9 +133,9 @@ def _hashed_as(lookup: LookupBind) -> tuple[Any, ...]:
 def _keys(compiled: Any, uses: list[LookupType], dialect: Dialect) -> Iterator[tuple[KeyPart, ...]]:
     """What tells the key of one value, in each place where it is looked up.
 
-    A criterion of ``with_loader_criteria()`` stands in several SELECTs of a statement, and brings
-    its binds along. Where another bind tells the tenant too, that which tells it in every place
-    is taken. In one place they say the same: no row counts where they do not.
+    A criterion of ``with_loader_criteria()`` and its binds appear in several SELECTs. If several
+    binds tell the tenant, take the one that tells it in every place. In one place they are equal,
+    or no row matches.
     """
     most = 1 if len(uses) == 1 else _MOST_TELLING
     telling = [list(_key(compiled, type_, dialect, most)) for type_ in uses]
@@ -149,13 +149,13 @@ def _keys(compiled: Any, uses: list[LookupType], dialect: Dialect) -> Iterator[t
 
 
 _MOST_TELLING = 20
-"""Binds of one value's tenant that are looked at for one that tells it everywhere."""
+"""Most binds to try for one that tells the tenant everywhere."""
 
 
 def _key(compiled: Any, type_: LookupType, dialect: Dialect, most: int) -> Iterator[list[KeyPart]]:
-    """For each column of the key's template, the binds that tell it.
+    """For each column of the key's template, the binds that give its value.
 
-    :param most: how many of them are looked for.
+    :param most: the most binds to find.
     """
     index = type_.index
     if not index.key_columns:
@@ -174,7 +174,7 @@ def _key(compiled: Any, type_: LookupType, dialect: Dialect, most: int) -> Itera
                 reason="tenant-unknown",
             )
         if may_match_another_spelling(column.type, dialect):
-            # The row's index is under the key of the stored spelling, which is not known here.
+            # The row's index uses the key of the stored spelling, which is not known here.
             raise UnsupportedOperationError(
                 f"under the collation of {column.name} the WHERE may match a row whose tenant is "
                 "spelt differently, and whose blind index has another key: give the column a "
@@ -188,7 +188,7 @@ def _key(compiled: Any, type_: LookupType, dialect: Dialect, most: int) -> Itera
 
 
 class _TenantBinds:
-    """The binds that columns are compared with wherever a comparison counts."""
+    """The binds that columns equal wherever a comparison counts."""
 
     def __init__(self, compiled: Any, compared: Compared) -> None:
         self._compiled = compiled
@@ -196,8 +196,8 @@ class _TenantBinds:
         self._rendered = internals.rendered_bind_names(compiled)
 
     def binds_of(self, column: Any) -> Iterator[tuple[str, bool]]:
-        """The binds that a column of the comparison's row has the value of, each with whether the
-        answer is right where that is given NULL."""
+        """The binds that equal a column of the comparison's row, each with whether NULL is a valid
+        value for it."""
         inner = self._compared.scope.subquery
         if inner is not None:
             return self._binds_in([(OuterStatement(inner, frozenset()),)], column, frozenset())
@@ -212,7 +212,7 @@ class _TenantBinds:
     ) -> Iterator[tuple[str, bool]]:
         """The same within statements, each with those around it.
 
-        :param seen: hashes of the columns that this one is known to equal.
+        :param seen: hashes of the columns known to be equal.
         """
         equal: list[tuple[Any, tuple[OuterStatement, ...]]] = []
         for scope in scopes:
@@ -223,7 +223,7 @@ class _TenantBinds:
                     name = internals.bind_name(self._compiled, other)
                     if name is not None and name not in self._rendered:
                         yield name, takes_null
-                elif _is_alike(column, other) and hash(other) not in seen:
+                elif _has_same_texts(column, other) and hash(other) not in seen:
                     equal.append((other, scope))
         for other, scope in equal:
             around = deciding(scope, other.table)
@@ -236,15 +236,15 @@ class _TenantBinds:
         yield from self._binds_in(within, selected, seen | {hash(column)})
 
     def _compared_in(self, scope: tuple[OuterStatement, ...]) -> Iterator[tuple[Any, Any, bool]]:
-        """Both sides of each comparison that holds wherever a statement's row counts, those with
-        one value before those with a list; and whether the bind in it may be given NULL.
+        """Both sides of each comparison that must hold for a statement's row, single values before
+        lists; and whether its bind may be NULL.
 
-        Where NULL is compared, the comparison is not met, and no row of a WHERE counts. But
-        what NOT makes of it depends on what stands beside.
+        A comparison with NULL is not met, so in a WHERE no row counts. Under NOT the result depends
+        on the conditions beside it.
         """
         statement = scope[0].statement
         beside = conditions_beside(statement, self._compared.element.place)
-        whole = (c for c in conjunction_of(statement) if not _may_hold_of_no_row(c, statement))
+        whole = (c for c in conjunction_of(statement) if not _may_hold_without_row(c, statement))
         naming = [
             (criterion, is_met_or_not or criterion.operator is operators.is_not_distinct_from)
             for criterion, is_met_or_not in (*((c, True) for c in whole), *beside)
@@ -255,10 +255,10 @@ class _TenantBinds:
                 yield side, other, takes_null
 
 
-def _may_hold_of_no_row(criterion: Any, statement: Any) -> bool:
-    """Whether a condition may hold where an outer join finds no row, as when told apart from NULL.
+def _may_hold_without_row(criterion: Any, statement: Any) -> bool:
+    """Whether a condition may hold for an outer join's missing row, such as a test for NULL.
 
-    The look-up may be what it finds none by.
+    The look-up may be why the row is missing.
     """
     if getattr(criterion, "operator", None) is not operators.is_not_distinct_from:
         return False
@@ -269,8 +269,8 @@ def _may_hold_of_no_row(criterion: Any, statement: Any) -> bool:
     return any(table is not None and hash(table) not in certain for table in tables)
 
 
-def _is_alike(column: Any, other: Any) -> bool:
-    """Whether what stands beside a column is one whose values have the same text."""
+def _has_same_texts(column: Any, other: Any) -> bool:
+    """Whether the other side is a column whose values have the same text."""
     is_column = getattr(other, "table", None) is not None
     return is_column and repr(other.type) == repr(column.type)
 

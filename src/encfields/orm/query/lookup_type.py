@@ -1,4 +1,4 @@
-"""A value that is looked up in a blind index: what it is compared with, and its type."""
+"""The type of a value that is looked up in a blind index, and what it is compared with."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class CompoundValue:
-    """One value for each column of a compound index, in the index's order. It shows nothing."""
+    """One value for each column of a compound index, in order. Its repr hides them."""
 
     __slots__ = ("values",)
 
@@ -44,12 +44,12 @@ class CompoundValue:
 
 @dataclass(slots=True, eq=False, repr=False)
 class Compared:
-    """A comparison at one of the places where a statement has it.
+    """A comparison at one place in a statement.
 
     :ivar element: the comparison.
-    :ivar scope: the encrypted column, or alias of it, that it is about.
-    :ivar needs_filter: whether rows may be found that were not asked for.
-    :ivar enclosing: the statements that it stands in, the innermost first.
+    :ivar scope: the encrypted column, or an alias of it.
+    :ivar needs_filter: whether rows may be found that do not match.
+    :ivar enclosing: the statements around it, innermost first.
     """
 
     element: IndexComparison
@@ -59,9 +59,9 @@ class Compared:
 
 
 class LookupType(CacheKeyedType, TypeDecorator[Any]):
-    """Made when a comparison is compiled, one for each bind: it tells what the bind is for.
+    """The type of one bind in a comparison, made during compilation: it tells the bind's use.
 
-    :param index: the blind index that is asked.
+    :param index: the blind index that answers.
     :param compared: the comparison that the bind is part of.
     :ivar hashed_for: the versions of the index that the bind's value holds hashes for.
     """
@@ -74,22 +74,22 @@ class LookupType(CacheKeyedType, TypeDecorator[Any]):
         self.index = index
         self.hashed_for: tuple[IndexBinding, ...] = (index,)
         self.compared = compared
-        # SQLAlchemy copies a type for each dialect; the copies have this in common.
+        # SQLAlchemy copies a type for each dialect; the copies share this.
         self.token = object()
 
     def statement_cache_key(self) -> tuple[Any, ...]:
-        """Tells look-ups apart in SQLAlchemy's statement cache."""
+        """Distinguishes look-ups in SQLAlchemy's statement cache."""
         return LookupType, id(self.token)
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         return bytes_type(dialect, self.index.definition.stored_bytes)
 
     def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any]:
-        """Gives a value's hash if all is at hand for it; else parks the value, to be hashed where
-        the key is known and may be fetched, and where an error shows no value."""
+        """Hashes a value now if its key is cached; otherwise parks it, to be hashed where the key
+        may be fetched and where an error shows no value."""
         attachment, token = attachment_of(dialect), self.token
         takes_none = any(source.none_is_value for source in self.index.sources)
-        definition, at_hand = self.index.definition, self._at_hand(dialect)
+        definition, at_hand = self.index.definition, self._hashable_now(dialect)
         named = definition.version, definition.domain, definition.derivation
 
         def hash_or_park(value: Any) -> bytes | PendingLookup | None:
@@ -105,15 +105,17 @@ class LookupType(CacheKeyedType, TypeDecorator[Any]):
                 if key is not None:
                     try:
                         return index_value(key, form(value), definition.bits)
-                    except Exception:  # refused, or stored as NULL: told where no value is shown
+                    except (
+                        Exception
+                    ):  # refused, or stored as NULL: reported where no value is shown
                         return PendingLookup(value, token)
             return PendingLookup(value, token)
 
         return hash_or_park
 
-    def _at_hand(self, dialect: Dialect) -> tuple[str, Form] | None:
-        """The key id that a value is hashed under, and what is hashed of it; ``None`` where more
-        than the value has to be known."""
+    def _hashable_now(self, dialect: Dialect) -> tuple[str, Form] | None:
+        """The key id to hash a value under, and the bytes to hash; ``None`` if that needs more than
+        the value."""
         index = self.index
         if index.key_columns or len(index.sources) > 1 or self.hashed_for != (index,):
             return None
@@ -122,7 +124,7 @@ class LookupType(CacheKeyedType, TypeDecorator[Any]):
 
     def literal_processor(self, dialect: Dialect) -> NoReturn:
         raise UnboundValueError(
-            "a value that is looked up cannot be rendered into the text of a statement: leave "
+            "a look-up value cannot be rendered into the text of a statement: leave "
             "literal_execute and literal_binds out",
             table=self.index.table,
             column=self.index.column_name,
@@ -131,12 +133,12 @@ class LookupType(CacheKeyedType, TypeDecorator[Any]):
 
 
 class SharedLookupType(LookupType):
-    """The type of a bind that two versions of an index are asked with.
+    """The type of a bind that is compared with two versions of an index.
 
-    A bind that the application named has one name, and so one value in the database: the hashes
-    of both versions, one after the other.
+    A bind that the application named can have only one value: the hashes of both versions,
+    concatenated.
 
-    :param versions: of which `index` is one.
+    :param versions: all versions, of which `index` is one.
     """
 
     cache_ok = True
@@ -148,11 +150,11 @@ class SharedLookupType(LookupType):
         self.hashed_for = versions
 
     def bind_expression(self, bindparam: BindParameter[Any]) -> ColumnElement[Any]:
-        """The part of the value that is of this version."""
+        """The part of the value for this version."""
         length = self.index.definition.stored_bytes
         first = self.hashed_for.index(self.index) * length + 1
-        # Declared as bytes, for drivers that ask the server for the types of parameters. Twice, for
-        # of what mysqlclient sends as a text, MariaDB counts characters under a single CAST.
+        # Cast to bytes, for drivers that ask the server for parameter types. Twice, because
+        # mysqlclient sends text, of which MariaDB counts characters under a single CAST.
         return func.substr(
             cast(cast(bindparam, LargeBinary), LargeBinary),
             literal_column(str(first)),
@@ -162,11 +164,11 @@ class SharedLookupType(LookupType):
 
 
 def renamed_bind(bind: BindParameter[Any], compiler: Any, use: object) -> BindParameter[Any]:
-    """The same bind under a name of its own, where its name was not chosen by the application.
+    """The same bind under another name, unless the application chose its name.
 
-    :param compiler: that which is at it. A statement may say one expression twice, and PostgreSQL
-        takes what is selected for what is in GROUP BY only if both have the same names.
-    :param use: what the name is for, of all that one bind needs names for.
+    :param compiler: the current one. A statement may contain one expression twice, and PostgreSQL
+        matches a selected expression with GROUP BY only if their binds have the same names.
+    :param use: distinguishes the names that one bind needs.
     """
     renamed: dict[tuple[str, object], BindParameter[Any]] = vars(compiler).setdefault(RENAMED, {})
     known = renamed.get((bind.key, use))

@@ -29,9 +29,9 @@ UNKNOWN = b"\x00encfields: no value of this column"
 
 
 def normalised_lookup(index: IndexBinding, forms: tuple[Form, ...], value: object) -> bytes | None:
-    """What of a value is looked up; :data:`UNKNOWN` for one that the column cannot hold.
+    """The bytes to look up for a value; :data:`UNKNOWN` if the column cannot hold it.
 
-    :param forms: of the index, for values that are looked up.
+    :param forms: the index's forms for look-ups.
     :raises ValueEncodingError: the value is of another type.
     """
     parts = value.values if isinstance(value, CompoundValue) else (value,)
@@ -51,9 +51,9 @@ def normalised_lookup(index: IndexBinding, forms: tuple[Form, ...], value: objec
 
 
 def whole_lookup(form: Form, value: object) -> bytes:
-    """What is compared of a whole value that is looked up, whatever of it is indexed.
+    """The bytes to compare for a whole look-up value, whatever part of it is indexed.
 
-    :param form: of the index, for whole values.
+    :param form: the index's form of whole values.
     """
     try:
         return form(value)
@@ -63,7 +63,7 @@ def whole_lookup(form: Form, value: object) -> bytes:
 
 
 def _unknown(failure: ValueEncodingError) -> bytes:
-    """What a value is looked up as that cannot be encoded: one out of range, or stored as NULL."""
+    """The look-up value for one that cannot be encoded: out of range, or stored as NULL."""
     if failure.reason == "range" or isinstance(failure, BecomesNullError):
         return UNKNOWN
     failure.message = failure.message.replace("; nothing was stored", "")
@@ -72,13 +72,13 @@ def _unknown(failure: ValueEncodingError) -> bytes:
 
 
 NO_ROW = b""
-"""What a value that the column cannot hold is looked up as: no row's index is empty."""
+"""Looked up for a value that the column cannot hold: no row's index is empty."""
 
 
 def refuse_empty_list(lookups: Sequence[LookupBind], context: Any) -> None:
-    """SQLAlchemy renders an empty list so that no expression can be put around it.
+    """Refuse an empty list, around whose SQL no expression can be put.
 
-    :param lookups: of binds that two versions are asked with.
+    :param lookups: of binds that are compared with two versions.
     :raises UnsupportedOperationError: one of them has such a list.
     """
     for lookup in lookups:
@@ -98,7 +98,7 @@ def answer_lookups(
     context: Any,
     dialect: Dialect,
 ) -> None:
-    """Exchange every value that is looked up for its blind index.
+    """Replace every look-up value with its hash.
 
     :param lookups: by the token of their types.
     :param encryption: where beacon keys come from.
@@ -118,10 +118,10 @@ def answer_lookups(
 
 
 def _tenant(lookup: LookupBind, values: Mapping[str, Any], context: Any) -> list[str] | None:
-    """What the key of a look-up depends on, in one execution; ``None`` where that is NULL.
+    """The tenant of a look-up in one execution; ``None`` if it is NULL.
 
-    :raises UnsupportedOperationError: it is several, each with hashes of its own; or it is NULL
-        where the answer depends on what the rows of no certain tenant hold.
+    :raises UnsupportedOperationError: there are several, each with hashes of its own; or it is NULL
+        and the answer would depend on the rows of all tenants.
     """
     texts: list[str] = []
     for bind, to_text, takes_null in lookup.key:
@@ -156,9 +156,9 @@ def _several_tenants(index: IndexBinding) -> UnsupportedOperationError:
 def _null_tenant(index: IndexBinding, bind: str) -> UnsupportedOperationError:
     names = ", ".join(column.name for column in index.key_columns)
     return UnsupportedOperationError(
-        f"the bind {bind!r} is given NULL for {names}, and the comparison is where NULL is told "
-        "apart from false, as under NOT: the answer would depend on the rows of all tenants. Give "
-        f"a value, leave the condition out, or put {names} == ... into the WHERE itself",
+        f"the bind {bind!r} is given NULL for {names}, and the comparison is where NULL and false "
+        "differ, as under NOT: the answer would depend on the rows of all tenants. Give a value, "
+        f"leave the condition out, or put {names} == ... into the WHERE itself",
         table=index.table,
         column=index.column_name,
         reason="tenant-unknown",
@@ -185,5 +185,5 @@ def _answer(
         key_id = version.key_id(texts)
         hashes.append(version.value(encryption, key_id, normalised, for_writing=False))
     known = [index_hash for index_hash in hashes if index_hash is not None]
-    # Where one way of keeping values cannot hold this one, the other's hash is asked for twice.
+    # If one form cannot hold this value, look up the other form's hash twice.
     return b"".join(index_hash or known[0] for index_hash in hashes) if known else NO_ROW

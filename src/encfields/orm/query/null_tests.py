@@ -1,9 +1,9 @@
-"""``or_(bindparam("q").is_(None), column == bindparam("q"))``: a filter that an execution may lack.
+"""``or_(bindparam("q").is_(None), column == bindparam("q"))``: an optional filter.
 
-One bind has one value in the database, and compared with an encrypted column that is a hash. But
-whether the value is NULL, another bind can tell, which holds nothing else of it. So it does in each
-statement that looks anything up: of a value that was put in parts into look-ups, such as one that
-is looked for in several columns, nothing shows which test is about it.
+A bind has one value, and if it is compared with an encrypted column that is a hash. So a second
+bind tells whether the value is NULL, and nothing else about it. This is done in every statement
+with look-ups, because a value split into several look-ups does not show which NULL test is about
+it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _IS = (operators.is_, operators.is_not)
 
 
 class NullMark(internals.CacheKeyedType, TypeDecorator[Any]):
-    """Of a value, whether it is NULL: another one is 1.
+    """The type of a bind that is NULL if a value is, and otherwise 1.
 
     :param inner: the type of the column that the value is compared with, which may store a value
         as NULL, or ``None`` as a value.
@@ -56,7 +56,7 @@ class NullMark(internals.CacheKeyedType, TypeDecorator[Any]):
         self.inner = inner
 
     def statement_cache_key(self) -> tuple[Any, ...]:
-        """Tells marks apart in SQLAlchemy's statement cache."""
+        """Distinguishes marks in SQLAlchemy's statement cache."""
         return NullMark, internals.cache_key_of(self.inner)
 
     def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any]:
@@ -77,10 +77,10 @@ class NullMark(internals.CacheKeyedType, TypeDecorator[Any]):
 
 
 def null_test_marked(test: BinaryExpression[Any], compiler: Any) -> BinaryExpression[Any]:
-    """IS NULL, or its opposite, of a bind in a statement that compares an indexed column, of a mark
-    in its place; anything else as it is.
+    """IS [NOT] NULL of a bind, with a mark in place of the bind, in a statement that compares an
+    indexed column; anything else unchanged.
 
-    :param compiler: that which is at it.
+    :param compiler: the current one.
     """
     bind = _tested(test)
     inner = None if bind is None else _compared_as(bind, compiler)
@@ -108,8 +108,8 @@ def _tested(test: BinaryExpression[Any]) -> BindParameter[Any] | None:
 
 
 def _compared_as(bind: BindParameter[Any], compiler: Any) -> TypeEngine[Any] | None:
-    """The inner type of an indexed column that the statement compares a bind with; the bind's own
-    type, if it compares such a column with others; ``None`` if it compares none."""
+    """The inner type of an indexed column that the statement compares the bind with; the bind's own
+    type, if it compares such a column only with others; ``None`` if it compares none."""
     found = None
     for element in elements_of(compiler):
         if not _asks_index(element):
@@ -127,7 +127,7 @@ def _compared_as(bind: BindParameter[Any], compiler: Any) -> TypeEngine[Any] | N
 
 
 def _asks_index(element: Any) -> bool:
-    """Whether it compares an indexed column, by itself or in a list or a row."""
+    """Whether it compares an indexed column, alone or in a list or row."""
     if isinstance(element, Case):
         return element.value is not None and is_indexed(element.value)
     if not isinstance(element, BinaryExpression) or element.operator in _IS:

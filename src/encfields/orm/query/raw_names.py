@@ -1,8 +1,8 @@
-"""Names of encrypted columns in SQL that no element of SQLAlchemy's stands for.
+"""Finds names of encrypted columns in raw SQL.
 
-What is looked at is the text that an application wrote: of ``text()``, ``literal_column()`` and
-``column()``, or by ``@compiles``. It is read word by word, not parsed, and a subquery in it left
-out: its names are of tables that only the database knows.
+Raw SQL is the application's text in ``text()``, ``literal_column()`` and ``column()``, or written
+by ``@compiles``. It is read word by word, not parsed. Subqueries in it are skipped: their names
+belong to tables that only the database knows.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ NO_NAMES = r"(?s)'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/"
 """String literals and comments."""
 
 WORD = r'"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[\w[\w ]*\]|[^\W\d]\w*'
-"""A name, in quotes or not."""
+"""A name, quoted or not."""
 
 _BINDS = r"(?<![:\w]):\w+|%\(\w+\)s|::\s*\w+|(?i:\bas\s+)(?:" + WORD + ")"
-"""Binds, and names of types and labels: none of columns."""
+"""Binds, and names of types and labels, which are not columns."""
 
 _NAME = rf"(?<![.\w])(?P<qualifier>(?:(?:{WORD})\s*\.\s*)*)(?P<name>{WORD})(?!\s*[(.])"
 
@@ -29,17 +29,17 @@ _TOLD_BY_CIPHERTEXT = (
     r"(?i)\b(?:count|length|octet_length|bit_length|pg_column_size|typeof|pg_typeof|isnull)"
     rf"\s*\(\s*(?:(?:{WORD})\s*\.\s*)*(?:{WORD})\s*\)"
 )
-"""What a message tells as well as its value: how many there are, of what size and type."""
+"""Functions to which a message gives the same or a harmless answer: count, size, type."""
 
 _UNITS = (
     r"(?i)\b(?:extract|timestampadd|timestampdiff)\s*\(\s*\w+"
     r"|\binterval\s+\d*\s*(?:day|hour|minute|month|quarter|second|week|year)\w*"
 )
 _TYPED = r"(?i)\b(?:date|interval|time|timestamp)\s*(?=')"
-"""Words about a time, which may be names of columns elsewhere."""
+"""Words about time, which may be column names elsewhere."""
 
 _MADE = rf"(?i)\b(?:view|table|into)\s+(?:if\s+(?:not\s+)?exists\s+)?(?:{WORD})"
-"""The name of what a statement makes, or writes to."""
+"""The name of what a statement creates or writes to."""
 
 _COMPARED = r"(?i)\s*(?:=|<>|!=|in\b|is\s+(?:not\s+)?distinct\s+from)\s*\(?\s*:\w"
 """What stands behind a column that a value is compared with."""
@@ -47,13 +47,13 @@ _COMPARED = r"(?i)\s*(?:=|<>|!=|in\b|is\s+(?:not\s+)?distinct\s+from)\s*\(?\s*:\
 _BEFORE_CONDITION = frozenset(
     ("", "and", "case", "else", "having", "not", "on", "or", "select", "then", "when", "where")
 )
-"""Words before a condition that is one by itself."""
+"""Words before a complete condition."""
 
 
 class _Named(NamedTuple):
     """A column that raw SQL may name.
 
-    :ivar source: the name of what it is selected from, if that has one.
+    :ivar source: the name of what it is selected from, if it has one.
     """
 
     source: str
@@ -63,10 +63,10 @@ class _Named(NamedTuple):
 def encrypted_column_named(
     sql: str, columns: Iterable[Any], around: Callable[[], Iterable[Any]] = tuple
 ) -> Any | None:
-    """The encrypted column that raw SQL names, other than in IS NULL and its opposite, or ``None``.
+    """The encrypted column that raw SQL names outside IS [NOT] NULL, or ``None``.
 
     :param columns: that it may name, encrypted or not.
-    :param around: gives those of the statement around it, which it may name with their table.
+    :param around: gives those of the surrounding statement, which it may name with their table.
     """
     bare = re.sub(NO_NAMES, _blanked, re.sub(_TYPED, _blanked, sql))
     for nameless in (_BINDS, _UNITS, _TOLD_BY_CIPHERTEXT, _MADE):
@@ -90,7 +90,7 @@ def encrypted_column_named(
 
 
 def parts_with_values(sql: str) -> Iterator[str]:
-    """Of a list in raw SQL, such as of selected columns, the parts that have a value in them."""
+    """The parts of a list in raw SQL, such as selected columns, that contain a value."""
     bare = re.sub(NO_NAMES, _blanked, sql)
     start = depth = 0
     for place, character in enumerate(f"{bare},"):
@@ -103,10 +103,10 @@ def parts_with_values(sql: str) -> Iterator[str]:
 
 
 def is_tested_for_null(sql: str, start: int, end: int) -> bool:
-    """Whether what stands at a place of raw SQL is asked whether it is NULL, and nothing else.
+    """Whether a place in raw SQL is only tested for NULL.
 
-    Only parentheses may stand around it: ``lower(ssn) IS NULL`` is about a function, and of ``x =
-    ssn IS NULL`` the first part is compared.
+    Only parentheses may surround it: ``lower(ssn) IS NULL`` tests a function, and ``x = ssn IS
+    NULL`` compares.
     """
     after = re.match(r"(?i)((?:\s*\))*)\s*\b(?:is\s+(?:not\s+)?null|isnull|notnull)\b", sql[end:])
     if after is None:
@@ -124,7 +124,7 @@ def is_tested_for_null(sql: str, start: int, end: int) -> bool:
 
 
 def _without_subqueries(sql: str) -> str:
-    """Raw SQL with blanks in the place of each ``(SELECT ...)`` and ``(WITH ...)``."""
+    """Raw SQL with blanks in place of each ``(SELECT ...)`` and ``(WITH ...)``."""
     while (found := re.search(r"(?i)\(\s*(?:select|with)\b", sql)) is not None:
         end, depth = found.start(), 0
         for end in range(found.start(), len(sql)):
@@ -143,7 +143,7 @@ def _by_name(columns: Iterable[Any]) -> dict[str, list[_Named]]:
     by_name: dict[str, list[_Named]] = {}
     for column in columns:
         if getattr(column, "name", None) is None:
-            continue  # an expression that nothing names
+            continue  # an expression without a name
         source = str(getattr(getattr(column, "table", None), "name", ""))
         one = _Named(source.casefold(), column)
         by_name.setdefault(str(column.name).casefold(), []).append(one)
@@ -168,12 +168,12 @@ def _row_of(name: str, by_name: Mapping[str, Iterable[_Named]]) -> list[_Named]:
 
 
 def _qualified(named: Iterable[_Named], qualifiers: list[str]) -> list[_Named]:
-    """Those that are selected from what a name is qualified with."""
+    """The columns of the source that qualifies a name."""
     return [one for one in named if not qualifiers or _is_source(one.source, qualifiers[-1])]
 
 
 def _is_source(source: str, qualifier: str) -> bool:
-    anonymous = re.fullmatch(r"%\(\S+ (.*)\)s", source)  # SQLAlchemy gives it a number
+    anonymous = re.fullmatch(r"%\(\S+ (.*)\)s", source)  # SQLAlchemy numbers it
     if anonymous is None:
         return source == qualifier
     return re.fullmatch(rf"{re.escape(anonymous[1])}_\d+", qualifier) is not None

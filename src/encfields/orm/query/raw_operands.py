@@ -1,9 +1,9 @@
-"""Encrypted columns that a function, a comparison or DISTINCT is given in raw SQL.
+"""Refuses encrypted columns as raw SQL operands of a function, a comparison or DISTINCT.
 
-``func.max(literal_column("note"))`` and ``column("note") == "x"`` tell SQLAlchemy nothing of the
-column that they are about, and would be answered by the ciphertext. Of a whole condition in raw
-SQL, ``text("note = :value")``, the database would be given the value besides. A name in raw SQL may
-stand where it is delivered as it is, in IS NULL and in ``count()``; anywhere else it is an operand.
+``func.max(literal_column("note"))`` and ``column("note") == "x"`` do not show SQLAlchemy their
+column, and would use the ciphertext; ``text("note = :value")`` would also send the value to the
+database. Raw SQL may name the column where it is selected, in IS NULL and in ``count()``; anywhere
+else it is an operand.
 """
 
 from __future__ import annotations
@@ -53,11 +53,11 @@ _OF_A_UNIT = ("timestampadd", "timestampdiff")
 """Functions whose first argument is a word, such as YEAR."""
 _OF_CONDITIONS = (operators.inv, operators.exists)
 _TRANSPARENT = (Case, Cast, ClauseList, FromClause, FunctionFilter, Grouping, Label, Over)
-"""What is judged by where it stands itself, or has no name of a column for an operand."""
+"""Elements judged by their own place, or without a column's name as an operand."""
 
 
 def encrypted_operand_of_select(select: Select[Any], froms: Columns, around: Columns) -> Any | None:
-    """The encrypted column that a SELECT gives to one of them, or ``None``.
+    """The encrypted column that is such an operand in a SELECT, or ``None``.
 
     :param froms: gives what it selects from.
     :param around: gives the columns of the whole statement.
@@ -74,13 +74,13 @@ def encrypted_operand_of_select(select: Select[Any], froms: Columns, around: Col
     if not texts:
         return _given_selects(elements)
     labels = [column for column in select.selected_columns if isinstance(column, Label)]
-    known = list(columns_of(froms())) or around()  # without a FROM, it names those around it
+    known = list(columns_of(froms())) or around()  # without FROM: the outer columns
     named = _named_in(texts, [*labels, *known], around)
     return _given_selects(elements) if named is None else named
 
 
 def encrypted_operand_of_write(statement: Any, around: Columns) -> Any | None:
-    """The same of an INSERT, UPDATE or DELETE: of its conditions, what it sets and returns."""
+    """The same in an INSERT, UPDATE or DELETE: its conditions, what it sets and returns."""
     left_out = statement.table, internals.post_values_clause(statement)
     clauses = [part for part in statement.get_children() if not any(part is o for o in left_out)]
     clauses += [*internals.upsert_conditions(statement), *internals.clauses_beside(statement)]
@@ -99,19 +99,19 @@ def encrypted_operand_of_write(statement: Any, around: Columns) -> Any | None:
 
 
 def encrypted_operand_of_join(join: Join, around: Columns) -> Any | None:
-    """The same of the condition of a JOIN."""
+    """The same in the condition of a JOIN."""
     texts = list(_operands(list(_elements((join.onclause,)))))
     return _named_in(texts, columns_of((join,)), around) if texts else None
 
 
 def encrypted_operand_of_criterion(criterion: Any, around: Columns) -> Any | None:
-    """The same of a condition that is added to SELECTs within the statement."""
+    """The same in a criterion added to SELECTs within the statement."""
     texts = list(_operands(list(_elements((criterion,)))))
     return _named_in(texts, around()) if texts else None
 
 
 def encrypted_name_of(select: Any, column: Any) -> Any | None:
-    """The encrypted column that one of a SELECT's columns is in raw SQL, or ``None``."""
+    """The encrypted column that a SELECT's column names in raw SQL, or ``None``."""
     texts = list(_raw_names((column,))) if isinstance(select, Select) else []
     return _named_in(texts, columns_of(internals.top_level_from(select))) if texts else None
 
@@ -160,7 +160,7 @@ def _delivered_by(side: Any) -> Iterator[Any]:
 
 
 def _proxied(side: Any) -> Iterator[Any]:
-    """What a column of a subquery is in that one."""
+    """The element inside a subquery behind one of its columns."""
     source = getattr(side, "table", None)
     while isinstance(source, AliasedReturnsRows):
         source = source.element
@@ -184,9 +184,9 @@ def selects_in(side: Any) -> Iterator[Any]:
 
 
 def _operands(elements: Sequence[Any], *, delivered: Iterable[Any] = ()) -> Iterator[str]:
-    """The raw SQL that is given to something, and conditions in raw SQL that have values.
+    """Raw SQL used as an operand, and raw SQL conditions that contain values.
 
-    :param delivered: those of the elements that are delivered, and no condition.
+    :param delivered: the elements that are selected, and not conditions.
     """
     if not any(isinstance(element, TextClause) or is_raw_name(element) for element in elements):
         return
@@ -224,7 +224,7 @@ def _is_element(part: Any) -> bool:
 
 
 def _elements(clauses: Iterable[Any]) -> Iterator[Any]:
-    """What is in `clauses`; a subquery has names of its own, and is looked at by itself."""
+    """The elements of `clauses` without subqueries, which have their own names and checks."""
     waiting = list(clauses)
     while waiting:
         element = waiting.pop()

@@ -1,9 +1,9 @@
-"""Encrypted columns that a clause of ORDER BY, GROUP BY or a window names in raw SQL.
+"""Refuses encrypted columns that raw SQL names in ORDER BY, GROUP BY or a window.
 
-``text("note DESC")``, ``literal_column("note")``, ``column("note")`` and a position tell
-SQLAlchemy nothing of the column that they stand for. Here the words of such a clause are compared
-with the names of the statement's encrypted columns. What merely looks like one is refused as well:
-an expression over the column has no true answer in the database either.
+``text("note DESC")``, ``literal_column("note")``, ``column("note")`` and a position do not show
+SQLAlchemy their column. So the words of such a clause are compared with the names of the
+statement's encrypted columns. Expressions over a column are refused as well: the database cannot
+answer them either.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _POSITION = r"(?i)(?:^|,)\s*([0-9]+)\s*(?=$|,|(?:asc|desc|nulls)\b)"
 
 
 def encrypted_column_sorted_by(select: Any, froms: Callable[[], Iterable[Any]]) -> Any | None:
-    """The encrypted column that a SELECT, or a UNION, sorts or groups by in raw SQL, or ``None``.
+    """The encrypted column that a SELECT or UNION sorts or groups by in raw SQL, or ``None``.
 
     :param froms: gives what it selects from.
     """
@@ -45,7 +45,7 @@ def encrypted_column_sorted_by(select: Any, froms: Callable[[], Iterable[Any]]) 
 
 
 def named(select: Any, clause: Any) -> Any | None:
-    """What a clause of ORDER BY or GROUP BY is about, a selected column's name looked up."""
+    """The element in a clause of ORDER BY or GROUP BY, with a selected column's name resolved."""
     element = clause
     while isinstance(element, UnaryExpression) or internals.is_label_reference(element):
         element = element.element
@@ -57,17 +57,17 @@ def _is_there(element: Any | None) -> bool:
 
 
 def is_raw_name(element: Any) -> bool:
-    """Whether it is a name of no table, as ``column()`` and ``literal_column()`` make it."""
+    """Whether it is a name without a table, from ``column()`` or ``literal_column()``."""
     return isinstance(element, ColumnClause) and element.table is None
 
 
 def name_in_sql(name: Any) -> str:
-    """Such a name as it stands in the SQL."""
+    """Such a name as rendered in SQL."""
     return str(name.name) if name.is_literal else f'"{name.name}"'
 
 
 def _window_texts(clauses: Iterable[Any]) -> Iterator[str]:
-    """As :func:`_raw_texts`; in a window the name of a column is that of the table's."""
+    """As :func:`_raw_texts`; in a window a name means the table's column."""
     element: Any
     for clause in clauses:
         yield from _raw_texts((clause,))
@@ -77,7 +77,7 @@ def _window_texts(clauses: Iterable[Any]) -> Iterator[str]:
 
 
 def _others(select: Any) -> Iterator[Any]:
-    """Where raw SQL may hold a window or a subquery that sorts."""
+    """Elements in which raw SQL may have a window or a sorting subquery."""
     if isinstance(select, Select):
         yield from select.inner_columns
         yield from internals.where_criteria(select)
@@ -92,12 +92,12 @@ def _texts_beside(select: Any) -> Iterator[str]:
 
 
 def _is_name(clause: Any) -> bool:
-    """Whether it is the name of a selected column, which is looked up by itself."""
+    """Whether it is the name of a selected column, which is resolved separately."""
     return internals.is_label_reference(clause) and isinstance(clause.element, str)
 
 
 def window_clauses(select: Any) -> Iterator[Any]:
-    """What windows and aggregates of the selected columns are sorted or partitioned by."""
+    """The ORDER BY and PARTITION BY clauses of windows and aggregates in the selected columns."""
     if not isinstance(select, Select):
         return
     for column in (*select.inner_columns, *internals.order_by_clauses(select)):
@@ -109,7 +109,7 @@ def window_clauses(select: Any) -> Iterator[Any]:
 
 
 def _raw_texts(clauses: Iterable[Any]) -> Iterator[str]:
-    """The raw SQL within `clauses`: their own text, and names that are of no table."""
+    """The raw SQL in `clauses`: their own text, and names without a table."""
     for clause in clauses:
         for element in visitors.iterate(clause):
             if isinstance(element, TextClause):
@@ -119,8 +119,8 @@ def _raw_texts(clauses: Iterable[Any]) -> Iterator[str]:
 
 
 def _sorted_in(texts: Iterable[str], pattern: str) -> Iterator[str]:
-    """Of raw SQL that is no clause of its own, what it sorts by: ``row_number() OVER (ORDER BY
-    note)`` among the selected columns, for instance.
+    """What raw SQL sorts by inside: for example ``row_number() OVER (ORDER BY note)`` among the
+    selected columns.
 
     :param pattern: of the clauses that sort.
     """
@@ -159,7 +159,7 @@ def _encrypted_column_in(
 
 
 def columns_of(froms: Iterable[Any]) -> Iterator[Any]:
-    """The columns of what a statement selects from, those of a join's two sides."""
+    """The columns of what a statement selects from, including both sides of a join."""
     for source in froms:
         if isinstance(source, Join):
             yield from columns_of((source.left, source.right))
@@ -168,7 +168,7 @@ def columns_of(froms: Iterable[Any]) -> Iterator[Any]:
 
 
 def _names(column: Any) -> Iterator[str]:
-    """The names under which the database knows it, and the label that SQLAlchemy may give it."""
+    """A column's names in the database, and the label that SQLAlchemy may give it."""
     table = getattr(getattr(column, "table", None), "name", None)
     for name in {str(column.name), str(column.key)}:
         yield name

@@ -1,11 +1,11 @@
-"""Rows that a blind index found and that were not asked for are taken out of the result.
+"""Drops rows that a blind index found but that do not match.
 
-They are compared again after decryption, before anyone sees them (:mod:`recheck_plan
-<encfields.orm.query.recheck_plan>` says which can be). A truncated index is expected to find such
-rows. A full-length one finds them only if the row was given another one's hash, which is
-reported: each is counted, and the first of a result logged.
+Rows are compared again after decryption, before anyone sees them (:mod:`recheck_plan
+<encfields.orm.query.recheck_plan>` decides which can be). A truncated index is expected to find
+such rows. A full-length one finds them only if somebody gave the row another row's hash: each is
+counted, and the first of a result logged.
 
-Rows are dropped from a result while they are fetched, so that a stream stays one.
+Rows are dropped while they are fetched, so that streaming still works.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 class FoundRow:
     """One row of a result while it is compared.
 
-    :param delivered: as the driver gave it.
-    :ivar mismatched: of the full-length comparisons that it does not meet, the first.
+    :param delivered: the row as the driver gave it.
+    :ivar mismatched: the first full-length comparison that it does not meet.
     """
 
     __slots__ = ("_delivered", "_hidden", "_opened", "mismatched")
@@ -45,8 +45,7 @@ class FoundRow:
         self.mismatched: RowFilter | None = None
 
     def values(self, cells: tuple[DeliveredCell, ...]) -> list[Any] | None:
-        """The values in some cells, each opened once; ``None`` if one is NULL, which a type may
-        have a value for.
+        """The values in some cells, each opened once; ``None`` if one is NULL.
 
         :raises DecryptionError: one does not open.
         """
@@ -64,7 +63,7 @@ class FoundRow:
         return values
 
     def seen(self) -> tuple[Any, ...]:
-        """The row with the values that are known already in the place of their cells."""
+        """The row with the opened values in place of their cells."""
         parts = list(self._delivered)
         for position, value in self._opened.items():
             if type(parts[position]) is not core.OpenedCell:
@@ -73,7 +72,7 @@ class FoundRow:
 
 
 class _Check:
-    """Whether a row holds what one comparison asked for in one execution.
+    """Checks rows against one comparison in one execution.
 
     :param row_filter: the comparison.
     """
@@ -88,21 +87,21 @@ class _Check:
         self._wanted = None if row_filter.is_checked else self._forms()
 
     def _forms(self) -> set[bytes | None]:
-        """What the values that were asked for have in common with those that equal them."""
+        """The comparable forms of the values asked for."""
         form, takes_none = self._filter.form, self._filter.takes_none
         return {form(value) for value in self._asked if takes_none or value is not None}
 
     def holds(self, row: FoundRow) -> bool:
-        """Whether the row stays; a row that tells of tampering is marked."""
+        """Whether the row matches; a mismatch that shows tampering is noted in it."""
         wanted = self._filter
         if wanted.is_negative and not self._asked:
-            return True  # NOT IN an empty list, which NULL meets as well.
+            return True  # NOT IN an empty list, which NULL satisfies, too.
         values = row.values(wanted.cells)
         is_among: bool | None
         if values is None:
             is_among = False
         elif type(values[0]) is str and len(values) == 1 and values[0] in self._texts:
-            is_among = True  # whatever the comparison takes of it
+            is_among = True  # counts as a match
         else:
             is_among = self._is_asked(values)
         if is_among is None:
@@ -114,8 +113,8 @@ class _Check:
         return False
 
     def _is_asked(self, values: list[Any]) -> bool | None:
-        """Whether values are among those that were asked for; ``None`` for what is no value of the
-        column, as what ``attach(destroyed=...)`` gives instead of one."""
+        """Whether values are among those asked for; ``None`` for what is not a value of the column,
+        such as a placeholder of ``attach(destroyed=...)``."""
         value = values[0] if len(values) == 1 else CompoundValue(tuple(values))
         if self._wanted is None:
             self._wanted = self._forms()
@@ -135,7 +134,7 @@ def _tested(condition: Condition, context: Any) -> Callable[[FoundRow], bool]:
 
 
 def _asked_alone(filters: tuple[Condition, ...], context: Any) -> tuple[DeliveredCell, str] | None:
-    """The cell and the text that it has to hold, if nothing else is asked: so are most look-ups."""
+    """The cell and the text it must hold, if that is the only condition, as in most look-ups."""
     (wanted, *others) = filters
     if others or not isinstance(wanted, RowFilter) or wanted.is_negative or not wanted.is_checked:
         return None
@@ -152,13 +151,13 @@ MAX_SHOWN = 200
 
 
 class FilteredFetch(FetchedRows):
-    """A result's way to its rows, less those that were not asked for.
+    """A result's fetch strategy that leaves out rows that do not match.
 
     :param inner: the strategy that fetches.
-    :param filters: what every row has to meet.
+    :param filters: what every row must meet.
     :param context: of the execution.
-    :param stats: where rows are counted that a full-length index should not have found.
-    :raises DecryptionError: by a fetch, if a row that was found does not open.
+    :param stats: counts the rows that a full-length index should not have found.
+    :raises DecryptionError: in a fetch, if a found row does not open.
     """
 
     __slots__ = ("_alone", "_conditions", "_context", "_filters", "_has_logged", "_stats")
@@ -170,7 +169,7 @@ class FilteredFetch(FetchedRows):
         self._filters = filters
         self._context = context
         self._alone = _asked_alone(filters, context)
-        # Of a text that is asked for alone they are needed only for rows that do not have it.
+        # For a single text they are needed only for rows that do not have it.
         self._conditions = None if self._alone else self._all_tested()
         self._stats = stats
         self._has_logged = False
@@ -192,7 +191,7 @@ class FilteredFetch(FetchedRows):
             kept += self._admitted(rows)
             if not rows or result.cursor is None:
                 return kept
-            # Fewer than asked for would be taken for the end of the result.
+            # Fewer rows than requested would look like the end of the result.
             if kept and (size is None or len(kept) == size):
                 return kept
 
@@ -204,7 +203,7 @@ class FilteredFetch(FetchedRows):
 
     @leaves_no_trace
     def _admitted(self, rows: Any) -> list[Any]:
-        """Those of some rows that were asked for, as they are to be seen."""
+        """The rows that match, with opened values."""
         admitted = []
         for delivered in rows:
             found = delivered
@@ -212,7 +211,7 @@ class FilteredFetch(FetchedRows):
                 (position, _, open_, _), text = self._alone
                 if (cell := found[position]) is not None:
                     value = open_(cell)
-                    if type(cell) is not core.OpenedCell:  # as the compiled core opens many
+                    if type(cell) is not core.OpenedCell:  # the compiled core opens many at once
                         opened = core.OpenedCell(value, cell)
                         found = (*found[:position], opened, *found[position + 1 :])
                     if type(value) is str and value == text:
@@ -222,7 +221,7 @@ class FilteredFetch(FetchedRows):
         return admitted
 
     def _admit(self, delivered: Any, admitted: list[Any]) -> None:
-        """Compare a row by every condition."""
+        """Check a row against every condition."""
         row = FoundRow(delivered)
         if self._conditions is None:
             self._conditions = self._all_tested()
@@ -234,14 +233,14 @@ class FilteredFetch(FetchedRows):
         admitted.append(row.seen())
 
     def _report(self, missed: RowFilter, row: Any) -> None:
-        """Report a row that is left out of the result and that a full-length index found."""
+        """Report a row that a full-length index found and that does not match."""
         self._stats.index_mismatches += 1
         if self._has_logged:
             return
         self._has_logged = True
         index = missed.index
         _log.warning(
-            "%s.%s: the blind index %r of the row %s is not that of its value; the row was found "
+            "%s.%s: the blind index %r of the row %s does not match its value; the row was found "
             "by it and left out of the result. Find out who wrote to the column %s, and list all "
             "such rows with: encfields verify",
             index.table,
@@ -252,7 +251,7 @@ class FilteredFetch(FetchedRows):
         )
 
     def _identity(self, cells: tuple[DeliveredCell, ...], row: Any) -> str:
-        """The row's key, as far as a cell of it tells."""
+        """The row's key, if a cell tells it."""
         dialect: Dialect = self._context.dialect
         for cell in cells:
             if row[cell.position] is not None:

@@ -1,13 +1,11 @@
-"""Which rows of a statement are compared again after decryption, and with what.
+"""Plans which rows of a statement to compare again after decryption, and with what.
 
-A truncated index, and one that holds only a part of the value, finds more than what was looked
-up. There the rows *must* be compared: what cannot be is refused. Of a count, of EXISTS or behind
-LIMIT nothing can be taken out any more.
+A truncated index, or one over a part of the value, finds more than was looked up, so its rows
+*must* be compared. Statements where that is impossible are refused: nothing can be removed from a
+count, from EXISTS or behind LIMIT.
 
-A full-length index finds what was asked for, unless somebody who can write to the table gave a
-row another one's hash. There the rows are compared wherever the statement delivers the value.
-
-What a statement's comparisons by blind index demand of each row that it delivers.
+A full-length index finds only matches, unless somebody with write access gave a row another row's
+hash. Its rows are compared wherever the statement selects the value.
 """
 
 from __future__ import annotations
@@ -50,12 +48,12 @@ _ADVICE = (
 def plan_filters(
     lookups: tuple[LookupBind, ...], compiled: Any, statement: Any, dialect: Dialect
 ) -> tuple[Condition, ...]:
-    """What every row of the statement has to meet.
+    """The conditions that every row of the statement must meet.
 
     :param lookups: the statement's.
     :param statement: as SQLAlchemy compiled it.
-    :raises UnsupportedOperationError: the statement does not deliver rows that would have to be
-        compared.
+    :raises UnsupportedOperationError: rows must be compared, and the statement does not deliver
+        them.
     """
     needed: dict[Compared, list[LookupBind]] = {}
     exact: dict[Compared, list[LookupBind]] = {}
@@ -121,7 +119,7 @@ def _refused(index: IndexBinding, why: str) -> UnsupportedOperationError:
 
 
 class _Verifiable:
-    """Finds those comparisons by full-length indexes whose rows deliver the value.
+    """Finds the comparisons by full-length indexes whose rows contain the value.
 
     :param exact: the comparisons, each with its binds.
     """
@@ -138,9 +136,9 @@ class _Verifiable:
         }
 
     def conditions(self, statement: Any, via: tuple[Any, ...]) -> Iterator[Condition]:
-        """What holds for every row of a SELECT, those in its FROM included.
+        """The conditions on every row of a SELECT, including those of its FROM.
 
-        :param via: the subqueries that it stands in, the outermost first.
+        :param via: the subqueries around it, outermost first.
         """
         if not self._groups or not isinstance(statement, Select):
             return
@@ -155,7 +153,7 @@ class _Verifiable:
             yield from self.conditions(element, (*via, source))
 
     def _condition(self, criterion: Any, via: tuple[Any, ...]) -> Condition | None:
-        """What can be compared of a criterion; ``None`` where that is nothing."""
+        """The part of a criterion that can be compared; ``None`` if there is none."""
         if isinstance(criterion, Grouping):
             return self._condition(criterion.element, via)
         if isinstance(criterion, BooleanClauseList):
@@ -207,16 +205,16 @@ def _same_as(expression: Any) -> Callable[[Any], bool]:
 
 
 def _through(via: tuple[Any, ...], expression: Any) -> Callable[[Any], bool]:
-    """Whether a column is the subquery's, and within it stands for `expression`."""
+    """Whether a column is the subquery's and selects `expression`."""
     return lambda part: proxies(part, expression, via)
 
 
 class DeliveredCell(NamedTuple):
-    """Where a row delivers one of the columns that an index is of.
+    """Where a row has one of an index's columns.
 
-    :ivar position: in the row, as the driver delivers it.
-    :ivar reader: the column's, which tells a cell's row.
-    :ivar open: gives what is compared of a cell.
+    :ivar position: in the driver's row.
+    :ivar reader: the column's reader, which tells a cell's row.
+    :ivar open: gives the comparable value of a cell.
     :ivar is_shown: whether that is the value that the result shows.
     """
 
@@ -228,16 +226,16 @@ class DeliveredCell(NamedTuple):
 
 @dataclass(slots=True, eq=False, repr=False)
 class RowFilter:
-    """What one comparison asked for, and where its rows deliver it.
+    """One comparison, and where its rows contain the columns.
 
-    :ivar index: the index that was asked.
-    :ivar binds: those that were looked up for it.
+    :ivar index: the index that answers it.
+    :ivar binds: its look-up binds.
     :ivar cells: one for each column of the index.
-    :ivar form: gives what two values have in common if the comparison holds them for equal.
-    :ivar is_full: whether the index finds nothing else, unless somebody tampered with it.
-    :ivar is_negative: whether it asks for the rows that differ.
-    :ivar is_checked: whether a value without a form was refused when it was hashed.
-    :ivar takes_none: whether ``None`` may be asked for like any value.
+    :ivar form: gives the same result for two values that the comparison treats as equal.
+    :ivar is_full: whether the index finds only matches, unless tampered with.
+    :ivar is_negative: whether it asks for rows that differ.
+    :ivar is_checked: whether a value without a form was refused when hashed.
+    :ivar takes_none: whether ``None`` can be looked up like any value.
     """
 
     index: IndexBinding
@@ -251,7 +249,7 @@ class RowFilter:
 
     @classmethod
     def of(cls, group: list[LookupBind], cells: list[DeliveredCell], dialect: Dialect) -> RowFilter:
-        """That of a comparison, given its binds and where rows deliver its columns."""
+        """The filter of a comparison, from its binds and the cells of its columns."""
         type_ = group[0].type
         index, compared = type_.index, type_.compared
         return cls(
@@ -276,7 +274,7 @@ def _form(
 
 
 class AnyOf(NamedTuple):
-    """An OR, of whose parts each can be compared."""
+    """An OR, all of whose parts can be compared."""
 
     parts: tuple[Condition, ...]
 

@@ -1,4 +1,4 @@
-"""Clauses that ciphertext would answer wrongly: an encrypted column as a condition, ORDER BY, GROUP
+"""Refuses clauses that ciphertext would answer wrongly: a column as a condition, ORDER BY, GROUP
 BY, DISTINCT, windows, and what a UNION, INTERSECT or EXCEPT compares.
 
 The first SELECT of a UNION says what each column is, in the SELECTs after it too. So below an
@@ -51,9 +51,9 @@ from encfields.orm.read.provenance import column_named, table_named
 
 
 def check_condition(criteria: Iterable[Any], what: str) -> None:
-    """Refuse an encrypted column, or its hash, that is a condition by itself.
+    """Refuse an encrypted column, or its hash, used as a condition.
 
-    :param what: the condition is called in the error.
+    :param what: the condition's name in the error.
     :raises UnsupportedOperationError: there is one.
     """
     criteria = list(criteria)
@@ -64,7 +64,7 @@ def check_condition(criteria: Iterable[Any], what: str) -> None:
 
 
 def check_select(select: Select[Any], around: Columns) -> None:
-    """Refuse what a SELECT filters, sorts, groups and tells apart by ciphertext.
+    """Refuse a SELECT that filters, sorts, groups or deduplicates by ciphertext.
 
     :param around: gives the columns of the whole statement.
     :raises UnsupportedOperationError: names the clause.
@@ -102,7 +102,7 @@ def _check_order_by(select: Any) -> None:
 
 
 def _as_bytes(clause: Any) -> Any:
-    """What a clause sorts by, seen through a type that leaves the bytes as they are."""
+    """What a clause sorts by, looking through types that keep the bytes."""
     element = clause
     while isinstance(element, UnaryExpression | Grouping | Label) or _is_coerced(element):
         element = element.typed_expression if _is_coerced(element) else element.element
@@ -119,7 +119,7 @@ def _window_parts(select: Any) -> Iterator[Any]:
 
 
 def _check_raw_order(select: Any, froms: Callable[[], Iterable[Any]]) -> None:
-    """Refuse what sorts or groups by an encrypted column that it names in raw SQL."""
+    """Refuse raw SQL that sorts or groups by an encrypted column."""
     _refuse_raw_order(encrypted_column_sorted_by(select, froms))
 
 
@@ -131,7 +131,7 @@ def _refuse_raw_order(element: Any | None) -> None:
 
 
 def check_join(join: Join, around: Columns) -> None:
-    """Refuse what a JOIN finds rows by that is ciphertext.
+    """Refuse a JOIN whose condition uses ciphertext.
 
     :raises UnsupportedOperationError: it is, or names in raw SQL, an encrypted column.
     """
@@ -140,7 +140,7 @@ def check_join(join: Join, around: Columns) -> None:
 
 
 def check_criterion(criterion: Any, around: Columns) -> None:
-    """Refuse a criterion of ``with_loader_criteria()`` that finds rows by ciphertext.
+    """Refuse a criterion of ``with_loader_criteria()`` that uses ciphertext.
 
     :raises UnsupportedOperationError: it is, or names in raw SQL, an encrypted column.
     """
@@ -149,7 +149,7 @@ def check_criterion(criterion: Any, around: Columns) -> None:
 
 
 def check_write(statement: Any, around: Columns) -> None:
-    """Refuse what a write filters by ciphertext, or works out of it.
+    """Refuse a write that filters by ciphertext, or computes with it.
 
     :raises UnsupportedOperationError: names the clause.
     """
@@ -182,13 +182,13 @@ def _check_distinct(select: Any, what: str) -> None:
 
 
 def _or_blind(element: Any) -> str:
-    """The way out that a column with a blind index over its whole value has besides."""
+    """The additional fix for a column with a blind index over its whole value."""
     has_whole = any(index.label == "exact" for index in element.type.indexes)
     return ", or use column.blind(), which tells hashes apart" if has_whole else ""
 
 
 def check_compound(compound: CompoundSelect[Any]) -> None:
-    """Refuse what a UNION, INTERSECT or EXCEPT sorts and tells apart by ciphertext.
+    """Refuse a UNION, INTERSECT or EXCEPT that sorts or deduplicates by ciphertext.
 
     :raises UnsupportedOperationError: names the clause.
     """
@@ -206,10 +206,9 @@ def check_compound(compound: CompoundSelect[Any]) -> None:
 
 
 def _refuse_ciphertext_below_other_column(compound: CompoundSelect[Any]) -> None:
-    """Refuse an encrypted column whose place in the first SELECT has none.
+    """Refuse an encrypted column at whose position the first SELECT has none.
 
-    SQLAlchemy reads it as what stands there: the message would be delivered as it is stored, or
-    compared with what is not encrypted.
+    SQLAlchemy would deliver the stored message, or compare it with what is not encrypted.
 
     :raises UnreadableError: there is such a column.
     """
@@ -218,10 +217,9 @@ def _refuse_ciphertext_below_other_column(compound: CompoundSelect[Any]) -> None
         for above, column in zip(first, columns, strict=False):
             if is_encrypted(column) and not is_encrypted(above):
                 raise UnreadableError(
-                    f"it stands in a later SELECT of {_kind_of(compound)}, "
-                    "whose first SELECT has no encrypted column there, so that the stored message "
-                    "would be delivered: select it in the first one, beside its row's key, where "
-                    "the others may have null()",
+                    f"it is in a later SELECT of {_kind_of(compound)} whose first SELECT has no "
+                    "encrypted column there, so the stored message would be delivered: select it "
+                    "in the first one, beside its row's key, where the others may have null()",
                     table=table_named(column),
                     column=column_named(column),
                     reason="untraceable",
@@ -229,7 +227,7 @@ def _refuse_ciphertext_below_other_column(compound: CompoundSelect[Any]) -> None
 
 
 def _refuse_value_below_ciphertext(compound: CompoundSelect[Any]) -> None:
-    """Refuse a value in the place that is an encrypted column's in another SELECT.
+    """Refuse a value at the position of another SELECT's encrypted column.
 
     :raises UnsupportedOperationError: there is such a value.
     """
@@ -251,16 +249,16 @@ def _refuse_value_below_ciphertext(compound: CompoundSelect[Any]) -> None:
 
 
 def _ciphertext(select: Any, column: Any) -> Any | None:
-    """The encrypted column that one of a SELECT's columns is, by its name in raw SQL too."""
+    """The encrypted column behind one of a SELECT's columns, also by its name in raw SQL."""
     if isinstance(column, BindParameter):
         return None
     return column if is_encrypted(column) else encrypted_name_of(select, column)
 
 
 def _has_value(column: Any) -> bool:
-    """Whether a value is a part of an expression, other than in a SELECT of its own.
+    """Whether an expression contains a value, outside its own SELECTs.
 
-    One that is ``None`` may be another where the compiled statement is executed again.
+    ``None`` counts: it may be another value when the compiled statement is executed again.
     """
     if isinstance(column, BindParameter):
         return True

@@ -1,6 +1,6 @@
-"""Expressions that would be given ciphertext: operators, functions, CAST, CASE.
+"""Refuses ciphertext in expressions: operators, functions, CAST, CASE.
 
-An encrypted column may be a direct part of few, and of no other that SQLAlchemy may come to offer.
+An encrypted column may be a direct part of a few known elements, and of no others.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from encfields.orm.query.comparison import (
     BlindValue,
     CiphertextComparison,
     IndexComparison,
-    instead_of_any,
+    any_or_all_advice,
     ungrouped,
 )
 from encfields.orm.query.raw_operands import selects_in
@@ -49,7 +49,7 @@ from encfields.orm.query.raw_operands import selects_in
 def check_expression(element: Any) -> None:
     """Refuse an encrypted column, or ``column.blind()``, as a part of an expression.
 
-    :raises UnsupportedOperationError: the expression would be given ciphertext, or a hash.
+    :raises UnsupportedOperationError: the expression would use ciphertext, or a hash.
     """
     if isinstance(element, FunctionElement) and not isinstance(element, count):
         name = getattr(element, "name", "function")
@@ -62,19 +62,18 @@ def check_expression(element: Any) -> None:
             raise hash_refused(hashed, f"the function {name}()")
     elif not _may_hold_ciphertext(element):
         parts = [*element.get_children(), *_listed(element)]
-        # Of several, one that no index can be asked for.
+        # Prefer one that no index can answer.
         for ciphertext in sorted(ciphertexts_among(parts), key=lambda one: bool(one.type.indexes)):
             raise ciphertext_refused(ciphertext, _use(element), _instead(element, ciphertext))
         if not _may_hold_hash(element):
             for hashed in hashes_among(parts):
-                fix = instead_of_any(*element.get_children()) or COLUMN_FIRST
+                fix = any_or_all_advice(*element.get_children()) or COLUMN_FIRST
                 raise hash_refused(hashed, _use(element), fix)
 
 
 def _listed(element: Any) -> tuple[Any, ...]:
-    """What IN looks for a value among: in a refusal its operator is named, and not the commas.
-
-    Also what a subquery delivers that is compared with a row.
+    """The list of an IN, so that a refusal names IN and not the commas; or what a subquery compared
+    with a row selects.
     """
     if not isinstance(element, BinaryExpression):
         return ()
@@ -90,7 +89,7 @@ def _listed(element: Any) -> tuple[Any, ...]:
 def _may_hold_ciphertext(element: Any) -> bool:
     """Whether an encrypted column may be a direct part of `element`.
 
-    What stands for its own part, a label for instance, is judged by where it stands itself.
+    A wrapper, such as a label, is judged by its own place.
     """
     if isinstance(element, BinaryExpression):
         return isinstance(element, CiphertextComparison | IndexComparison) or (
@@ -108,23 +107,23 @@ def _may_hold_ciphertext(element: Any) -> bool:
 
 
 def _may_hold_hash(element: Any) -> bool:
-    """Whether ``column.blind()`` may be a direct part of what may not hold ciphertext."""
+    """Whether ``column.blind()`` may be a direct part of an element that ciphertext may not."""
     if isinstance(element, UnaryExpression):
         return element.operator is operators.distinct_op
-    return type(element) is ClauseList  # PARTITION BY, for instance.
+    return type(element) is ClauseList  # such as PARTITION BY
 
 
 def _instead(element: Any, ciphertext: Any) -> str:
-    """What to write in the place of a use."""
+    """What to write instead."""
     is_of_rows = any(isinstance(one, Tuple) for one in (element, *element.get_children()))
     if ciphertext.type.indexes and is_of_rows:
         return (
-            "compare each column by itself, as in and_(a == x, b == y), a tuple_() with rows that "
-            "it is given as they are, or a subquery in exists()"
+            "compare each column by itself, as in and_(a == x, b == y), a tuple_() with plain "
+            "rows, or a subquery in exists()"
         )
     if getattr(element, "operator", None) in (*EQUALITY, *MEMBERSHIP, *OF_NULL_TOO):
         if ciphertext.type.indexes:
-            return instead_of_any(*element.get_children()) or COLUMN_FIRST
+            return any_or_all_advice(*element.get_children()) or COLUMN_FIRST
         return (
             "give the column index=BlindIndex() and compare it with a value, as in column == "
             "value, or compare in Python after loading"

@@ -1,14 +1,15 @@
-"""Uses of an encrypted column that ciphertext would answer wrongly, found in a whole statement.
+"""Finds and refuses, in a whole statement, uses of an encrypted column that ciphertext would answer
+wrongly.
 
-The same of ``column.blind()``, which may stand where a hash says what its value would: in a
-comparison by index, in IS NULL, GROUP BY, DISTINCT, ``count()``, or delivered as it is.
-
-The comparator refuses operators as they are written. What it never sees, because SQLAlchemy does
-not ask a column's type, is found here and in :mod:`~encfields.orm.query.refused_expressions` and
-:mod:`~encfields.orm.query.refused_clauses`, once for each compiled statement: ORDER BY, GROUP BY,
+The comparator refuses operators as they are written. Where SQLAlchemy does not ask a column's type,
+this module, :mod:`~encfields.orm.query.refused_expressions` and
+:mod:`~encfields.orm.query.refused_clauses` check each compiled statement once: ORDER BY, GROUP BY,
 DISTINCT, functions, CAST, CASE, comparisons from the other side, conditions, and writes inside a
-CTE. An encrypted column may stand where it is delivered as it is, in IS NULL, and in ``count()``;
-anywhere else it is refused, in whatever SQLAlchemy may come to offer as well.
+CTE. An encrypted column may be selected, tested for NULL and counted; anything else is refused,
+including elements that SQLAlchemy adds in future.
+
+``column.blind()`` may be used where a hash answers as its value would: in a comparison by index, IS
+NULL, GROUP BY, DISTINCT, ``count()``, or selected.
 """
 
 from __future__ import annotations
@@ -45,30 +46,32 @@ from encfields.orm.query.refused_clauses import (
 )
 from encfields.orm.query.refused_expressions import check_expression
 from encfields.orm.query.refused_parts import check_index_column, check_whole_row
-from encfields.orm.query.statement_elements import every_element, no_element
+from encfields.orm.query.statement_elements import every_element, exchanges_nothing
 from encfields.orm.read.provenance import column_named, table_named
 from encfields.orm.write.ciphertext_copies import refuse_copies_elsewhere
 
 
 def refuse_usage(compiled: Any) -> None:
-    """Look through the statement behind `compiled`.
+    """Check the statement behind `compiled`.
 
-    :raises UnsupportedOperationError: an encrypted column is used where only a plaintext could
-        give the right answer.
+    :raises UnsupportedOperationError: an encrypted column is used where only plaintext could give
+        the right answer.
     :raises UnboundValueError: a CTE writes to an encrypted column.
-    :raises CiphertextCopyError: another column is given an encrypted one.
+    :raises CiphertextCopyError: an encrypted column is copied into another column.
     """
     statement = internals.compiled_statement(compiled)
     if isinstance(statement, UpdateBase) and compiled.dialect.name == "sqlite":
         _check_returning(statement)
-    is_exchanged = is_looked_up_by_compiler if is_from_lookup_compiler(compiled) else no_element
+    is_exchanged = (
+        is_looked_up_by_compiler if is_from_lookup_compiler(compiled) else exchanges_nothing
+    )
     roots = [statement]
     if is_written_by_application(compiled.statement):
-        roots.append(compiled.statement)  # its SELECT is taken for the statement
+        roots.append(compiled.statement)  # compiled.statement is its SELECT
     around = cache(lambda: list(_columns_in(statement)))
     for criterion in _loader_criteria(compiled, statement):
         check_criterion(criterion, around)
-        roots.append(criterion)  # in a subquery, it is none of the statement's elements
+        roots.append(criterion)  # in a subquery it is not among the statement's elements
     while roots:
         for element in every_element(roots.pop(), is_exchanged):
             if not is_exchanged(element):
@@ -92,7 +95,7 @@ def _loader_criteria(compiled: Any, statement: Any) -> Iterator[Any]:
 
 
 def _columns_in(statement: Any) -> Iterator[Any]:
-    """The columns of everything that is selected from, or written to, in a statement."""
+    """The columns of everything that a statement selects from or writes to."""
     for element in every_element(statement):
         if isinstance(element, FromClause):
             yield from element.c
@@ -114,12 +117,12 @@ def _check(element: Any, around: Columns) -> None:
 
 
 def _check_returning(statement: UpdateBase) -> None:
-    """Refuse to return a column of a table that the statement reads, or does not name at all.
+    """Refuse to return a column of any table but the written one, on SQLite.
 
-    SQLite's RETURNING has the written table alone and no names of tables: a column of another one
-    would be its namesake there, or its name as a text if it has to be quoted.
+    Its RETURNING knows only the written table and ignores table names: another table's column would
+    be read from the written one, or be its name as a text if quoted.
     """
-    written = hash(statement.table)  # an annotated table hashes as what it was made of
+    written = hash(statement.table)  # an annotated table has the original's hash
     for element in ciphertexts_among(statement.exported_columns):
         if hash(element.table) != written:
             raise UnsupportedOperationError(
@@ -132,7 +135,7 @@ def _check_returning(statement: UpdateBase) -> None:
 
 
 def _check_count(element: Any) -> None:
-    """Refuse to count the values of a column while some of its rows are in plaintext alone."""
+    """Refuse to count a column's values while some rows have only plaintext."""
     for ciphertext in ciphertexts_among(element.clauses):
         adopts = adoption_of(ciphertext)
         if adopts is not None and adopts.phase != WRITE_SEALED:
@@ -146,7 +149,7 @@ def _check_count(element: Any) -> None:
 
 
 def _refuse_nested_write(statement: Insert | Update) -> None:
-    """A write inside a CTE: SQLAlchemy gives its binds no row of their own."""
+    """Refuse a write inside a CTE, whose binds SQLAlchemy does not assign to rows."""
     table = statement.table
     if not isinstance(table, Table):
         return

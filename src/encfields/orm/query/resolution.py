@@ -1,8 +1,8 @@
-"""From a comparison of encrypted columns to one of their blind indexes, as it is compiled.
+"""Compiles a comparison of encrypted columns as one of their blind indexes.
 
-While the beacon key is rotated, a row has its index under one version or both. The version that is
-declared first is asked of every row that has it, whatever its other index says: a process that was
-deployed before writes the one that it knows, and leaves the other as it is.
+During a beacon key rotation a row has its index under one version or both. The version declared
+first decides for every row that has it: a process deployed earlier writes only the version it
+knows, and leaves the other outdated.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from encfields.orm.query.comparison import (
     NEGATIVE,
     BlindValue,
     IndexComparison,
-    instead_of_any,
+    any_or_all_advice,
     is_converted_for,
     ungrouped,
 )
@@ -63,13 +63,13 @@ from encfields.orm.read.provenance import column_named, table_named
 
 
 def resolved(element: IndexComparison, compiler: Any) -> ColumnElement[Any]:
-    """What is compiled in the place of `element`.
+    """What to compile in place of `element`.
 
-    :param compiler: SQLAlchemy's, which is at `element`.
+    :param compiler: SQLAlchemy's, at `element`.
     :raises UnsupportedOperationError: no index answers it, or the two sides have none in common.
     """
     if element.operator in (operators.is_, operators.is_not):
-        # The ORM made it of ==, for a relationship that is compared with None.
+        # The ORM made it from ==, for a relationship compared with None.
         return BinaryExpression(element.left, element.right, element.operator, type_=element.type)
     left, right = _asked_sides(element)
     index_side = left or right
@@ -105,7 +105,9 @@ def resolved(element: IndexComparison, compiler: Any) -> ColumnElement[Any]:
         in_other_way = by_versions([i.other or i for i in versions])
         either = and_ if element.operator in NEGATIVE else or_
         by_index = Grouping(either(by_index, in_other_way))
-    if not may_be_pending(versions[0]) or _is_after_all(index_side, versions[0], compiler.dialect):
+    if not may_be_pending(versions[0]) or _is_unanswerable(
+        index_side, versions[0], compiler.dialect
+    ):
         return by_index
     in_plaintext = compared_in_plaintext(element, index_side, operand, versions[0], compiler)
     return by_either(by_index, [index_side.index_column(i) for i in versions], in_plaintext)
@@ -119,7 +121,7 @@ def _asked_sides(element: IndexComparison) -> tuple[IndexOperand | None, IndexOp
 
 
 def _name_column(error: EncFieldsError, element: IndexComparison) -> EncFieldsError:
-    """Have a refusal name an encrypted column of the comparison."""
+    """Add an encrypted column of the comparison to a refusal."""
     for part in iterate(element):
         if error.column is None and isinstance(part, ColumnClause) and is_encrypted(part):
             error.table, error.column = table_named(part), column_named(part)
@@ -127,7 +129,7 @@ def _name_column(error: EncFieldsError, element: IndexComparison) -> EncFieldsEr
 
 
 def null_given(element: IndexComparison, compiler: Any) -> ColumnElement[bool]:
-    """Whether the bind that a column is compared with is given NULL.
+    """Whether the bind that a column is compared with is NULL.
 
     :param element: the comparison, with the column on its left side.
     :raises UnsupportedOperationError: no index answers it.
@@ -138,14 +140,14 @@ def null_given(element: IndexComparison, compiler: Any) -> ColumnElement[bool]:
         element, index_side, index_side.needs_filter(versions[0]), enclosing(compiler)
     )
     all_asked = [*versions, *(i.other for i in versions if i.other is not None)]
-    # Declared as bytes, for drivers that ask the server for the types of parameters.
+    # Cast to bytes, for drivers that ask the server for parameter types.
     hashed = _lookup(element.right, versions[0], all_asked, compared, compiler)
     return sql_cast(hashed, LargeBinary).is_(None)
 
 
-def _is_after_all(index_side: IndexOperand, index: IndexBinding, dialect: Any) -> bool:
-    """Whether it asks what no plaintext could answer, when no row is pending: for a transform that
-    the database does not know, or of ciphertext that is never twice the same."""
+def _is_unanswerable(index_side: IndexOperand, index: IndexBinding, dialect: Any) -> bool:
+    """Whether the database cannot answer an operand even by plaintext: the transform does not exist
+    in SQL, or the operand is ciphertext."""
     if not is_last_phase(index_side):
         return False
     lossy = any(transform.lossy for transform in index.definition.transforms)
@@ -154,7 +156,7 @@ def _is_after_all(index_side: IndexOperand, index: IndexBinding, dialect: Any) -
 
 
 def answering(element: IndexComparison, index_side: IndexOperand) -> list[IndexBinding]:
-    """The versions of the index that answers a comparison with a value."""
+    """The versions of the index that can answer a comparison with a value."""
     groups = index_side.candidates()
     if not groups:
         raise refused(index_side, element, "the column has no blind index that answers it")
@@ -163,8 +165,8 @@ def answering(element: IndexComparison, index_side: IndexOperand) -> list[IndexB
         raise refused(
             index_side,
             element,
-            "its blind index finds rows that only look alike, so what differs cannot be seen "
-            "from it: use a full-length index over the whole value, or compare in Python",
+            "its blind index also finds rows that only look alike, so it cannot tell which values "
+            "differ: use a full-length index over the whole value, or compare in Python",
         )
     versions = groups[0]
     return versions if index_side.carries(versions[-1]) else versions[:1]
@@ -174,7 +176,7 @@ def answering(element: IndexComparison, index_side: IndexOperand) -> list[IndexB
 
 
 def _join(element: IndexComparison, left: IndexOperand, right: IndexOperand) -> ColumnElement[Any]:
-    """Two columns compared by indexes under which equal values look alike."""
+    """Two columns compared by indexes in which equal values have equal hashes."""
     if any(v[0].other for side in (left, right) for v in side.candidates()):
         raise refused(
             left,
@@ -225,7 +227,7 @@ def _joined_sides(
 def _pairs(
     ours: list[IndexBinding], theirs: list[IndexBinding], left: IndexOperand, right: IndexOperand
 ) -> Iterator[tuple[IndexBinding, IndexBinding]]:
-    """The versions that both have; the first that they should have if a subquery selects none."""
+    """The versions that both have; if a subquery selects none, the first that they should have."""
     same = [(o, t) for o in ours for t in theirs if o.comparable == t.comparable]
     carried = [(o, t) for o, t in same if left.carries(o) and right.carries(t)]
     yield from carried or same[:1]
@@ -239,9 +241,9 @@ def _selected(
     *,
     without: IndexBinding | None = None,
 ) -> Any:
-    """The index's column in the place of the encrypted one, in a subquery too.
+    """The index's column in place of the encrypted one, also in a subquery.
 
-    :param without: where rows have no index but under another version, select those only.
+    :param without: select only rows that lack the index under this other version.
     """
     index_column = index_side.index_column(index)
     part = ungrouped(part)
@@ -253,8 +255,8 @@ def _selected(
     alike = internals.annotated_like(index_column, column)
     inner = part.with_only_columns(alike, maintain_column_froms=True)
     if len(index.declared.versions) > 1 and element.operator in MEMBERSHIP:
-        # A row that has only the other version is none of this comparison's; a NULL is. Of a
-        # single row's value that would make another row's.
+        # Leave out rows that have only the other version, but keep NULLs. Not for a single row's
+        # value, which would become another row's.
         inner = inner.where(or_(index_column.is_not(None), index_side.expression.is_(None)))
         if without is not None:
             inner = inner.where(index_side.index_column(without).is_(None))
@@ -271,9 +273,9 @@ def _lookup(
     compared: Compared,
     compiler: Any,
 ) -> Any:
-    """A value of the comparison, or a list of them, as binds that are looked up.
+    """A comparison's value, or list of values, as look-up binds.
 
-    :param versions: all that are asked, of which `index` is one.
+    :param versions: all versions compared with, of which `index` is one.
     """
     part = ungrouped(part)
     if isinstance(part, ClauseList) and compared.element.operator in MEMBERSHIP:
@@ -291,7 +293,7 @@ def _lookup(
         raise refused(
             compared.scope,
             compared.element,
-            instead_of_any(value)
+            any_or_all_advice(value)
             or "it can be compared with a value or an equally indexed column only",
         )
     if is_converted_for(value, index.sources[0].column.type):
@@ -302,7 +304,7 @@ def _lookup(
             "the converted value itself",
         )
     if not value.unique and len(versions) > 1:
-        # One name has one value: the hashes of both versions, of which each side takes its own.
+        # One name has one value: the hashes of both versions, and each side takes its own.
         if any(one.key_columns != index.key_columns for one in versions):
             raise refused(
                 compared.scope,
@@ -318,7 +320,7 @@ def _lookup(
 
 
 def refused(index_side: IndexOperand | None, element: IndexComparison, why: str) -> EncFieldsError:
-    """The refusal of a comparison that no index answers."""
+    """The error for a comparison that no index answers."""
     written = element.written or element.operator
     operator = getattr(written, "__name__", str(written))
     return UnsupportedOperationError(
@@ -332,7 +334,7 @@ def refused(index_side: IndexOperand | None, element: IndexComparison, why: str)
 class VersionSides(NamedTuple):
     """Both sides of a comparison under one version of the beacon key.
 
-    :ivar left: the column of the index, a subquery of it, or a value that is looked up.
+    :ivar left: the index's column, a subquery of it, or a look-up value.
     :ivar right: likewise.
     :ivar right_alone: `right` without the rows that have the first version, if it is a subquery.
     """
@@ -343,9 +345,9 @@ class VersionSides(NamedTuple):
 
 
 def either_version(element: IndexComparison, sides: list[VersionSides]) -> ColumnElement[Any]:
-    """The comparison of `element` by each version, in SQL's three-valued logic.
+    """The comparison of `element` by all versions, in SQL's three-valued logic.
 
-    :param sides: one for each version that is in use; one or two, the one that is asked first.
+    :param sides: one or two, for the versions in use, the deciding one first.
     """
     each = [
         BinaryExpression(
@@ -366,9 +368,9 @@ def either_version(element: IndexComparison, sides: list[VersionSides]) -> Colum
 
 
 def _first_or_second(first: Any, second: Any) -> ColumnElement[bool]:
-    """By the first index where the row has it, else by the second.
+    """By the first index if the row has it, otherwise by the second.
 
-    ``coalesce()`` would say the same, but the database could not use an index for it.
+    ``coalesce()`` means the same, but the database could not use an index for it.
     """
     columns = [part for part in (first.left, first.right) if isinstance(part.type, IndexColumnType)]
     return Grouping(
@@ -380,8 +382,8 @@ def _first_or_second(first: Any, second: Any) -> ColumnElement[bool]:
 
 
 def _in_subquery(element: IndexComparison, sides: list[VersionSides]) -> ColumnElement[bool]:
-    """Whether a value is selected: by the first version of rows that have it on both sides, and
-    otherwise by the second. A NULL has neither, and is asked like any other."""
+    """Whether a subquery selects a value: by the first version for rows that have it on both sides,
+    otherwise by the second. NULL has neither, and is compared like any value."""
     first, second = sides
     is_null = and_(first.left.is_(None), second.left.is_(None))
     lacks_first = and_(first.left.is_(None), second.left.is_not(None))

@@ -1,8 +1,7 @@
-"""A look-up in the rows of several tenants, each under a key of its own, asks each by itself.
+"""Rewrites a look-up among several tenants, each with its own key, as one per tenant.
 
-``tenant.in_([1, 2]), column == value`` has one value and a hash of it for each tenant. What an
-application would have to write instead is written for it: an OR of ``tenant == ...`` beside the
-comparison.
+``tenant.in_([1, 2]), column == value`` has a different hash of the value for each tenant. It is
+rewritten as an OR over the tenants of ``tenant == ...`` and the comparison.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from encfields.orm.read.provenance import sibling
 from encfields.traces import leaves_no_trace
 
 _MOST = 50
-"""Tenants that are asked by themselves: the statement is as much longer."""
+"""Most tenants to split a look-up into: the statement grows with each."""
 
 
 Given = Mapping[str, Any]
@@ -41,7 +40,7 @@ NOTHING_GIVEN: Given = MappingProxyType({})
 
 
 class _Tenants(NamedTuple):
-    """Values that the WHERE says a column has one of.
+    """The values to which the WHERE limits a column.
 
     :ivar column: of a table, or of an alias of one.
     """
@@ -51,12 +50,12 @@ class _Tenants(NamedTuple):
 
 
 @leaves_no_trace
-def with_tenants_apart(statement: Any, given: Given) -> Any:
-    """The statement with each look-up asked for each tenant that its WHERE lists, or that
-    ``with_loader_criteria()`` lists beside it.
+def with_look_ups_per_tenant(statement: Any, given: Given) -> Any:
+    """The statement with its look-ups repeated for each tenant listed in its WHERE or beside them
+    in ``with_loader_criteria()``.
 
     :param statement: a SELECT, UPDATE or DELETE.
-    :param given: the parameters that it is executed with, of a single execution.
+    :param given: the parameters of a single execution.
     :returns: `statement` itself if no tenants are listed beside a look-up.
     """
     listed = _all_listed(internals.where_criteria(statement), given)
@@ -66,13 +65,13 @@ def with_tenants_apart(statement: Any, given: Given) -> Any:
             statement, lambda one: _apart(one, listed, given)
         )
         if given and changed is not statement and _are_used_elsewhere(given, statement):
-            changed = statement  # refused where it is compiled
+            changed = statement  # refused during compilation
     return internals.with_loader_criteria_rewritten(changed, _apart_by_itself)
 
 
 def _are_used_elsewhere(given: Given, statement: Any) -> bool:
-    """Whether a value that comes with the execution is looked up in a statement and used in it
-    otherwise too, where the database would be given it as it is."""
+    """Whether a value given with the execution is looked up in a statement and also used elsewhere
+    in it, where the database would get the plaintext."""
     looked_up: set[str] = set()
     elsewhere: set[str] = set()
     stack: list[tuple[Any, set[str]]] = [(statement, elsewhere)]
@@ -89,7 +88,7 @@ def _are_used_elsewhere(given: Given, statement: Any) -> bool:
             uses.add(element.key)
         uses = looked_up if isinstance(element, IndexComparison) else uses
         if isinstance(element, SelectBase):
-            uses = elsewhere  # a subquery that a column is compared with
+            uses = elsewhere  # a subquery compared with a column
         if (id(element), uses is elsewhere) not in seen and not isinstance(element, Table):
             seen.add((id(element), uses is elsewhere))
             stack.extend((child, uses) for child in element.get_children())
@@ -97,8 +96,8 @@ def _are_used_elsewhere(given: Given, statement: Any) -> bool:
 
 
 def _apart_by_itself(criterion: Any) -> Any:
-    """What ``with_loader_criteria()`` adds, where it lists the tenants itself: it may stand in the
-    ON of an outer join, of which the WHERE says nothing."""
+    """A criterion of ``with_loader_criteria()`` that lists tenants itself. It may be in the ON of
+    an outer join, which the WHERE does not limit."""
     listed = _all_listed([criterion], NOTHING_GIVEN)
     return _apart(criterion, listed, NOTHING_GIVEN) if listed else criterion
 
@@ -121,8 +120,8 @@ def _listed(criterion: Any, given: Given) -> _Tenants | None:
 
 
 def _items(listed: Any, column: Any, given: Given) -> Sequence[Any]:
-    """The values of a list, if they are known; early releases of SQLAlchemy 2.0 make an
-    expression of one that has ``None``."""
+    """The values of a list, if known; early releases of SQLAlchemy 2.0 make a list with ``None`` an
+    expression."""
     parts = listed.clauses if isinstance(listed, ClauseList) else [listed]
     if not all(isinstance(part, Null) or _is_value_of(part, column, given) for part in parts):
         return ()
@@ -133,12 +132,12 @@ def _items(listed: Any, column: Any, given: Given) -> Sequence[Any]:
 
 
 def _is_value_of(part: Any, column: Any, given: Given) -> bool:
-    """Whether a value is known, and its type makes of it what the column's would."""
+    """Whether a value is known, and its type converts it as the column's would."""
     return _is_held(part, given) and type(part.type) is type(column.type)
 
 
 def _is_held(part: Any, given: Given) -> bool:
-    """Whether the statement holds a value, or comes with it."""
+    """Whether a value is in the statement or given with the execution."""
     return isinstance(part, BindParameter) and (part.unique or part.key in given)
 
 
@@ -147,7 +146,7 @@ def _held(bind: Any, given: Given) -> Any:
 
 
 def _one_or_other(alternatives: BooleanClauseList, given: Given) -> _Tenants | None:
-    """``or_(tenant == 1, tenant == 2)``, which is a list too."""
+    """``or_(tenant == 1, tenant == 2)`` as a list."""
     parts = alternatives.clauses
     if alternatives.operator is not operators.or_ or len(parts) > _MOST:
         return None
@@ -165,7 +164,7 @@ def _value_of(part: Any, column: Any, given: Given) -> Any:
 
 
 def _apart(criterion: Any, listed: list[_Tenants], given: Given) -> Any:
-    """The criterion with the look-ups in it, those of an AND or OR too, asked for each tenant."""
+    """The criterion with its look-ups repeated for each tenant, also within AND and OR."""
     if isinstance(criterion, IndexComparison):
         return _asked_apart(criterion, listed, given)
     if isinstance(criterion, Grouping):
@@ -185,7 +184,7 @@ def _asked_apart(comparison: IndexComparison, listed: list[_Tenants], given: Giv
     if tenants is None:
         return comparison
     operator, value = comparison.operator, _held(bind, given)
-    # Given to == by the execution, NULL equals nothing: == itself would ask for IS NULL.
+    # As a parameter, NULL equals nothing; written with ==, None would mean IS NULL.
     is_unknown = value is None and operator in EQUALITY
     return or_(
         *(
@@ -199,7 +198,7 @@ def _asked_apart(comparison: IndexComparison, listed: list[_Tenants], given: Giv
 
 
 def _key_columns(comparison: IndexComparison) -> set[int]:
-    """Hashes of the columns beside a compared one that the key of its index depends on."""
+    """Hashes of the key template's columns, in the row of a compared column."""
     try:
         operand = asked(comparison.left)
         groups = operand.candidates() if operand is not None else []
@@ -207,5 +206,5 @@ def _key_columns(comparison: IndexComparison) -> set[int]:
             return set()
         columns = groups[0][0].key_columns
         return {hash(sibling(operand.expression, column, operand.column)) for column in columns}
-    except EncFieldsError:  # told where it is compiled
+    except EncFieldsError:  # raised during compilation
         return set()

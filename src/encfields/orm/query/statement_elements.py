@@ -1,4 +1,4 @@
-"""Every element of a statement once, in whatever part of it it stands.
+"""Iterates over every element of a statement once, in all its parts.
 
 SQLAlchemy sees no parts in an element of an application's own, compiled with ``@compiles``, that
 names none to it. So what such an element keeps in its attributes is looked at as well: it may hold
@@ -33,16 +33,18 @@ def elements_of(compiled: Any) -> Iterator[Any]:
     return every_element(internals.compiled_statement(compiled))
 
 
-def no_element(element: Any) -> bool:
-    """Whether an element is exchanged by a compiler that exchanges none."""
+def exchanges_nothing(element: Any) -> bool:
+    """For a compiler that replaces no elements."""
     return False
 
 
-def every_element(root: Any, is_exchanged: Callable[[Any], bool] = no_element) -> Iterator[Any]:
-    """Every element of the statement once; a column that ``count()`` counts is left out.
+def every_element(
+    root: Any, is_exchanged: Callable[[Any], bool] = exchanges_nothing
+) -> Iterator[Any]:
+    """Every element of the statement once, except columns inside ``count()``.
 
-    :param is_exchanged: whether an element is looked up where it is compiled: a row of columns in
-        it is none of the database's.
+    :param is_exchanged: whether the compiler replaces an element with a look-up, so that the
+        database does not see a row of columns in it.
     """
     stack, seen = [root], set()
     while stack:
@@ -64,7 +66,7 @@ def every_element(root: Any, is_exchanged: Callable[[Any], bool] = no_element) -
 
 
 def _parts_of_row(side: Any) -> Iterator[Any]:
-    """What a list, a row or a list of rows is made of; anything else is its own part."""
+    """The parts of a list, a row or a list of rows; anything else is its own part."""
     element = side.element if isinstance(side, Grouping) else side
     if isinstance(element, ClauseList):
         for part in element.clauses:
@@ -77,7 +79,7 @@ _OF_OTHERS = frozenset(("sqlalchemy", "encfields", "builtins", "typing", "abc"))
 
 
 def parts_kept(element: Any) -> Iterator[Any]:
-    """What an element of the application's own has in its attributes, if it has no children."""
+    """The elements in the attributes of an application's element that has no children."""
     if not is_of_application(element) or isinstance(element, ColumnClause | BindParameter | count):
         return
     if isinstance(element, FromClause) and not isinstance(element, FunctionElement):
@@ -87,7 +89,7 @@ def parts_kept(element: Any) -> Iterator[Any]:
 
 
 def is_of_application(element: Any) -> bool:
-    """Whether an element's class, or one that it is made of, is neither SQLAlchemy's nor ours."""
+    """Whether an element's class, or one of its bases, is neither SQLAlchemy's nor ours."""
     cls: Any = type(element)
     return _is_of_application(cls)
 
@@ -98,7 +100,7 @@ def _is_of_application(cls: Any) -> bool:
 
 
 def _clauses_in(value: Any) -> Iterator[Any]:
-    """The elements that an attribute is, or has in its lists, sets and dictionaries."""
+    """The elements in an attribute, including its lists, sets and dictionaries."""
     if isinstance(value, list | tuple | set | frozenset):
         for part in value:
             yield from _clauses_in(part)

@@ -1,7 +1,7 @@
-"""The statements that a comparison stands in, noted while it is compiled.
+"""The statements around a comparison, recorded during compilation.
 
-Only then is it settled which of them a table belongs to: a subquery either has the table in its
-own FROM, or takes the row of the statement around it. The ORM has made its own changes by then.
+Only then, after the ORM's changes, is it certain which of them a table belongs to: a subquery
+either has the table in its own FROM, or refers to the surrounding statement's row.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from encfields.orm import internals
 class OuterStatement(NamedTuple):
     """One statement around a comparison.
 
-    :ivar statement: the SELECT, UPDATE or DELETE; an INSERT, whose upsert may have a ``where=``; or
-        a UNION, of which nothing is asked.
+    :ivar statement: a SELECT, UPDATE or DELETE; an INSERT, whose upsert may have a ``where=``; or a
+        UNION.
     :ivar own: hashes of the tables, aliases and subqueries in its own FROM.
     """
 
@@ -37,7 +37,7 @@ class OuterStatement(NamedTuple):
 
 
 def enclosing(compiler: Any) -> tuple[OuterStatement, ...]:
-    """The statements that are being compiled, the innermost first."""
+    """The statements being compiled, innermost first."""
     return tuple(
         OuterStatement(
             entry["selectable"], frozenset(hash(source) for source in entry["asfrom_froms"])
@@ -49,10 +49,10 @@ def enclosing(compiler: Any) -> tuple[OuterStatement, ...]:
 def deciding(
     around: tuple[OuterStatement, ...], table: Any
 ) -> Iterator[tuple[OuterStatement, ...]]:
-    """Those statements whose conditions a row of `table` has to meet for the comparison to count:
-    the one that has the table in its FROM, and those between it and the comparison.
+    """The statements whose conditions a row of `table` must meet for the comparison to count: the
+    one with the table in its FROM, and those between it and the comparison.
 
-    :returns: each with those around it, the innermost first.
+    :returns: each with those around it, innermost first.
     """
     passed: list[tuple[OuterStatement, ...]] = []
     for place, outer in enumerate(around):
@@ -66,9 +66,9 @@ def deciding(
 
 
 def selected_in(column: Any) -> tuple[Select[Any], Any] | None:
-    """The SELECT that a column of a subquery or CTE comes out of, and what it is there.
+    """The SELECT behind a column of a subquery or CTE, and the element that it selects.
 
-    What holds of every row of that SELECT holds of the row that the column is of.
+    What holds for every row of that SELECT holds for the column's row.
     """
     element = column.table
     while isinstance(element, AliasedReturnsRows):
@@ -83,14 +83,14 @@ def selected_in(column: Any) -> tuple[Select[Any], Any] | None:
 
 
 def unlabelled(element: Any) -> Any:
-    """What a label is of."""
+    """The element inside a label."""
     while isinstance(element, Label | Grouping):
         element = element.element
     return element
 
 
 def conjunction_of(statement: Any) -> Iterator[Any]:
-    """The conditions that all hold for every row of a statement: WHERE, and ON of inner joins."""
+    """The conditions that hold for every row of a statement: WHERE, and ON of inner joins."""
     yield from conjunction(internals.where_criteria(statement))
     if isinstance(statement, Select):
         for source in internals.top_level_from(statement):
@@ -98,11 +98,11 @@ def conjunction_of(statement: Any) -> Iterator[Any]:
 
 
 class Beside(NamedTuple):
-    """A condition that a comparison is joined with by AND.
+    """A condition joined with a comparison by AND.
 
-    :ivar condition: what it is.
-    :ivar is_met_or_not: whether of that AND nothing counts but whether it is met, as in a WHERE. To
-        NOT, or to who is delivered the answer, NULL is another one than false.
+    :ivar condition: the condition.
+    :ivar is_met_or_not: whether NULL and false mean the same for that AND, as in a WHERE. Under
+        NOT, or in a selected expression, they differ.
     """
 
     condition: Any
@@ -110,12 +110,12 @@ class Beside(NamedTuple):
 
 
 def conditions_beside(statement: Any, comparison: Any) -> list[Beside]:
-    """What a comparison is joined with by AND, wherever that is: in an OR, a CASE, an ON.
+    """The conditions joined with a comparison by AND, anywhere: in an OR, a CASE, an ON.
 
-    Where one of these conditions does not hold, the comparison's answer changes nothing. The same
-    object may stand in several places: what is beside all of them is meant.
+    If one of them does not hold, the comparison's result does not matter. If the same object is in
+    several places, only conditions beside all of them count.
 
-    :param statement: that the comparison is a part of.
+    :param statement: that contains the comparison.
     """
     places = [
         beside
@@ -132,7 +132,7 @@ def conditions_beside(statement: Any, comparison: Any) -> list[Beside]:
 
 
 def _parts(statement: Any) -> Iterator[tuple[Any, bool]]:
-    """What a statement consists of, and whether each decides only by being met or not."""
+    """The parts of a statement, and whether NULL and false mean the same in each."""
     conditions = [*internals.where_criteria(statement)]
     if isinstance(statement, Insert):
         conditions += internals.upsert_conditions(statement)
@@ -156,9 +156,9 @@ def _beside(
 ) -> Iterator[tuple[Beside, ...]]:
     """The conditions beside each place of a comparison within `part`.
 
-    Those of a SELECT in it are about other rows, and found when that is asked.
+    Conditions of a SELECT inside concern other rows, and are handled with that SELECT.
 
-    :param is_condition: whether nothing counts of `part` but whether it is met.
+    :param is_condition: whether NULL and false mean the same for `part`.
     """
     if part is comparison:
         yield around
@@ -174,7 +174,7 @@ def _beside(
 
 
 def _deciding_parts(part: Any) -> tuple[Any, ...]:
-    """The conditions within a part that decide only by being met or not."""
+    """The conditions within a part for which NULL and false mean the same."""
     if isinstance(part, Join):
         return (part.onclause,)
     if isinstance(part, Case) and part.value is None:
@@ -183,7 +183,7 @@ def _deciding_parts(part: Any) -> tuple[Any, ...]:
 
 
 def certain_sources(select: Select[Any]) -> Iterator[Any]:
-    """What a SELECT selects from and every row of it has a part of: of outer joins, one side."""
+    """The sources that every row of a SELECT has a row of: one side of an outer join."""
     for source in internals.top_level_from(select):
         yield from _certain(source)
 
@@ -207,7 +207,7 @@ def _join_conditions(source: Any) -> Iterator[Any]:
 
 
 def conjunction(criteria: Any) -> Iterator[Any]:
-    """The conditions that have to hold for all of `criteria` to hold."""
+    """The conditions that must all hold for `criteria` to hold."""
     for criterion in criteria:
         if isinstance(criterion, Grouping):
             yield from conjunction([criterion.element])
@@ -221,7 +221,7 @@ _EQUALITY = (operators.eq, operators.is_not_distinct_from)
 
 
 def equated(criteria: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
-    """The two sides of each comparison for equality that has to hold, either way round.
+    """Both sides of each equality that must hold, in both orders.
 
     :param criteria: joined by AND.
     """
