@@ -69,12 +69,12 @@ _MODULES = {
     "encryption_of": "engine",
     "read_header": "message.header",
 }
-"""Each name's module. A name is imported when it is first asked for: ``python -m encfields.cli``
-runs this file before any line of the command's, which has to be there to answer Ctrl-C."""
+"""Each public name's module. Names are imported on first use: ``python -m encfields.cli`` runs this
+file first, and must soon be able to handle Ctrl-C."""
 
 
 def _asked_for(name: str) -> Any:
-    """A public name that nobody asked for before."""
+    """Import a public name on first use."""
     if name in _MODULES:
         value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
     elif name in ("errors", "keyrings"):
@@ -85,7 +85,7 @@ def _asked_for(name: str) -> Any:
     return value
 
 
-if not TYPE_CHECKING:  # a checker would take any name for one of ours
+if not TYPE_CHECKING:  # type checkers would accept any name
     __getattr__ = _asked_for
 
 

@@ -1,4 +1,4 @@
-"""Checks of a declaration's arguments: a mistake is refused by the argument's name."""
+"""Checks of a declaration's arguments, with errors that name the argument."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from encfields.errors import DeclarationError
 
 
 def check_text(option: str, value: object, *, may_be_blank: bool = False) -> None:
-    """Refuse what is not a string; ``None`` is an option that was left out.
+    """Refuse what is not a string; ``None`` means that the option was left out.
 
-    :param option: as it is spelt in the declaration.
+    :param option: its name in the declaration.
     :raises DeclarationError: says what the option takes.
     """
     if value is not None and not (isinstance(value, str) and (may_be_blank or value.strip())):
@@ -32,9 +32,9 @@ def is_unicode(text: str) -> bool:
 
 
 def check_flag(option: str, value: object) -> None:
-    """Refuse what is neither true nor false.
+    """Refuse what is not a ``bool``.
 
-    :param option: as it is spelt in the declaration.
+    :param option: its name in the declaration.
     :raises DeclarationError: says what the option takes.
     """
     if not isinstance(value, bool):
@@ -44,7 +44,7 @@ def check_flag(option: str, value: object) -> None:
 def names(option: str, given: Sequence[str] | str) -> tuple[str, ...]:
     """One name, or several, as a tuple.
 
-    :param option: as it is spelt in the declaration.
+    :param option: its name in the declaration.
     :raises DeclarationError: it is neither a string nor a list of strings.
     """
     several = given if isinstance(given, Iterable) else (None,)
@@ -57,7 +57,7 @@ def names(option: str, given: Sequence[str] | str) -> tuple[str, ...]:
 
 
 def kind(value: object) -> str:
-    """What an argument is, for a message: ``an int``, or ``the class Integer``."""
+    """An argument's type for a message: ``an int``, or ``the class Integer``."""
     if isinstance(value, type):
         return f"the class {value.__name__}"
     name = type(value).__name__

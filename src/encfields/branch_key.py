@@ -1,4 +1,4 @@
-"""A branch key version: the only secret that the message writer and reader see."""
+"""A branch key version, the only secret that sealing and opening use."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import NoReturn
 
 BRANCH_KEY_BYTES = 32
-"""Length of a branch key's material. Fixed by the hierarchical keyring's specification."""
+"""Bytes of a branch key's material, fixed by the hierarchical keyring's specification."""
 
 BEACON_KEY_BYTES = 32
-"""Length of a beacon key's material. Fixed by the same."""
+"""Bytes of a beacon key's material, fixed by the same specification."""
 
 
 class BranchKey:
@@ -19,10 +19,10 @@ class BranchKey:
     :param id: the branch key id, for instance ``"default"`` or ``"tenant/42"``.
     :param version: the version's UUID in its lower-case hyphenated form.
     :param material: 32 secret bytes.
-    :param number: the version's place in its key's order, 1 for the first; 0 where the key store
-        knows of none.
+    :param number: the version's position among its key's versions, 1 for the first; 0 if the key
+        store does not number them.
 
-    Its ``repr`` shows no material, and it refuses to be pickled.
+    Its ``repr`` does not show the material, and it cannot be pickled.
     """
 
     __slots__ = (
@@ -45,9 +45,9 @@ class BranchKey:
         self.number = number
         self.id_bytes = id.encode("utf-8")
         self.version_bytes = uuid.UUID(version).bytes
-        # What encfields.message.sealing derives from the material; it lives and dies with the key.
+        # Derived from the material by encfields.message.sealing; has the key's lifetime.
         self.wrapping: object | None = None
-        self.compiled: object | None = None  # the same of a compiled implementation
+        self.compiled: object | None = None  # the same for the compiled core
 
     def __repr__(self) -> str:
         return f"<BranchKey id={self.id!r} version={self.version}>"
@@ -63,4 +63,4 @@ class BranchKey:
 
 
 FindKey = Callable[[str, str], BranchKey]
-"""Gives the branch key of an id and a version (UUID text)."""
+"""Returns the branch key of an id and a version (UUID text)."""

@@ -1,4 +1,4 @@
-"""The encryption context: what a message is bound to, and its one serialised form.
+"""The encryption context that a message is bound to, and its serialised form.
 
 The context of a column value has one pair for the column's logical name and one pair per
 identity column::
@@ -10,7 +10,7 @@ Pairs are serialised as the AWS Encryption SDK specifies (``data-format/message-
 pair, sorted by the key's UTF-8 bytes, two length-prefixed strings. No string of ours is ever
 concatenated with a value, so no two identities share a form.
 
-The key names are part of every stored message and may never change.
+The key names are part of every stored message and must never change.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from encfields.arguments import kind
 from encfields.errors import BindingError, MalformedMessageError
 
 COLUMN_KEY = "enc:column"
-"""Context key that holds the column's logical name. May never change."""
+"""Context key of the column's logical name. Must never change."""
 
 ROW_KEY_PREFIX = "enc:row:"
-"""Prefix of the context key of one identity column. May never change."""
+"""Prefix of an identity column's context key. Must never change."""
 
 RUN_KEY = "enc:run"
-"""Context key, and prefix of context keys, of what bulk runs seal: no value's has it."""
+"""Context key, and prefix of context keys, of what bulk runs seal; values never have it."""
 
 MAX_FIELD_BYTES = 0xFFFF
-"""Longest key or value, and longest whole context, that the message format can hold."""
+"""Most bytes of a key, of a value and of a whole context in the message format."""
 
 RESERVED_PREFIX = "aws-crypto-"
-"""Prefix that the AWS Encryption SDK keeps for itself."""
+"""Prefix that the AWS Encryption SDK reserves."""
 
 
 def _field(text: str) -> bytes:
-    """One string as the specification writes it: two bytes of length, then UTF-8."""
+    """One string as in the specification: two bytes of length, then UTF-8."""
     try:
         data = text.encode("utf-8")
     except UnicodeEncodeError:
@@ -137,14 +137,14 @@ def _read_field(data: bytes, position: int) -> tuple[str, int]:
 
 
 class RowContext:
-    """The encryption context of one column, to be completed by a row's identity.
+    """The encryption context of one column, completed with each row's identity.
 
-    It serialises the fixed part once: completing it costs well under a microsecond a row.
+    The fixed part is serialised once, so completing it takes well under a microsecond.
 
     :param column: the column's logical name, for instance ``"patient.ssn"``.
     :param identity: names of the identity columns, in the order in which their texts are given.
-    :ivar head: what is the same for every row: the count of pairs, and the column's.
-    :ivar parts: for each pair that follows, the place of its text and its serialised key.
+    :ivar head: the part common to all rows: the number of pairs, and the column's pair.
+    :ivar parts: for each following pair, its text's position and its serialised key.
     """
 
     __slots__ = ("column", "head", "identity", "parts")
@@ -166,7 +166,7 @@ class RowContext:
         out = self.head
         for index, name in self.parts:
             text = texts[index]
-            # _field() once more, without a call: nearly every key is short and ASCII.
+            # _field() inlined, since nearly every key is short and ASCII.
             if len(text) < _SHORT and text.isascii():
                 out += name + _SHORT_LENGTHS[len(text)] + text.encode("ascii")
             else:
@@ -174,7 +174,7 @@ class RowContext:
         return out if len(out) <= MAX_FIELD_BYTES else _check_total(out)
 
     def serialize_each(self, texts: Sequence[str]) -> list[bytes]:
-        """:meth:`serialize` of many rows, of whose identity each has one text.
+        """:meth:`serialize` for many rows whose identity has one text.
 
         :raises BindingError: a text is not Unicode, or too long for the message format.
         """
@@ -185,25 +185,25 @@ class RowContext:
         return [head + _SHORT_LENGTHS[len(text)] + text.encode("ascii") for text in texts]
 
     def differs_from(self, other: RowContext) -> bool:
-        """Whether a context of the one can never be one of the other, whatever the row."""
+        """Whether the two can never give the same context, for any row."""
         return self.column != other.column or set(self.identity) != set(other.identity)
 
     def as_dict(self, texts: Sequence[str]) -> dict[str, str]:
-        """The same context as the pairs that an AWS Encryption SDK client is given."""
+        """The context as pairs for an AWS Encryption SDK client."""
         pairs = {COLUMN_KEY: self.column}
         for name, text in zip(self.identity, texts, strict=True):
             pairs[ROW_KEY_PREFIX + name] = text
         return pairs
 
     def row(self, texts: Sequence[str]) -> dict[str, str]:
-        """The identity alone, for error messages."""
+        """The row's identity, for error messages."""
         return dict(zip(self.identity, texts, strict=True))
 
 
 def difference(found: Mapping[str, str], expected: Mapping[str, str]) -> str:
-    """Why a value that was sealed for one context is not the one of another, for an error's text.
+    """Why a value's context is not the expected one, for an error's text.
 
-    :param found: what a message says. :param expected: what its place demands.
+    :param found: the message's context. :param expected: its place's context.
     """
     both = f"the value was sealed for {dict(found)}, not for {dict(expected)}: "
     if found.items() < expected.items():

@@ -1,22 +1,22 @@
-"""The databases that can be used, by SQLAlchemy's names of their dialects, and names in them."""
+"""Supported databases by their SQLAlchemy dialects, and names in them."""
 
 from __future__ import annotations
 
 import hashlib
 
 MYSQL_NAMES = frozenset({"mysql", "mariadb"})
-"""What MariaDB and MySQL are called, depending on an engine's URL."""
+"""Dialect names of MariaDB and MySQL, depending on the engine's URL."""
 
 SUPPORTED = MYSQL_NAMES | {"postgresql", "sqlite"}
-"""The databases in which a row's key can be delivered beside a value."""
+"""The databases in which a row's key can be selected together with a value."""
 
 
 def short_name(name: str, longest: int, *, digits: int, end: str = "") -> str:
-    """A name that is not too long for a database.
+    """A name shortened to a database's limit.
 
-    :param longest: so many bytes of UTF-8.
-    :param digits: hexadecimal ones of the name's SHA-256, which take the place of what is cut off.
-    :param end: what a name that was cut ends with all the same.
+    :param longest: most bytes of UTF-8.
+    :param digits: number of hexadecimal digits of the name's SHA-256 that replace what is cut.
+    :param end: suffix to keep.
     """
     whole = name.encode()
     if len(whole) <= longest:

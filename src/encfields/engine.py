@@ -1,4 +1,4 @@
-"""``attach()``: put encryption on one engine; ``Encryption``: what it gives back."""
+"""``attach()`` puts encryption on one engine, and returns an ``Encryption``."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ T = TypeVar("T")
 
 
 class ValueCounter:
-    """Counts an engine's values under a key; holds the engine no longer than others do.
+    """Counts an engine's values under a key. It keeps only a weak reference to the engine.
 
-    :param engine: of an ``AsyncEngine``, its ``sync_engine``.
+    :param engine: for an ``AsyncEngine``, its ``sync_engine``.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -54,7 +54,7 @@ class ValueCounter:
         return [name for name, _ in counted], [column for _, values in counted for column in values]
 
     def under_each(self, tables: CountableTables, key_ids: Collection[str]) -> CountedForEach:
-        """The same for many keys, with one look at every table."""
+        """The same for many keys, reading every table once."""
         counted = self._on_own(lambda own: [t.count_under_each(own, key_ids) for t in tables])
         by_key_id: dict[str, list[ValuesUnder]] = {}
         for _, by_key in counted:
@@ -69,7 +69,7 @@ class ValueCounter:
         own = OwnConnection(engine)
 
         def counted(on: Engine) -> list[T]:
-            # The tables that the application means, whatever chooses their schema.
+            # The application's tables, whatever chooses their schema.
             for name in ("engine_connect", "begin") if own.is_ours_alone else ():
                 hand_on_listeners(engine, on, name)
             return count(on)
@@ -81,12 +81,12 @@ _FORMER_METHODS = frozenset({"active_key", "find_key", "index_key"})
 
 
 class Encryption:
-    """The encryption of one engine.
+    """The encryption of one engine, from :func:`attach`.
 
-    Made by :func:`attach`. It holds no plaintext, and its ``repr`` shows no key.
+    It holds no plaintext, and its ``repr`` shows no key.
 
     :ivar keys: administers its branch keys.
-    :ivar stats: what it did.
+    :ivar stats: counters of what it did.
     """
 
     def __init__(self, engine: Engine, inner: EngineEncryption, listeners: EngineListeners) -> None:
@@ -106,7 +106,7 @@ class Encryption:
     def key_store_name(self) -> str:
         """Logical name of the key store, to which each of its keys is bound.
 
-        :raises KeyStoreError: the store cannot be asked.
+        :raises KeyStoreError: the store is unreachable.
         """
         return self._store.name
 
@@ -114,21 +114,21 @@ class Encryption:
 
     @leaves_no_trace
     def seal(self, plaintext: bytes, context: Mapping[str, str], key: str = DEFAULT_KEY) -> bytes:
-        """Encrypt a value that no column holds: a file, a message on a queue.
+        """Encrypt a value outside the database: a file, a message on a queue.
 
         :param plaintext: the bytes to protect.
-        :param context: what the value is bound to; the same pairs are asked for to open it.
-            Stored readable in the message.
+        :param context: what the value is bound to; opening it requires the same pairs. Stored
+            readable in the message.
         :param key: branch key id.
-        :returns: an AWS Encryption SDK message.
+        :returns: an AWS Encryption SDK message (docs/format.md).
         :raises BindingError: the context is not usable.
         :raises KeyStoreError: the key cannot be fetched.
         """
         serialized = encryption_context.serialize(context)
         if encryption_context.RUN_KEY in context:
             raise BindingError(
-                f"the context key {encryption_context.RUN_KEY!r} is for the jobs of bulk runs, "
-                "which nobody else may write",
+                f"the context key {encryption_context.RUN_KEY!r} is reserved for the jobs of bulk "
+                "runs",
                 reason="context-reserved",
             )
         asked_ids((key,))
@@ -144,16 +144,17 @@ class Encryption:
         key: str = DEFAULT_KEY,
         former_keys: Sequence[str] | str = (),
     ) -> bytes:
-        """Decrypt a value that :meth:`seal`, or any AWS Encryption SDK with the same branch
-        key, encrypted for exactly this context.
+        """Decrypt a value that :meth:`seal`, or any AWS Encryption SDK with the same branch key,
+        encrypted for exactly this context.
 
         :param message: the bytes that :meth:`seal` returned.
-        :param context: what the value has to be bound to, pair by pair.
-        :param key: branch key id, the one that it was sealed under: a message names its key, but
-            whoever holds any other could have written it.
-        :param former_keys: ids under which it may be as well, from before `key` was chosen.
-        :raises DecryptionError: it was sealed for another context or under another key, altered,
-            or is no message.
+        :param context: the context that the value must be bound to, pair by pair.
+        :param key: id of the branch key that it was sealed under. It is required because anybody
+            with any other key could write a message that names that key.
+        :param former_keys: ids of keys used before `key`, under which it may also be.
+        :returns: the plaintext bytes.
+        :raises DecryptionError: it was sealed for another context or under another key, was
+            altered, or is not a message.
         :raises KeyStoreError: the key cannot be fetched.
         """
         asked_ids((key,))
@@ -168,18 +169,19 @@ class Encryption:
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
-            """Methods that used to be public, for scripts that know them."""
+            """Formerly public methods, for existing scripts."""
             if name in _FORMER_METHODS:
                 return getattr(self._inner, name)
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     @leaves_no_trace
     def prefetch(self, key_ids: Iterable[str] | None = None, *, beacons: bool = False) -> int:
-        """Load keys ahead of the first value that needs them.
+        """Load keys before the first value needs them.
 
         :param key_ids: branch key ids; by default every key in the store.
-        :param beacons: the beacon keys of blind indexes as well.
-        :returns: how many key versions are now at hand.
+        :param beacons: also load the beacon keys of blind indexes.
+        :returns: number of key versions now cached.
+        :raises KeyStoreError: a key cannot be fetched.
         """
         return self._cache.prefetch(key_ids, beacons=beacons)
 
@@ -189,7 +191,9 @@ class Encryption:
         """:meth:`prefetch` without blocking the event loop.
 
         :param key_ids: branch key ids; by default every key in the store.
-        :param beacons: the beacon keys of blind indexes as well.
+        :param beacons: also load the beacon keys of blind indexes.
+        :returns: number of key versions now cached.
+        :raises KeyStoreError: a key cannot be fetched.
         """
         return await self._cache.aprefetch(key_ids, beacons=beacons)
 
@@ -201,7 +205,7 @@ class Encryption:
         attachment.encryption, attachment.handle = self._inner, self
 
     def detach(self) -> None:
-        """Take the encryption off the engine; encrypted columns are refused from then on."""
+        """Remove the encryption from the engine; it refuses encrypted columns afterwards."""
         if self._engine is None:
             return
         engine, self._engine = self._engine, None
@@ -212,12 +216,11 @@ class Encryption:
 
 
 def encryption_of(bind: Engine | AsyncEngine | Connection | AsyncConnection) -> Encryption:
-    """The encryption that :func:`attach` put on an engine: for whoever has the engine, and not
-    what ``attach()`` returned.
+    """The encryption that :func:`attach` put on an engine.
 
-    :param bind: the engine, a view of it that ``execution_options()`` gave, or a connection; of a
+    :param bind: the engine, a view of it from ``execution_options()``, or a connection; for a
         session, ``session.get_bind()``.
-    :raises NotAttachedError: there is none.
+    :raises NotAttachedError: the engine has none.
     :raises ConfigurationError: `bind` is neither an engine nor a connection.
     """
     dialect = getattr(bind, "dialect", None)
@@ -257,36 +260,37 @@ def attach(
 ) -> Encryption:
     """Encrypt and decrypt the encrypted columns that go through `engine`.
 
-    Nothing is global: an engine that is not attached refuses encrypted values. The engines that
-    ``engine.execution_options()`` gives are views of the same one and are covered.
+    Nothing is global: an engine that is not attached refuses encrypted values. Views of the engine
+    from ``engine.execution_options()`` are included.
 
     :param engine: an ``Engine`` or ``AsyncEngine``.
-    :param key_store: where branch keys are kept. A ``SqlKeyStore`` without an engine of its own
-        is bound to this one.
-    :param create: make the key table, and each key when it is first used, if missing. For
-        demonstrations and tests: in production make keys on purpose, with ``keys.create()``.
-    :param cache_ttl: seconds for which a branch key is used before KMS is asked again; how soon
-        a permission that was taken away takes effect.
-    :param cache_grace: seconds past `cache_ttl` for which values can still be read, not
-        written, while KMS or the key store is out of reach.
-    :param cache_entries: branch key versions held in memory at most.
+    :param key_store: stores the branch keys. A ``SqlKeyStore`` without an engine of its own is
+        bound to this one.
+    :param create: create the key table, and each key on first use, if missing. For demonstrations
+        and tests: in production create keys deliberately, with ``keys.create()``.
+    :param cache_ttl: seconds that a branch key is used before it is fetched from KMS again, so how
+        soon a revoked permission takes effect.
+    :param cache_grace: seconds past `cache_ttl` during which values can still be read, but not
+        written, while KMS or the key store is unreachable.
+    :param cache_entries: most branch key versions to hold in memory.
     :param cache_renewal: seconds before its end at which a branch key in use is fetched again in
-        the background, so that no value waits for KMS; by default a tenth of `cache_ttl`. 0 to
-        fetch it when it is next needed.
-    :param cache_check: seconds for which new values are sealed under a branch key before the key
-        store is asked, without KMS, whether the key is still in force: how soon a process stops
-        writing under a key that another one destroyed, and takes up one that it rotated. Give it
-        the same value in every process, since destroying a key waits that long.
+        the background, so that no value waits for KMS; by default a tenth of `cache_ttl`. 0
+        fetches it when it is next needed.
+    :param cache_check: seconds that new values are sealed under a branch key before the key store
+        is asked, without KMS, whether the key is still active: how soon a process stops writing
+        under a key that another one destroyed, and starts to use one that it rotated. Set the same
+        value in every process, since destroying a key waits that long.
     :param destroyed: what a column's value under a destroyed key reads as: ``"raise"``, for
         :class:`~encfields.errors.KeyDestroyedError`, or ``None``, or an object of your own that
-        is no value of a column. It cannot be written back, ``None`` excepted.
-    :param legacy: what opens values that were encrypted by hand with the AWS Encryption SDK, by
-        the column's logical name (``"patient.ssn"``): see :mod:`encfields.legacy`.
+            cannot be a column's value. Only ``None`` can be written back.
+    :param legacy: readers of values that were encrypted by hand with the AWS Encryption SDK, by the
+        column's logical name (``"patient.ssn"``): see :mod:`encfields.legacy`.
     :param on_reveal: called with a :class:`~encfields.Reveal` before each value of a lazy column
-        is revealed, for an audit's record; an exception of it refuses the value.
-    :raises ConfigurationError: the engine has an encryption already, its driver cannot be used,
-        an argument is of another type, or `destroyed` could be taken for a value.
-    :raises KeyStoreError: with `create`, the key table cannot be made.
+        is revealed, for an audit log; raise to refuse the value.
+    :returns: the engine's encryption.
+    :raises ConfigurationError: the engine already has an encryption, its driver cannot be used,
+        an argument has the wrong type, or `destroyed` could be a column's value.
+    :raises KeyStoreError: with `create`, the key table cannot be created.
     """
     sync_engine = _engine_to_attach(engine)
     _check_key_store(key_store)
@@ -298,7 +302,7 @@ def attach(
     if not key_store.is_bound:
         key_store.bind(sync_engine)
     if sync_engine.dialect.is_async:
-        # Now, at start-up: an event loop would stand still for it later.
+        # Now, at start-up: later it would block an event loop.
         key_store.preload()
     cache = KeyCache(
         key_store,
@@ -316,14 +320,14 @@ def attach(
         legacy=dict(legacy or {}),
         on_reveal=on_reveal,
     )
-    # Not with this module: a program that only declares its tables, such as a migration, needs
-    # nothing of what statements go through. All of it is imported here, before the first one.
+    # Not at the top: a program that only declares tables, such as a migration, does not need the
+    # modules that process statements. They are all imported here, before the first statement.
     from encfields.orm.listeners import EngineListeners
 
     statement_parts()
     encryption = Encryption(sync_engine, inner, EngineListeners(sync_engine, inner))
     if create and not key_store.needs_greenlet:
-        # Now, because SQLite has one writer: later the application's own transaction may hold it.
+        # Now, because SQLite has one writer: later the application's transaction may be it.
         encryption.keys.create_table()
         inner.active_key(DEFAULT_KEY)
         cache.beacons(DEFAULT_KEY)
@@ -332,9 +336,10 @@ def attach(
 
 
 def _engine_to_attach(engine: object) -> Engine:
-    """The engine whose events are listened to.
+    """The engine to listen to.
 
-    :raises ConfigurationError: it is none, of no supported database or driver, or attached.
+    :raises ConfigurationError: it is not an engine, of an unsupported database or driver, or
+        already attached.
     """
     sync_engine: Any = internals.plain_engine(getattr(engine, "sync_engine", engine))
     if not isinstance(sync_engine, Engine):
@@ -358,7 +363,7 @@ def _engine_to_attach(engine: object) -> Engine:
 
 def _check_key_store(key_store: object) -> None:
     """
-    :raises ConfigurationError: it is none.
+    :raises ConfigurationError: it is not a key store.
     """
     if not isinstance(key_store, KeyStore):
         raise ConfigurationError(
@@ -369,7 +374,7 @@ def _check_key_store(key_store: object) -> None:
 
 
 def _check_sentinel(destroyed: object) -> None:
-    """Refuse what a column's value could be, so that nobody takes the one for the other."""
+    """Refuse an object that could be a column's value."""
     is_plain = isinstance(destroyed, (str, bytes, int, float, dict, list, tuple))
     if is_plain and destroyed != "raise":
         raise ConfigurationError(
@@ -380,9 +385,9 @@ def _check_sentinel(destroyed: object) -> None:
 
 
 def refuse_driver(dialect: Dialect) -> None:
-    """Refuse a driver that cannot send what is to be stored.
+    """Refuse a driver that cannot send encrypted values.
 
-    :raises ConfigurationError: names it, and says what to use instead.
+    :raises ConfigurationError: names the driver, and what to use instead.
     """
     if dialect.driver == "aiomysql" and not _aiomysql_sends_bytes():
         raise ConfigurationError(
@@ -393,7 +398,7 @@ def refuse_driver(dialect: Dialect) -> None:
 
 
 def _aiomysql_sends_bytes() -> bool:
-    """Whether aiomysql found the function of PyMySQL's that it writes bytes with."""
+    """Whether aiomysql found PyMySQL's function for writing bytes."""
     from importlib import import_module
 
     return callable(getattr(import_module("aiomysql.connection"), "escape_bytes_prefixed", None))

@@ -9,13 +9,13 @@
     ├── ValueEncodingError              the Python value has no encoding under the column's type
     ├── BindingError                    the statement does not say which row
     │   ├── UnboundValueError           a plaintext used where no row is known
-    │   ├── UnknownIdentityError        the identity of a new row cannot be learnt
+    │   ├── UnknownIdentityError        the identity of a new row cannot be determined
     │   ├── AmbiguousRowError           an UPDATE that does not pin one row
     │   ├── IdentityChangeError         the identity would change under the ciphertext
     │   ├── CiphertextCopyError         an SQL expression assigned to an encrypted column
     │   ├── UnsupportedOperationError   an operator that ciphertext cannot answer
     │   └── UnreadableError             a result that cannot be traced to a row
-    ├── BlindIndexError                 a row's blind index is not that of its value
+    ├── BlindIndexError                 a row's blind index does not match its value
     ├── DecryptionError
     │   ├── ContextMismatchError        written for another row or column
     │   ├── TamperedError               authentication failed
@@ -68,11 +68,11 @@ __all__ = [
 ]
 
 MAX_PART_CHARS = 300
-"""Characters of a row's identity, or of a key id, in the text of an error: they may come from the
-database, and whoever wrote them chose their length."""
+"""Most characters of a row's identity, or of a key id, in an error's text: they may come from the
+database, at any length."""
 
 MAX_MESSAGE_CHARS = 4_000
-"""Characters of the rest of it."""
+"""Most characters of the rest of the text."""
 
 
 _CAUSE: Any = vars(BaseException)["__cause__"]
@@ -80,7 +80,7 @@ _CAUSE: Any = vars(BaseException)["__cause__"]
 
 
 class ErrorDetails(TypedDict, total=False):
-    """Where it happened and why: what every error of the tree takes."""
+    """Keyword arguments of every error in the tree: where and why it happened."""
 
     table: str | None
     column: str | None
@@ -93,7 +93,7 @@ class EncFieldsError(DontWrapMixin, Exception):
     """Base of every exception of this library.
 
     :param message: what happened and what to do about it; never a value.
-    :param table: table concerned, with its schema where it has one.
+    :param table: table concerned, with its schema if it has one.
     :param column: column concerned.
     :param key_id: branch key id concerned.
     :param row: identity of the row, as ``{column: canonical text}``.
@@ -137,7 +137,7 @@ class EncFieldsError(DontWrapMixin, Exception):
         return f"{place}: {message}" if place else message
 
     def _place(self) -> str:
-        """Where it happened, as one readable prefix."""
+        """A readable prefix that says where it happened."""
         parts: list[str] = []
         if self.table and self.column:
             parts.append(f"{self.table}.{self.column}")
@@ -152,13 +152,13 @@ class EncFieldsError(DontWrapMixin, Exception):
 
 
 def shortened(text: str, limit: int = MAX_PART_CHARS) -> str:
-    """A text, cut where it is longer than `limit`."""
+    """A text, cut to `limit` characters."""
     return text if len(text) <= limit else f"{text[:limit]}... ({len(text):,} characters)"
 
 
 def printable(text: str) -> str:
-    """A text from the database, shortened, and so that it forges no line of a log and steers no
-    terminal."""
+    """A text from the database, shortened and escaped, so that it cannot forge log lines or control
+    a terminal."""
     shown = shortened(text)
     if shown.isprintable():
         return shown
@@ -169,7 +169,7 @@ def printable(text: str) -> str:
 
 
 class DeclarationError(EncFieldsError):
-    """The column cannot be protected as it is declared; raised when the model is defined."""
+    """The column cannot be protected as declared; raised when the model is defined."""
 
 
 class ConfigurationError(EncFieldsError):
@@ -193,7 +193,7 @@ class UnboundValueError(BindingError):
 
 
 class UnknownIdentityError(BindingError):
-    """The identity of a new row cannot be learnt before or after it is inserted."""
+    """The identity of a new row cannot be determined before or after the INSERT."""
 
 
 class AmbiguousRowError(BindingError):
@@ -205,7 +205,7 @@ class IdentityChangeError(BindingError):
 
 
 class CiphertextCopyError(BindingError):
-    """An SQL expression, another column or a foreign typed value assigned to the column."""
+    """An SQL expression, another column or a value of another type is assigned to the column."""
 
 
 class UnsupportedOperationError(BindingError):
@@ -217,8 +217,8 @@ class UnreadableError(BindingError):
 
 
 class BlindIndexError(EncFieldsError):
-    """A row's blind index is not that of its value: a look-up misses the row, or finds it by
-    another value. A verification reports it; ``reason`` is ``"index-missing"`` or
+    """A row's blind index does not match its value: a look-up misses the row, or finds it by
+    another value. Verification reports it; ``reason`` is ``"index-missing"`` or
     ``"index-mismatch"``."""
 
 
@@ -276,7 +276,7 @@ class KeyStoreError(EncFieldsError):
 
 
 class KeyUnavailableError(KeyStoreError):
-    """KMS or the key table is out of reach, throttles or denies: retry, or fix the access.
+    """KMS or the key table is unreachable, throttles or denies access: retry, or fix the access.
 
     ``reason`` is one of ``"unreachable"``, ``"throttled"``, ``"denied"``, ``"disabled"``,
     ``"error"``.
@@ -284,17 +284,17 @@ class KeyUnavailableError(KeyStoreError):
 
 
 class KeyNotFoundError(KeyStoreError):
-    """No key of that id, or no such version of it."""
+    """There is no key with that id, or no such version of it."""
 
 
 class KeyExistsError(KeyStoreError):
-    """A key of that id exists already."""
+    """A key with that id already exists."""
 
 
 class KeyAccessError(KeyStoreError):
-    """The wrapped key is intact, but none of the keyring's wrapping keys is one that wrapped it,
-    or the wrapped bytes were altered."""
+    """None of the keyring's wrapping keys opens the key: another one wrapped it, or the wrapped
+    bytes were altered."""
 
 
 class KeyDestroyedError(KeyStoreError):
-    """The key was destroyed on purpose; what it sealed is gone for good."""
+    """The key was deliberately destroyed; what it sealed is lost for good."""

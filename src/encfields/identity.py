@@ -1,7 +1,7 @@
 """Canonical text of the values that identify a row.
 
-It is part of the encryption context of every stored message, the same on every database and
-driver, and may never change:
+It is part of the encryption context of every stored message, the same on every database and driver,
+and must never change:
 
 =========  =====================================  ==============================
 kind       Python value                           canonical text
@@ -47,7 +47,7 @@ def _mismatch(kind: IdentityKind, value: object) -> UnknownIdentityError:
 
 def _integer(value: object) -> str:
     try:
-        # Drivers store a bool as a number, and so has its text to be.
+        # Drivers store a bool as a number, so its text is that number.
         return int.__repr__(operator.index(value))  # type: ignore[arg-type]
     except TypeError:
         raise _mismatch(IdentityKind.INTEGER, value) from None
@@ -67,7 +67,7 @@ def _uuid(value: object) -> str:
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise _mismatch(IdentityKind.TEXT, value)
-    return str.__str__(value)  # what is stored of an enum that is a str, too
+    return str.__str__(value)  # also the stored form of a str enum
 
 
 def _char(value: object) -> str:

@@ -1,4 +1,4 @@
-"""The unmodified AWS Encryption SDK client over our key stores.
+"""Use encfields' key stores with the unmodified AWS Encryption SDK client.
 
 ::
 
@@ -82,16 +82,17 @@ def materials_manager(
 ) -> EncfieldsMaterialsManager:
     """A cryptographic materials manager for ``EncryptionSDKClient``'s ``materials_manager=``.
 
-    It may be shared by threads and kept for the life of the process.
+    It may be shared by threads and used for the life of the process.
 
     :param keys: an attached encryption, whose key cache is shared; or a key store.
-    :param key: the branch key id that ``encrypt`` seals under, or a function that tells it from
-        the encryption context: :func:`column_key`. ``decrypt`` opens no message under another
-        one: a message names its key, but whoever holds any other could have written it.
-    :param former_keys: further ids, or functions, that ``decrypt`` allows, from before `key` was
-        chosen.
-    :param require_context: ``decrypt`` must be given the message's whole encryption context.
-        Without it the client opens a value that was moved here from another row.
+    :param key: the branch key id that ``encrypt`` seals under, or a function from the encryption
+        context to it: :func:`column_key`. ``decrypt`` opens only messages under this key: anybody
+        with any other key could write a message that names that key.
+    :param former_keys: further ids, or functions, that ``decrypt`` accepts, for keys used before
+        `key`.
+    :param require_context: require the message's whole encryption context for ``decrypt``. Without
+        it the client opens a value that was moved here from another row.
+    :returns: the manager.
     """
     choices = (key, *former_keys)
     if isinstance(keys, Encryption):
@@ -125,9 +126,9 @@ def column_key(column: Any) -> Callable[[Mapping[str, str]], str]:
     """Which branch key an encrypted column's values are under, for ``materials_manager(key=)``.
 
     :param column: as for :func:`column_context`.
-    :returns: a function from the encryption context of a value to the branch key id that its
-        place demands. It raises :class:`~encfields.errors.ContextMismatchError` for a context
-        that is not one of the column's.
+    :returns: a function from a value's encryption context to the branch key id for its place. It
+        raises :class:`~encfields.errors.ContextMismatchError` for a context that is not the
+        column's.
     :raises ConfigurationError: the column is not encrypted.
     """
     binding = _binding(column)
@@ -160,7 +161,7 @@ def _binding(column: Any) -> ColumnBinding:
 class EncfieldsMaterialsManager(ICryptographicMaterialsManager):  # type: ignore[misc]  # no types
     """Gives the client data keys wrapped as the hierarchical keyring wraps them.
 
-    What goes wrong is raised as one of this library's errors. Made by :func:`materials_manager`.
+    Failures are raised as this library's errors. Made by :func:`materials_manager`.
     """
 
     def __init__(
@@ -217,10 +218,10 @@ class EncfieldsMaterialsManager(ICryptographicMaterialsManager):  # type: ignore
 
     @leaves_no_trace
     def decrypt_materials(self, param: Any) -> Any:
-        """The data key of a message, if its context is the one that was asked for.
+        """The data key of a message, if its context is the requested one.
 
         :raises MalformedMessageError: another suite, or no data key of a hierarchical keyring.
-        :raises ContextMismatchError: the context is another, or was not given in whole.
+        :raises ContextMismatchError: the context differs, or was not given completely.
         :raises TamperedError: the data key does not authenticate, or is under another branch key.
         :raises KeyStoreError: the branch key cannot be fetched.
         """
@@ -266,7 +267,7 @@ class EncfieldsMaterialsManager(ICryptographicMaterialsManager):  # type: ignore
             )
 
     def _unwrap(self, edks: list[EncryptedDataKey], context: bytes) -> bytes:
-        """The data key, from the first of several encrypted ones that gives it."""
+        """The data key, from the first encrypted data key that opens."""
         for edk in edks[:-1]:
             with suppress(KeyNotFoundError, TamperedError):
                 return Wrapping.of(self._find(edk.key_id, edk.version)).unwrap(edk, context)
@@ -279,11 +280,11 @@ def _chosen(key: KeyChoice, context: Mapping[str, str]) -> str:
 
 
 def _hierarchical(edks: list[Any]) -> list[EncryptedDataKey]:
-    """The hierarchical keyring's among a message's encrypted data keys."""
+    """The encrypted data keys of the hierarchical keyring in a message."""
     ours = [edk for edk in edks if edk.key_provider_id == _PROVIDER]
     if len(edks) > MAX_DATA_KEYS:
         raise MalformedMessageError(
-            f"{len(edks)} encrypted data keys, of which {MAX_DATA_KEYS} are looked at at most",
+            f"{len(edks)} encrypted data keys, of which at most {MAX_DATA_KEYS} are tried",
             reason="too-many-keys",
         )
     if not ours:

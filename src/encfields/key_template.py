@@ -1,9 +1,9 @@
-"""Which branch key a row's values are sealed under: a fixed id, or one made from its columns.
+"""Branch key ids of rows: a fixed id, or a template over the row's columns.
 
-A value opens only under the key id that its row demands, so two rows that the application tells
-apart must never demand one id by accident. What stands for a column is therefore percent-encoded
-(RFC 3986): all but ``A-Z a-z 0-9 - . _ ~`` is. Integers, UUIDs, dates and plain names stay as
-they are, ``"b/c"`` becomes ``b%2Fc``, and no value can imitate the text around it.
+A value opens only under its row's key id, so different rows must never get the same id by accident.
+Columns' texts are therefore percent-encoded (RFC 3986), except ``A-Z a-z 0-9 - . _ ~``. Integers,
+UUIDs, dates and plain names stay unchanged, ``"b/c"`` becomes ``b%2Fc``, and no value can imitate
+the text around it.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from encfields.arguments import is_unicode
 from encfields.errors import BindingError, DeclarationError
 
 DEFAULT_KEY = "default"
-"""Branch key id of columns that name none."""
+"""Branch key id of columns without ``key=``."""
 
 ENCODED = frozenset(string.ascii_letters + string.digits + "-._~%")
-"""Characters that a column's text consists of in a key id."""
+"""Characters of an encoded column text in a key id."""
 
 _is_plain = re.compile(r"[A-Za-z0-9._~-]*").fullmatch
 
@@ -30,10 +30,10 @@ class KeyTemplate:
 
     :param template: ``{name}`` stands for the canonical text of a column of the row,
         percent-encoded.
-    :raises DeclarationError: the template is empty, holds anything but plain column names, or
-        could give one id to rows that differ.
+    :raises DeclarationError: the template is empty, has anything but plain column names in braces,
+        or could give one id to different rows.
     :ivar columns: the columns that it names, each once.
-    :ivar pieces: literal texts, each with the column that follows it, ``None`` for none.
+    :ivar pieces: literal texts, each with the following column, or ``None``.
     """
 
     __slots__ = ("columns", "pieces", "template")
@@ -68,7 +68,7 @@ class KeyTemplate:
         )
 
     def by_position(self, names: Sequence[str]) -> Callable[[Sequence[str]], str]:
-        """The same for a row's texts in a known order: a column is read value by value.
+        """A function that does the same for texts in a fixed order.
 
         :param names: of the columns whose texts are given.
         """
@@ -84,7 +84,7 @@ class KeyTemplate:
 
 
 def encoded(text: str) -> str:
-    """A column's text as it stands in a key id.
+    """A column's text encoded for a key id.
 
     :raises BindingError: it is not Unicode.
     """
@@ -122,11 +122,11 @@ def _pieces(template: str) -> tuple[tuple[str, str | None], ...]:
 
 
 def _refuse_ambiguous(key: KeyTemplate) -> None:
-    """Refuse a template whose ids do not tell which texts they were made from."""
+    """Refuse a template whose ids do not determine their texts."""
     if key.columns and not any(text for text, _ in key.pieces):
         raise _refusal(
-            f"the key template {key.template!r} has no text of its own, so that a row could name "
-            "any key: put some before the column, as in 'tenant/{tenant_id}'"
+            f"the key template {key.template!r} has no literal text, so a row could name any key: "
+            "put some before the column, as in 'tenant/{tenant_id}'"
         )
     for text, column in key.pieces[1:]:
         if column is not None and ENCODED.issuperset(text):

@@ -24,7 +24,7 @@ __all__ = [
 
 
 def _asked_for(name: str) -> Any:
-    """A keyring of AWS KMS, of which nothing is imported before."""
+    """Import an AWS KMS keyring on first use."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from encfields.keys.keyrings import aws_kms
@@ -34,7 +34,7 @@ def _asked_for(name: str) -> Any:
     return value
 
 
-if not TYPE_CHECKING:  # a checker would take any name for one of ours
+if not TYPE_CHECKING:  # type checkers would accept any name
     __getattr__ = _asked_for
 
 

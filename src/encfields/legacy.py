@@ -1,4 +1,4 @@
-"""Values that were encrypted by hand, with the AWS Encryption SDK, before this library was used.
+"""Reads values that an application encrypted itself with the AWS Encryption SDK.
 
 ::
 
@@ -13,15 +13,14 @@
         },
     )
 
-Such a message (another suite, another keyring, format version 1, several frames, a context of the
-application's own) is opened by AWS's client with the keyring that is given here. It is tried only
-after our own reader has found that the message is not ours, so values of ours cost nothing more;
-a legacy one costs a millisecond or several, and with a KMS keyring a KMS call, each, for which an
-event loop waits too (``benchmarks/legacy.py``). New values are written in our format: each that
-is written has changed over for good.
+Such a message (another suite, another keyring, format version 1, several frames, the application's
+own context) is opened by AWS's client with the given keyring. It is tried only after our reader has
+refused the message, so our own values cost nothing more. A legacy value takes a millisecond or more
+and, with a KMS keyring, a KMS call, which blocks an event loop (``benchmarks/legacy.py``). Every
+write stores our format.
 
-**What protects it.** Only what `context` demands binds a legacy value to its row. Whatever it
-leaves out, whoever can write to the table can exchange.
+**What protects it.** Only the pairs in `context` bind a legacy value to its row. Anybody with write
+access to the table can exchange values that differ only in what it leaves out.
 """
 
 from __future__ import annotations
@@ -54,13 +53,13 @@ Row = Mapping[str, str]
 """The canonical texts of the columns that identify a row, by column name."""
 
 MAX_DATA_KEYS = 16
-"""Encrypted data keys that are looked at, so that a forged value cannot cost many KMS calls."""
+"""Most encrypted data keys to try, so that a forged value cannot cost many KMS calls."""
 
 _NOT_OURS = frozenset({"suite", "keyring"})
 
 
 def is_legacy(error: EncFieldsError) -> bool:
-    """Whether our reader refused a message only because another program wrote it."""
+    """Whether our reader refused a message because another program wrote it."""
     if isinstance(error, MalformedMessageError):
         return error.reason in _NOT_OURS
     return isinstance(error, ContextMismatchError) and COLUMN_KEY not in error.found
@@ -71,16 +70,15 @@ class LegacyReader:
 
     :param keyring: one of :mod:`encfields.keyrings`, or a function that makes a keyring or a
         materials manager of AWS's Material Providers Library; called once per thread and process.
-    :param context: the pairs of encryption context that every message has to carry: fixed ones,
-        or a function of the row. ``{}`` demands nothing, and binds nothing. A message may have
-        further pairs.
-    :param decode: makes the value from the plaintext's bytes; by default the column's own type
-        does, from its canonical text (UTF-8 for text, bytes as they are, JSON in UTF-8).
-    :param allow_uncommitted: open messages without key commitment as well: format version 1, as
-        SDKs before 2.0 wrote them. AWS advises against it beyond a migration.
-
-    :ivar opened: messages opened since it was made, in this process; under many threads it may
-        be a little low. When it stays at 0, the reader is no longer needed.
+    :param context: the encryption context that every message must contain: fixed pairs, or a
+        function of the row. ``{}`` requires nothing, and binds nothing. A message may have more
+        pairs.
+    :param decode: converts the plaintext bytes to the value; default the column's type, from its
+        canonical text (UTF-8 for text, raw bytes, JSON in UTF-8).
+    :param allow_uncommitted: also open messages without key commitment: format version 1, written
+        by SDKs before 2.0. AWS advises against it except for migrations.
+    :ivar opened: number of messages opened in this process; with many threads it may be slightly
+        low. When it stays at 0, the reader is no longer needed.
     """
 
     def __init__(
@@ -112,15 +110,15 @@ class LegacyReader:
         raise TypeError("a legacy reader may hold a wrapping key and is never pickled")
 
     def open(self, message: bytes, row: Row) -> bytes:
-        """The plaintext of `message`, if it carries what `context` demands of this row.
+        """The plaintext of `message`, if its context has the pairs required for this row.
 
         :param row: the identity of the row, by column name.
-        :param message: a whole message of the AWS Encryption SDK, and nothing behind it.
-        :raises MalformedMessageError: it is no such message, or not one that is allowed.
+        :param message: a whole message of the AWS Encryption SDK, and nothing after it.
+        :raises MalformedMessageError: it is not such a message, or not an allowed one.
         :raises ContextMismatchError: it was written for another context.
         :raises TamperedError: it does not authenticate.
         :raises KeyAccessError: the keyring is not one that opens it.
-        :raises KeyUnavailableError: KMS is out of reach, throttles or refuses.
+        :raises KeyUnavailableError: KMS is unreachable, throttles or refuses.
         """
         if message[:1] == b"\x01" and not self.allow_uncommitted:
             raise MalformedMessageError(
@@ -135,7 +133,7 @@ class LegacyReader:
         if isinstance(outcome, bytes):
             self.opened += 1
             return outcome
-        # Raised out here, so that the client's own exception is not chained to ours.
+        # Raised here, so that the client's exception is not chained to ours.
         raise _explain(outcome, faults, dict(demanded))
 
     def _try(self, message: bytes, demanded: dict[str, str]) -> bytes | Exception:
@@ -147,7 +145,7 @@ class LegacyReader:
                 plaintext = bytes(stream.read())
         except Exception as error:
             return error.with_traceback(None)
-        if source.tell() != len(message):  # the client stops at a message's end
+        if source.tell() != len(message):  # the client stops at the message's end
             return MalformedMessageError(
                 "bytes follow the end of the message", offset=source.tell(), reason="trailing"
             )
@@ -162,7 +160,7 @@ class LegacyReader:
         return EncryptionSDKClient(commitment_policy=policy, max_encrypted_data_keys=MAX_DATA_KEYS)
 
     def _keys(self) -> dict[str, Any]:
-        """This thread's and this process's own materials manager."""
+        """The materials manager of this thread and process."""
         pid, manager = getattr(self._built, "entry", (None, None))
         if manager is None or pid != os.getpid():
             manager = _manager(self._build())
@@ -171,7 +169,7 @@ class LegacyReader:
 
 
 def _guarded(decode: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
-    """`decode`, whose exceptions may hold the plaintext, with one of ours in their place."""
+    """`decode` with its exceptions, which may hold the plaintext, replaced by ours."""
 
     def guarded(plaintext: bytes) -> Any:
         try:
@@ -179,14 +177,14 @@ def _guarded(decode: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
         except Exception as error:
             failure = type(error).__name__
         raise ValueDecodingError(
-            f"LegacyReader's decode= does not take the plaintext ({failure})", reason="legacy"
+            f"LegacyReader's decode= rejected the plaintext ({failure})", reason="legacy"
         )
 
     return guarded
 
 
 def _manager(made: Any) -> Any:
-    """The materials manager over a keyring: the client would make one for each message."""
+    """A materials manager for a keyring; the client would make one per message."""
     from aws_cryptographic_material_providers.mpl import client, config, models, references
 
     if not isinstance(made, references.IKeyring):
@@ -198,7 +196,7 @@ def _manager(made: Any) -> Any:
 
 
 def _explain(error: Exception, faults: list[KmsFault], demanded: dict[str, str]) -> EncFieldsError:
-    """The error for a legacy message that does not open; none of the client's words but KMS's."""
+    """The error for a legacy message that does not open, without the client's text except KMS's."""
     if isinstance(error, EncFieldsError):
         return error
     reason = worst_reason(faults)
@@ -236,7 +234,7 @@ def _explain(error: Exception, faults: list[KmsFault], demanded: dict[str, str])
 
 
 def _is_refusal(error: Exception) -> bool:
-    """Whether the keyring gave no data key; the client has one class for all its failures."""
+    """Whether the keyring gave no data key; the client raises one class for all failures."""
     from aws_encryption_sdk import exceptions
 
     return not isinstance(error, (exceptions.SerializationError, exceptions.NotSupportedError))

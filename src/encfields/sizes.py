@@ -1,6 +1,6 @@
-"""How long stored values are.
+"""The lengths of stored values.
 
-A stored value is its plaintext and an overhead that depends on the names and the row's key::
+A stored value is its plaintext plus an overhead that depends on the names and the row's key::
 
     247 + length of the branch key id + length of the encryption context + length of the plaintext
 
@@ -9,7 +9,7 @@ the row's key, 4 bytes and the lengths of its name and text (``enc:column`` and 
 front of the names included). For ``patient.ssn``, row 42 and the key ``default`` that is 297
 bytes beside the value.
 
-Lengths are of UTF-8. A column is unbounded unless it is declared with ``storage=``.
+Lengths are bytes of UTF-8. A column is unlimited unless it is declared with ``storage=``.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def max_stored_bytes(column: Any) -> int | None:
     """Length of the longest value that the column can store.
 
     :param column: an encrypted column of a table, or a mapped attribute of one.
-    :returns: bytes, or ``None`` where the inner type or a column of the row's key has no
-        length, as ``String()``, ``JSON`` and ``Text`` have none.
+    :returns: bytes; ``None`` if the inner type or a column of the row's key has no length limit,
+        such as ``String()``, ``JSON`` and ``Text``.
     :raises DeclarationError: the column is not an encrypted one of a table.
     """
     return max_stored_size(_binding(column))

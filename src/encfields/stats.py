@@ -1,4 +1,4 @@
-"""``Stats``: what the encryption of one engine did."""
+"""``Stats``: counters of one engine's encryption."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from encfields.keys.cache.stats import CacheStats, FetchObserver
 
 
 class AdoptionStats:
-    """What was done about columns that are being adopted.
+    """Counters of columns in an adoption.
 
-    :ivar fallback_reads: values read from the plaintext, because their row was pending.
-    :ivar unsealed_statements: statements that could only make rows pending, by column.
-    :ivar places: of these statements, each of which was logged once: column, place, and why.
+    :ivar fallback_reads: values read from the plaintext because their row was pending.
+    :ivar unsealed_statements: statements that could not seal and left rows pending, by column.
+    :ivar places: where these statements are, each logged once: column, place, and why.
     """
 
     __slots__ = ("fallback_reads", "places", "unsealed_statements")
@@ -32,13 +32,13 @@ class AdoptionStats:
 
 
 class Stats:
-    """What an :class:`Encryption` did since it was attached.
+    """Counters of an :class:`Encryption` since it was attached.
 
     :ivar sealed: values encrypted.
     :ivar opened: values decrypted.
-    :ivar adoption: what columns in an adoption did beside that.
-    :ivar index_mismatches: rows that a full-length blind index found and that were left out of a
-        result, because their value is not the one that was looked up.
+    :ivar adoption: counters of columns in an adoption.
+    :ivar index_mismatches: rows that a full-length blind index found but that were left out of a
+        result because their value differs from the one looked up.
     """
 
     __slots__ = ("_cache", "adoption", "index_mismatches", "opened", "sealed")
@@ -52,14 +52,14 @@ class Stats:
 
     @property
     def keys(self) -> CacheStats:
-        """Counters of the key cache, in all and ``by_key``: hits, misses, fetches
+        """Counters of the key cache, in total and ``by_key``: hits, misses, fetches
         (``store_calls``, each unwraps one branch key), KMS calls, seconds, renewals, failures."""
         return self._cache.stats
 
     def observe(self, observer: FetchObserver, end: Callable[[], None]) -> Callable[[], None]:
         """Call `observer` after each key fetch from now on.
 
-        :param observer: called on the thread of the fetch; it must be quick.
+        :param observer: called on the fetching thread, so it must be quick.
         :param end: called once when observing ends.
         :returns: a function that ends it.
         """

@@ -6,8 +6,8 @@
 
     stop = instrument(attach(engine, store))
 
-Names are of keys, never of rows; no value and no key is ever shown. Opening and sealing a value
-make no span: they take microseconds and are counted instead.
+Attributes name keys, never rows; values and key material are never shown. Opening or sealing a
+value makes no span: it takes microseconds and is counted instead.
 
 ==================================  =====================  ======================================
 name                                kind                   attributes
@@ -61,12 +61,12 @@ def instrument(
     meter_provider: Any = None,
     by_key: bool = False,
 ) -> Callable[[], None]:
-    """Tell OpenTelemetry what `encryption` does from now on.
+    """Report to OpenTelemetry what `encryption` does from now on.
 
     :param encryption: what :func:`~encfields.attach` returned.
     :param tracer_provider: by default the global one.
     :param meter_provider: by default the global one.
-    :param by_key: give metrics the attribute ``encfields.key.id``. Spans have it always.
+    :param by_key: give metrics the attribute ``encfields.key.id``, which spans always have.
     :returns: a function that ends it.
     :raises ConfigurationError: ``opentelemetry-api`` is not installed.
     """
@@ -110,15 +110,15 @@ class _Telemetry:
         meter.create_observable_counter(
             "encfields.index.mismatches",
             [self._value_counter("index_mismatches")],
-            description="rows that a blind index found by a hash that is not their value's",
+            description="rows that a blind index found by a hash that does not match their value",
         )
 
     def end(self) -> None:
-        """Observe nothing more; instruments cannot be taken back from a meter."""
+        """Stop observing; instruments cannot be removed from a meter."""
         self._stats = None
 
     def observe(self, fetch: Fetch) -> None:
-        """One span and its figures, on the thread of the fetch: a child of the caller's span,
+        """Record one span and its metrics, on the fetching thread: a child of the caller's span,
         unless it ran in the background or beside an event loop."""
         attributes: dict[str, Any] = {
             "encfields.key.kind": fetch.what,

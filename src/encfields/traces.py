@@ -1,9 +1,9 @@
-"""Errors that leave this library without what its functions were working on.
+"""Removes frames from errors that leave this library.
 
-Whoever reports errors may record the local variables of every function that an error passed
-through. Below the doors by which an application enters this library these are data keys, branch
-keys and plaintexts. So at each door the frames below it are taken off the error, off its causes
-and off what it happened in the midst of; the door's own frame holds nothing but the error.
+Error reporters may record the local variables of every function that an error passed through.
+Inside this library those are data keys, branch keys and plaintexts. So each entry point (a "door")
+removes the frames below it from the error, its causes and its contexts; the door's own frame holds
+only the error.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _R = TypeVar("_R")
 
 
 def leaves_no_trace(function: Callable[_P, _R]) -> Callable[_P, _R]:
-    """A function whose errors hold no frame of what it called, and none of its arguments.
+    """Decorator: errors hold no frames of what the function called, nor its arguments.
 
-    Of an error that is not of this library, such as one that an application's own type raised,
-    the places that it passed are kept as a note, without their variables.
+    For an error from outside this library, such as one that an application's type raised, the code
+    locations are kept as a note, without variables.
     """
 
     @wraps(function)
@@ -34,14 +34,14 @@ def leaves_no_trace(function: Callable[_P, _R]) -> Callable[_P, _R]:
         except BaseException as error:
             failure = error
         del args, kwargs
-        # Outside of the handler: what is being handled here is the caller's, and is left alone.
+        # Outside the handler: the exception being handled here is the caller's, so leave it alone.
         raise without_frames(failure, sys.exc_info()[1])
 
     return door
 
 
 def without_frames(error: BaseException, handled: BaseException | None) -> BaseException:
-    """The same error, of which no frame is left, nor of any that it is chained to.
+    """The same error without frames, also in the errors it is chained to.
 
     :param handled: what the caller was handling, which the error may be chained to.
     """
@@ -54,7 +54,7 @@ def without_frames(error: BaseException, handled: BaseException | None) -> BaseE
 
 
 def chained(error: BaseException, end: BaseException | None = None) -> Iterator[BaseException]:
-    """An error and every one that can be reached from it, up to `end`."""
+    """An error and all errors chained to it, up to `end`."""
     seen: set[int] = {id(end)}
     waiting: list[BaseException | None] = [error]
     while waiting:

@@ -1,4 +1,4 @@
-"""The version of encfields: the one place that says it."""
+"""The version of encfields, defined only here."""
 
 from __future__ import annotations
 

@@ -1,23 +1,23 @@
-"""Live plaintext columns that become encrypted ones, and the way back.
+"""Turns live plaintext columns into encrypted ones, and back.
 
-The steps, and what each has to know first:
+The steps, and what they check:
 
 ===============  =======================================================================
 ``adoption``     an adoption as data: which plaintext column becomes which encrypted one
-``operations``   the steps, each refused before its time
+``operations``   the steps, each refused out of order
 ``stages``       how far an adoption is, as the database's triggers record it
-``obstacles``    what in a database keeps a column from being adopted
+``obstacles``    what in a database prevents an adoption
 ``letter_case``  plaintext whose database ignores the case of letters
-``comparison``   sealed values compared with the plaintext beside them
+``comparison``   compares sealed values with plaintext
 ===============  =======================================================================
 
-What they change in the database:
+Changes in the database:
 
 ======================  =================================================================
 ``schema``              columns, triggers and indexes of the table, in short transactions
-``column_changes``      the columns, in each database's words
-``column_definitions``  definitions of columns as text
-``sqlite_schema``       what SQLite's ALTER TABLE has no words for
+``column_changes``      changes of columns, in each database's SQL
+``column_definitions``  edits column definitions as text
+``sqlite_schema``       changes that SQLite's ALTER TABLE lacks
 ======================  =================================================================
 """
 

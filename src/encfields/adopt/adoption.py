@@ -1,6 +1,6 @@
 """An adoption as data: which plaintext column becomes which encrypted one.
 
-A migration states it without the models; an application takes it from a declared column.
+A migration describes it without models; an application takes it from a declared column.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def declared_types_of(metadata: MetaData) -> dict[str, DeclaredTypes]:
-    """Those of all columns of an application's models, by ``table.column``."""
+    """The declared types of all columns in an application's models, by ``table.column``."""
     return {
         f"{table.fullname}.{binding.column_name}": declared_types(binding.column, adopts)
         for table in metadata.tables.values()
@@ -36,7 +36,7 @@ def declared_types_of(metadata: MetaData) -> dict[str, DeclaredTypes]:
 
 
 def declared_types(column: Column[Any], adopts: Plaintext) -> DeclaredTypes:
-    """The types that a declared column says of its values, and of the plaintext that it adopts."""
+    """A declared column's types of its values and of the plaintext that it adopts."""
     inner = cast("SealedColumnType", column.type).inner
     return DeclaredTypes(inner, plaintext_type(column, adopts))
 
@@ -49,10 +49,9 @@ class Adoption:
     :param plain: name of the plaintext column.
     :param type: the inner type, as data.
     :param unique: names of those columns of blind indexes whose values are unique.
-    :param plain_type: through which the plaintext column is read, as data; ``None`` if that is
-        `type`.
-    :param declared: the same two types, where they are the application's own.
-    :param guard: whether the encrypted column is added with the CHECK that it holds messages.
+    :param plain_type: the type that reads the plaintext column, as data; ``None`` if it is `type`.
+    :param declared: the same two types, if they are the application's own.
+    :param guard: whether the encrypted column gets the CHECK that it holds messages.
     """
 
     spec: TableSpec
@@ -70,7 +69,7 @@ class Adoption:
 
     @property
     def table_name(self) -> str:
-        """The table's name, with its schema where it has one."""
+        """The table's name, with its schema if it has one."""
         return self.spec.full_name
 
     @property
@@ -80,13 +79,13 @@ class Adoption:
 
     @property
     def declared_types(self) -> dict[str, DeclaredTypes]:
-        """What a run that reads its plaintext has to be given."""
+        """The types that a run needs to read its plaintext."""
         return {} if self.declared is None else {f"{self.table_name}.{self.sealed}": self.declared}
 
     def job(self, *, refill: bool = False) -> Job:
-        """The run that seals the plaintext, or that brings it back.
+        """The run that seals the plaintext, or restores it.
 
-        :param refill: bring the plaintext back.
+        :param refill: restore the plaintext.
         """
         adopted = {self.sealed: Adopted(self.plain, self.type, refill, self.plain_type)}
         spec = self.spec

@@ -1,4 +1,4 @@
-"""What an adoption changes of a table's columns, in the words of each database."""
+"""An adoption's changes of a table's columns, in each database's SQL."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class ColumnChanges:
     """Changes the columns of one adoption's table.
 
     :param dialect: of the database. :param adoption: the adoption.
-    :ivar table: the table's name as SQL has it, with its schema where it has one.
+    :ivar table: the table's quoted name, with its schema if it has one.
     """
 
     def __init__(self, dialect: Dialect, adoption: Adoption) -> None:
@@ -45,7 +45,7 @@ class ColumnChanges:
     def add(self, connection: Connection, present: Table) -> None:
         """Add the encrypted column and those of its blind indexes.
 
-        :param present: the table as the database has it: what is there already is left out.
+        :param present: the reflected table; existing columns are left out.
         """
         dialect = connection.dialect
         blob = "LONGBLOB" if self._name == "mysql" else LargeBinary().compile(dialect)
@@ -78,12 +78,12 @@ class ColumnChanges:
         return any(self._quote(str(check["name"])) == self._check_name() for check in checks)
 
     def validate_guard(self, connection: Connection) -> None:
-        """Have PostgreSQL check the rows that were there before the CHECK: no writer waits."""
+        """Make PostgreSQL validate existing rows, without blocking writers."""
         if self._has_guard(connection):
             self._alter(connection, f"VALIDATE CONSTRAINT {self._check_name()}")
 
     def drop_guard(self, connection: Connection) -> None:
-        """MySQL holds on to a column that a CHECK names."""
+        """Drop the CHECK, which on MySQL blocks dropping its column."""
         if self._has_guard(connection):
             self._alter(connection, f"DROP CONSTRAINT {self._check_name()}")
 
@@ -98,7 +98,7 @@ class ColumnChanges:
             sqlite.drop_column(connection, self._adoption.spec.table, name)
 
     def let_plaintext_be_null(self, connection: Connection) -> None:
-        """Have the plaintext column take NULL."""
+        """Allow NULL in the plaintext column."""
         plain = self._adoption.plain
         if self._name == "postgresql":
             self._alter(connection, f"ALTER COLUMN {self._quote(plain)} DROP NOT NULL")
@@ -110,7 +110,7 @@ class ColumnChanges:
             sqlite.change_column(connection, table, plain, without_not_null)
 
     def drop_default(self, connection: Connection) -> None:
-        """Have the database give no row a plaintext by itself."""
+        """Drop the plaintext column's default."""
         plain = self._adoption.plain
         if self._name == "sqlite":
             table = self._adoption.spec.table
@@ -119,8 +119,8 @@ class ColumnChanges:
             self._alter(connection, f"ALTER COLUMN {self._quote(plain)} DROP DEFAULT")
 
     def require(self, connection: Connection, name: str) -> None:
-        """Have a column refuse NULL. On PostgreSQL a CHECK that is validated beforehand keeps the
-        table from being read under a lock."""
+        """Make a column NOT NULL. On PostgreSQL a CHECK validated first avoids reading the table
+        under a lock."""
         if self._name == "postgresql":
             column, check = self._quote(name), self._quote(f"{name}_encfields_required")
             not_valid = f"ADD CONSTRAINT {check} CHECK ({column} IS NOT NULL) NOT VALID"
@@ -140,9 +140,9 @@ class ColumnChanges:
         connection.exec_driver_sql(f"ALTER TABLE {self.table} {clause}")
 
     def _mysql_column(self, connection: Connection, name: str) -> str:
-        """The whole definition of a column, as the server writes it."""
+        """The whole definition of a column, as the server shows it."""
         sql = str(connection.exec_driver_sql(f"SHOW CREATE TABLE {self.table}").one()[1])
-        # In backticks, or as the session's sql_mode has it, which the dialect knows.
+        # Quoted in backticks, or by the session's sql_mode, which the dialect knows.
         quoted = connection.dialect.identifier_preparer.quote_identifier(name).replace("%%", "%")
         for line in sql.splitlines():
             if line.strip().startswith(f"{quoted} "):

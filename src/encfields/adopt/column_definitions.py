@@ -1,7 +1,7 @@
-"""Definitions of columns as text: with NOT NULL or without, in the DDL that a database keeps.
+"""Edits column definitions as text in a database's own DDL.
 
-What stands in quotes and parentheses is made unrecognisable first, so that a default or a comment
-is never taken for a rule.
+Content of quotes and parentheses is masked first, so that a default or a comment is never mistaken
+for a rule.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from encfields.errors import DeclarationError
 
 
 def _masked(definition: str, quoted: re.Pattern[str]) -> str:
-    """A definition of the same length with what stands in quotes and parentheses made x's."""
+    """The definition with the content of quotes and parentheses replaced by x's."""
     masked, depth, out = quoted.sub(lambda found: "x" * len(found[0]), definition), 0, []
     for character in masked:
         depth -= character == ")"
@@ -34,7 +34,7 @@ _RULE = re.compile(r"\s*(?:CONSTRAINT|PRIMARY|UNIQUE|CHECK|FOREIGN)\b", re.I)
 
 
 def definitions(sql: str) -> tuple[str, list[str], str]:
-    """A CREATE TABLE in three parts: before its parenthesis, what is defined, and after it."""
+    """A CREATE TABLE in three parts: before the parenthesis, the definitions, and after it."""
     masked = _SQLITE_QUOTED.sub(lambda found: "x" * len(found[0]), sql)
     start = masked.index("(") + 1
     depth, begin, parts = 1, start, []
@@ -70,15 +70,15 @@ def with_not_null(part: str) -> str:
 
 
 def _outside(pattern: re.Pattern[str], part: str) -> str:
-    """A definition without what a pattern finds outside of quotes and parentheses."""
+    """A definition without a pattern's matches outside quotes and parentheses."""
     match = pattern.search(_masked(part, _SQLITE_QUOTED))
     return part if match is None else part[: match.start()] + part[match.end() :]
 
 
 def definition_without(sql: str, table: str, column: str) -> str:
-    """What stands behind CREATE TABLE and its name, without one column.
+    """The part after CREATE TABLE and the name, without one column.
 
-    :raises DeclarationError: a constraint is of this column and of others.
+    :raises DeclarationError: a constraint covers this column and others.
     """
     _, parts, after = definitions(sql)
     columns = [name for part in parts if (name := _column_name(part)) is not None]
@@ -91,7 +91,7 @@ def definition_without(sql: str, table: str, column: str) -> str:
     ]
     if any(_RULE.match(part) and names_any(part, column) for part in kept):
         raise DeclarationError(
-            "a constraint is of this column and of others: drop it first",
+            "a constraint covers this column and others: drop it first",
             table=table,
             column=column,
             reason="constraint",
@@ -100,7 +100,7 @@ def definition_without(sql: str, table: str, column: str) -> str:
 
 
 def names_any(part: str, *columns: str) -> bool:
-    """Whether a constraint names one of some columns."""
+    """Whether a constraint names any of the columns."""
     words = "|".join(map(re.escape, columns))
     return bool(columns) and re.search(rf"\b(?:{words})\b", part, re.IGNORECASE) is not None
 

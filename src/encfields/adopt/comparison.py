@@ -1,7 +1,7 @@
-"""Comparing every sealed value with the plaintext beside it; neither is shown.
+"""Compares every sealed value with the plaintext beside it, without showing either.
 
-"Different" is what the sealed value is not *as the column's type reads the plaintext*: a padded
-CHAR is the text that it pads.
+Values differ if they differ *after the column's type has read the plaintext*: a padded CHAR equals
+the text without padding.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 COMPARED_AT_ONCE = 1_000
 MAX_LISTED_FAULTS = 20
-"""Rows that a report names."""
+"""Most rows that a report names."""
 
 PENDING, DIFFERENT, UNREADABLE, UNREADABLE_PLAINTEXT, UNINDEXED = (
     "pending",
@@ -41,10 +41,10 @@ PENDING, DIFFERENT, UNREADABLE, UNREADABLE_PLAINTEXT, UNINDEXED = (
 
 
 class Fault(NamedTuple):
-    """One row that is not as it has to be.
+    """One row that is not ready.
 
-    :ivar key: its primary key, for people. :ivar kind: what is wrong, in a word.
-    :ivar reason: in a sentence; nothing of any value.
+    :ivar key: its primary key, for display. :ivar kind: what is wrong, in one word.
+    :ivar reason: the same in a sentence, without any value.
     """
 
     key: dict[str, str]
@@ -58,14 +58,15 @@ class Fault(NamedTuple):
 
 @dataclass(slots=True)
 class Comparison:
-    """What the comparison of a table's rows came to.
+    """The result of comparing a table's rows.
 
-    :ivar rows: that were looked at. :ivar both: whose values are equal.
-    :ivar sealed_only: that have no plaintext any more. :ivar pending: with plaintext alone.
-    :ivar different: whose sealed value is another one. :ivar unreadable: whose sealed value does
-        not open. :ivar unreadable_plaintext: whose plaintext the column's type cannot read.
-    :ivar unindexed: with a value and no blind index of it.
-    :ivar faults: the first of those that are not as they have to be.
+    :ivar rows: number of rows read. :ivar both: rows with equal values.
+    :ivar sealed_only: rows without plaintext. :ivar pending: rows with only plaintext.
+    :ivar different: rows whose values differ. :ivar unreadable: rows whose sealed value does not
+        open.
+    :ivar unreadable_plaintext: rows whose plaintext the column's type cannot read.
+    :ivar unindexed: rows with a value but no blind index.
+    :ivar faults: the first rows that are not ready.
     """
 
     rows: int = 0
@@ -124,7 +125,7 @@ class Comparer:
             return False
         fault = self._fault(row, sealed, plain)
         if fault is None and self._indexes.are_missing(row):
-            fault = UNINDEXED, "it has a value and no blind index of it: run adopt"
+            fault = UNINDEXED, "it has a value but no blind index: run adopt"
         if fault is not None:
             self._note(row, comparison, *fault)
             return False
@@ -151,7 +152,7 @@ class Comparer:
         except OF_THIS_VALUE as error:
             return UNREADABLE, f"its sealed value does not open ({_reason(error)})"
         if wanted is not None and opened != wanted:
-            return DIFFERENT, "its sealed value is not its plaintext"
+            return DIFFERENT, "its sealed value differs from its plaintext"
         return None
 
     def _note(self, row: Any, comparison: Comparison, kind: str, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""Plaintext columns whose database ignores the case of letters, as an exact index does not."""
+"""Finds plaintext columns that ignore the case of letters, which an exact blind index does not."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class IgnoredCase:
-    """What an exact blind index would do otherwise than the plaintext column does.
+    """How a plaintext column ignores case.
 
     :ivar by: what ignores the case, in words.
-    :ivar is_unique: whether values that differ by it alone cannot stand in two rows.
+    :ivar is_unique: whether two rows cannot have values that differ only in case.
     """
 
     by: str
@@ -45,7 +45,7 @@ def ignored_case(
 
 @dataclass(frozen=True, slots=True)
 class _Index:
-    """An index of the plaintext column; `folds`: by ``lower()``, or by a collation of its own."""
+    """An index of the plaintext column; `folds`: by ``lower()`` or its own collation."""
 
     name: str
     is_unique: bool
@@ -73,7 +73,7 @@ def _indexes(
 def _indexes_of_sqlite(
     connection: Connection, table_name: str, schema: str | None, name: str
 ) -> Iterator[_Index]:
-    """SQLite tells the collation of each, and of an expression the text that made it."""
+    """SQLite's indexes with their collations, and the SQL of expressions."""
     quote = connection.dialect.identifier_preparer.quote
     place = f"{quote(schema)}." if schema else ""
     listed = connection.exec_driver_sql(f"PRAGMA {place}index_list({quote(table_name)})").all()
@@ -96,7 +96,7 @@ def _indexes_of_sqlite(
 def _collation(
     connection: Connection, table_name: str, schema: str | None, name: str
 ) -> str | None:
-    """What of the column itself ignores the case, in words."""
+    """How the column itself ignores the case, in words."""
     if connection.dialect.name == "sqlite":
         return _collation_of_sqlite(connection, table_name, schema, name)
     if connection.dialect.name in MYSQL_NAMES:
@@ -121,7 +121,7 @@ def _collation(
 def _collation_of_sqlite(
     connection: Connection, table_name: str, schema: str | None, name: str
 ) -> str | None:
-    """Of a compound SELECT the first column's collation counts."""
+    """In a compound SELECT the first column's collation counts."""
     stored: ColumnClause[Any] = column(name)
     none = select(stored).select_from(table(table_name, stored, schema=schema)).where(text("0"))
     both = union_all(none, select(literal_column("'A'"))).subquery()
@@ -144,10 +144,10 @@ _OF_POSTGRESQL = text(
 
 
 def advice_on_case(connection: Connection, sealed: Column[Any], plain: str) -> tuple[str, ...]:
-    """What to declare where a plaintext column ignores the case and its blind indexes do not.
+    """What to declare if a plaintext column ignores the case and its blind indexes do not.
 
     :param sealed: the encrypted column that adopts it.
-    :returns: sentences; none where nothing is to be said.
+    :returns: sentences; empty if there is nothing to say.
     """
     of_column = [index for index in indexes_of(sealed.table) if index.sources[0].column is sealed]
     if not of_column or any("casefold" in index.definition.derivation for index in of_column):
@@ -159,8 +159,8 @@ def advice_on_case(connection: Connection, sealed: Column[Any], plain: str) -> t
     unique = "be equal and unique" if ignored.is_unique else "be equal"
     return (
         f"{sealed.table.name}.{plain} ignores the case of letters ({ignored.by}), and its blind "
-        "index does not: from the phase write-sealed on, values that differ by it alone would no "
+        "index does not: from the phase write-sealed on, values that differ only in case would no "
         f"longer {unique}.",
         f"To keep that, declare {index} (from encfields.index import casefold) in place of "
-        'BlindIndex(...), and ask .blind("casefold") == ... from then on.',
+        'BlindIndex(...), and query .blind("casefold") == ... from then on.',
     )

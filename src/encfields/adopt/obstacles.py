@@ -1,8 +1,8 @@
-"""What in a database keeps a column from being adopted, or its plaintext from being dropped.
+"""Finds what prevents adopting a column, or dropping its plaintext.
 
-An operation looks for it before it changes anything: a foreign key would be made NULL along with
-the plaintext, a view or a trigger would fail for everybody once the column is gone, and rows that
-a policy hides would be taken for rows that are not there.
+Operations check this before they change anything: a foreign key would become NULL with the
+plaintext, a view or trigger would fail once the column is gone, and rows hidden by a policy would
+be overlooked.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class CatalogColumn:
-    """A plaintext column, as a database's own tables name it."""
+    """A plaintext column in a database's catalog."""
 
     def __init__(self, connection: Connection, table: str, schema: str | None, name: str) -> None:
         self.connection = connection
@@ -32,14 +32,14 @@ class CatalogColumn:
         self.name = name
 
     def ask(self, sql: str) -> list[tuple[str, ...]]:
-        """The texts that a query finds, which may name :table, :schema, :name and :ours."""
+        """The texts that a query returns; it may use :table, :schema, :name and :ours."""
         asked = {"table": self.table, "schema": self.schema, "name": self.name, "ours": PREFIX}
         named = {name: value for name, value in asked.items() if f":{name}" in sql}
         rows = self.connection.execute(text(sql), named)
         return [tuple("" if cell is None else _as_text(cell) for cell in row) for row in rows]
 
     def is_named_in(self, sql: str) -> bool:
-        """Whether SQL names the column, as far as words tell."""
+        """Whether SQL contains the column's name as a word."""
         return re.search(rf"(?<!\w){re.escape(self.name)}(?!\w)", sql, re.IGNORECASE) is not None
 
 
@@ -51,7 +51,7 @@ def _as_text(value: object) -> str:
 
 
 def before_the_first_step(plain: CatalogColumn) -> list[str]:
-    """What forbids to adopt the column, in words."""
+    """What prevents adopting the column, in words."""
     return [*_references(plain), *_of_table(plain)]
 
 
@@ -72,8 +72,8 @@ def _references(plain: CatalogColumn) -> Iterator[str]:
         references = list(_references_in_sqlite(plain))
     for name, table in references:
         yield (
-            f"the foreign key {name} of {table} refers to it, and would be made NULL with it, or "
-            "hold it back: have it refer to another column first"
+            f"the foreign key {name} of {table} refers to it, and would become NULL with it, or "
+            "block it: make it refer to another column first"
         )
 
 
@@ -87,7 +87,7 @@ def _references_in_sqlite(plain: CatalogColumn) -> Iterator[tuple[str, str]]:
 
 
 def _of_table(plain: CatalogColumn) -> Iterator[str]:
-    """What about the whole table."""
+    """Obstacles of the whole table."""
     if plain.connection.dialect.name == "postgresql":
         heirs = plain.ask(
             "SELECT i.inhrelid::regclass::text FROM pg_inherits i "  # noqa: S608
@@ -111,7 +111,7 @@ def _of_table(plain: CatalogColumn) -> Iterator[str]:
 
 
 def before_the_last_step(plain: CatalogColumn) -> list[str]:
-    """What still needs the column, in words."""
+    """What still depends on the column, in words."""
     name = plain.connection.dialect.name
     if name == "postgresql":
         needs: Iterable[str] = _needed_in_postgresql(plain)
@@ -241,8 +241,8 @@ def _needed_in_sqlite(plain: CatalogColumn) -> Iterator[str]:
 
 def _unique_with_others(index: str) -> str:
     return (
-        f"the unique index {index} is of it and of other columns, which would be unique no more: "
-        "make a unique CompoundBlindIndex or another constraint in its place, and drop it"
+        f"the unique index {index} covers it and other columns, which would no longer be unique: "
+        "replace it with a unique CompoundBlindIndex or another constraint, and drop it"
     )
 
 

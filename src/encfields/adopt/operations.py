@@ -1,7 +1,7 @@
-"""The steps of an adoption, one after the other, each refused before its time.
+"""The steps of an adoption, in order; each is refused out of order.
 
-``begin_adoption``, ``adopt``, ``ensure_adopted``, ``close_plaintext``, ``end_adoption``; and the
-way back, ``refill_plaintext`` and ``withdraw_adoption``.
+``begin_adoption``, ``adopt``, ``ensure_adopted``, ``close_plaintext``, ``end_adoption``; and back:
+``reopen_plaintext``, ``refill_plaintext`` and ``withdraw_adoption``.
 """
 
 from __future__ import annotations
@@ -35,23 +35,24 @@ if TYPE_CHECKING:
 
 
 def begin_adoption(engine: Engine, adoption: Adoption) -> None:
-    """Add the encrypted column, its indexes and the triggers; the plaintext column may be NULL
-    from now on, and a row without any value is refused as it was.
+    """Add the encrypted column, its indexes and the triggers. The plaintext column becomes
+    nullable; a required value stays required.
 
-    Before the application is in the phase ``"write-both"``. May be run again after a failure, and
-    brings triggers back that are gone, at whatever stage. After a blind index was declared or
-    dropped meanwhile it has to be: it adds the index's column, and the triggers learn of it.
+    Run it before the application enters the phase ``"write-both"``. Run it again after a failure,
+    to restore missing triggers at any stage, and after a blind index was declared or dropped: it
+    adds the index's column and updates the triggers.
 
-    :param engine: the application's engine, whose database is worked on.
+    :param engine: the application's engine.
     :param adoption: which column becomes which.
-    :raises AdoptionError: it was begun long ago, or a trigger of the table's own would run last.
+    :raises AdoptionError: the adoption is past this step, or a trigger of the table's own would run
+        last.
     """
     schema = Schema(sync_engine(engine), adoption)
     state = schema.state()
     if not state.has_plain:
         raise _error(adoption, "the table has no such column to adopt", "column")
     if state.stage not in (None, OPEN) and state.knows_indexes_of(adoption):
-        message = f"begin_adoption has run already: its triggers are in the stage {state.stage!r}"
+        message = f"begin_adoption has already run: its triggers are in the stage {state.stage!r}"
         raise _error(adoption, message, "adoption-order")
     _refuse_later_trigger(engine, adoption, state.table)
     schema.require_nothing(before_the_first_step, "the column cannot be adopted")
@@ -68,16 +69,18 @@ def adopt(
     progress: Progress | None = None,
     stop: Event | None = None,
 ) -> Report:
-    """Seal the plaintext of every row that has no sealed value, while the application works.
+    """Seal the plaintext of every row without a sealed value, while the application works.
 
-    Killed at any moment, the next call continues; any number of hosts may share the run.
+    It may be killed at any moment, and the next call continues; any number of hosts may share the
+    run.
 
-    :param engine: the application's engine, whose database is worked on.
+    :param engine: the application's engine.
     :param encryption: what :func:`~encfields.attach` returned for it.
     :param adoption: which column becomes which.
-    :param options: how the run works; by default as :class:`~encfields.bulk.options.Options` says.
-    :param progress: called about twice a second with how far the run is.
-    :param stop: set it, and the run ends between two batches; the next call goes on.
+    :param options: how the run works; default :class:`~encfields.bulk.options.Options`.
+    :param progress: called about twice a second with a :class:`~encfields.bulk.ProgressState`.
+    :param stop: set it to end the run after the current batch; the next call continues.
+    :returns: the run's report.
     :raises AdoptionError: ``begin_adoption`` comes first.
     """
     run = adopting_run(engine, encryption, adoption, options=options)
@@ -102,7 +105,7 @@ def adopting_run(
 
 @leaves_no_trace
 def compare_adopted(engine: Engine, encryption: Encryption, adoption: Adoption) -> Comparison:
-    """Open every value and compare it with its plaintext; nothing is changed.
+    """Open every value and compare it with its plaintext, changing nothing.
 
     :param engine: the application's engine, whose database is worked on.
     :param encryption: what :func:`~encfields.attach` returned for it.
@@ -118,14 +121,14 @@ def compare_adopted(engine: Engine, encryption: Encryption, adoption: Adoption) 
 
 
 def ensure_adopted(engine: Engine, encryption: Encryption, adoption: Adoption) -> Comparison:
-    """Check that every value is sealed, equal to its plaintext, and indexed. From then on rows may
-    be sealed only: the application may go into the phase ``"write-sealed"``.
+    """Check that every value is sealed, equal to its plaintext, and indexed. After that rows may
+    have only sealed values: the application may enter the phase ``"write-sealed"``.
 
     :param engine: the application's engine, whose database is worked on.
     :param encryption: what :func:`~encfields.attach` returned for it.
     :param adoption: which column becomes which.
-    :raises AdoptionError: they are not, and it names rows by their keys; or ``begin_adoption``
-        comes first.
+    :raises AdoptionError: they are not, with rows named by their keys; or ``begin_adoption`` comes
+        first.
     """
     schema = Schema(sync_engine(engine), adoption)
     state = schema.state()
@@ -140,16 +143,16 @@ def ensure_adopted(engine: Engine, encryption: Encryption, adoption: Adoption) -
 
 @leaves_no_trace
 def close_plaintext(engine: Engine, encryption: Encryption, adoption: Adoption) -> Comparison:
-    """Have the database refuse plaintext, and make NULL what is there, each value only where the
-    sealed one opens and is the same in that very moment.
+    """Make the database refuse plaintext, and set existing plaintext to NULL, each value only if
+    the sealed one opens and equals it at that moment.
 
-    Every process of the application has to be in the phase ``"write-sealed"``. From then on the
-    sealed values and the keys are the only copy: have a backup of the key table.
+    Every process of the application must be in the phase ``"write-sealed"``. After this the sealed
+    values and the keys are the only copy: back up the key table.
 
     :param engine: the application's engine, whose database is worked on.
     :param encryption: what :func:`~encfields.attach` returned for it.
     :param adoption: which column becomes which.
-    :returns: what was compared; ``both`` is how many values were made NULL.
+    :returns: the comparison; ``both`` is the number of values set to NULL.
     :raises AdoptionError: values differ or do not open, or ``ensure_adopted`` comes first.
     """
     engine = sync_engine(engine)
@@ -174,7 +177,7 @@ def end_adoption(engine: Engine, adoption: Adoption) -> tuple[str, ...]:
     :param engine: the application's engine, whose database is worked on.
     :param adoption: which column becomes which.
     :returns: where plaintext remains on disk, each with the command that removes it.
-    :raises AdoptionError: ``close_plaintext`` comes first, or a row has plaintext yet.
+    :raises AdoptionError: ``close_plaintext`` comes first, or a row still has plaintext.
     """
     engine = sync_engine(engine)
     schema = Schema(engine, adoption)
@@ -193,9 +196,8 @@ def end_adoption(engine: Engine, adoption: Adoption) -> tuple[str, ...]:
 
 @leaves_no_trace
 def reopen_plaintext(engine: Engine, adoption: Adoption) -> None:
-    """Have the database take plaintext again after ``close_plaintext``, beside processes that
-    write sealed values alone: the first step of the way back, before the phase ``"read-sealed"``
-    is deployed.
+    """Make the database accept plaintext again after ``close_plaintext``, while processes still
+    write only sealed values: the first step back, before you deploy the phase ``"read-sealed"``.
 
     :param engine: the application's engine, whose database is worked on.
     :param adoption: which column becomes which.
@@ -217,19 +219,19 @@ def refill_plaintext(
     options: Options | None = None,
     progress: Progress | None = None,
 ) -> Report:
-    """The way back: write the plaintext of rows that are sealed only.
+    """Go back: write the plaintext of rows that have only a sealed value.
 
-    Every process of the application has to be in the phase ``"read-sealed"`` again, for which
-    ``reopen_plaintext`` comes first once the plaintext was closed. Afterwards any earlier version
-    may run.
+    Every process of the application must be in the phase ``"read-sealed"`` again; after
+    ``close_plaintext`` that needs ``reopen_plaintext`` first. Afterwards any earlier version may
+    run.
 
     :param engine: the application's engine, whose database is worked on.
     :param encryption: what :func:`~encfields.attach` returned for it.
     :param adoption: which column becomes which.
     :param options: how the run works; by default as :class:`~encfields.bulk.options.Options` says.
     :param progress: called about twice a second with how far the run is.
-    :raises AdoptionError: there is nothing to go back from, or a process in a later phase has
-        written a row meanwhile.
+    :raises AdoptionError: there is nothing to go back from, or a process in a later phase wrote a
+        row meanwhile.
     """
     engine = sync_engine(engine)
     schema = Schema(engine, adoption)
@@ -244,7 +246,7 @@ def refill_plaintext(
             schema.set_stage(READY)
             raise _error(
                 adoption,
-                "rows were written without plaintext while it was brought back: a process is "
+                "rows were written without plaintext while it was restored: a process is "
                 'still in the phase "write-sealed". Deploy "read-sealed" everywhere first, '
                 "and run refill_plaintext again",
                 "sealed-only",
@@ -257,7 +259,7 @@ def withdraw_adoption(engine: Engine, adoption: Adoption) -> None:
 
     :param engine: the application's engine, whose database is worked on.
     :param adoption: which column becomes which.
-    :raises AdoptionError: a row has no plaintext, so that ``refill_plaintext`` comes first.
+    :raises AdoptionError: a row has no plaintext, so ``refill_plaintext`` comes first.
     """
     engine = sync_engine(engine)
     schema = Schema(engine, adoption)
@@ -312,14 +314,14 @@ def _scrub(own: Connections, encryption: Encryption, adoption: Adoption) -> Comp
 
 
 def _scrub_row(connection: Any, adoption: Adoption, statement: Any, values: Any) -> None:
-    """:raises AdoptionError: the database does not let the plaintext be NULL."""
+    """:raises AdoptionError: the database refuses to set the plaintext to NULL."""
     try:
         connection.execute(statement, values)
         return
     except DBAPIError as error:
         if not refuses_row(error):
             raise
-        words = refusal_of(error).words  # its own text quotes the row
+        words = refusal_of(error).words  # the driver's text quotes the row
     raise _error(
         adoption,
         f"the plaintext of a row cannot be made NULL: {words}. Change that, and run "
@@ -329,7 +331,7 @@ def _scrub_row(connection: Any, adoption: Adoption, statement: Any, values: Any)
 
 
 def _scrubbing(prepared: PreparedJob) -> Any:
-    """The UPDATE of one row, where both values still are what was compared."""
+    """The UPDATE of one row, if both values are still those that were compared."""
     plain, (sealed, *_) = prepared.plain[0], prepared.columns
     same = [c == bindparam(f"k_{i}", type_=c.type) for i, c in enumerate(prepared.key)]
     return (
@@ -383,7 +385,7 @@ def _require_clean(verb: str, adoption: Adoption, comparison: Comparison) -> Non
         adoption,
         f"{verb} refuses: {comparison}. The first of them: {examples}; run adopt first, and "
         "correct by hand the rows that it cannot read. Where a trigger has changed the plaintext "
-        f"that was sealed, make {adoption.sealed} NULL in the rows that differ, and adopt will "
+        f"that was sealed, set {adoption.sealed} to NULL in the rows that differ, and adopt will "
         "seal them again",
         "not-adopted",
     )

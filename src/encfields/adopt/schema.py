@@ -1,8 +1,8 @@
-"""What the steps of an adoption change in a table: its columns, its triggers, its indexes.
+"""Changes a table's columns, triggers and indexes for an adoption.
 
-Each database has its own way, and changes online what it can; in one transaction, where it has such
-of DDL. A lock is not waited for long, because whoever comes after would wait as well: it is given
-up, and asked for again.
+Changes are online as far as the database allows, and in one transaction if its DDL is
+transactional. Waits for locks are short, since later statements would queue behind them; then it
+tries again.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 class Schema:
     """Changes one table for one adoption.
 
-    :param engine: of the database; connections of its own are made from it.
+    :param engine: of the database, for separate connections.
     :param adoption: the adoption.
     """
 
@@ -47,10 +47,9 @@ class Schema:
         self._transactions = _Transactions(engine)
 
     def state(self) -> AdoptionState:
-        """Where the adoption stands.
+        """The state of the adoption.
 
-        :raises AdoptionError: rows of the table are hidden from the database user, who would take
-            them for rows that are not there.
+        :raises AdoptionError: rows of the table are hidden from the database user.
         """
         spec = self._adoption.spec
         with self._transactions.connection() as connection:
@@ -63,9 +62,9 @@ class Schema:
             return state_of(connection, self._adoption)
 
     def require_nothing(self, look: Callable[[CatalogColumn], list[str]], otherwise: str) -> None:
-        """Check that nothing stands in the way of a step.
+        """Check that nothing prevents a step.
 
-        :raises AdoptionError: something does, and is named.
+        :raises AdoptionError: something does; it is named.
         """
         spec = self._adoption.spec
         with self._transactions.connection() as connection:
@@ -96,8 +95,8 @@ class Schema:
             self._columns.let_plaintext_be_null(connection)
 
     def set_stage(self, stage: str) -> None:
-        """Put the triggers of a stage in the place of those of another. From the stage of no more
-        plaintext on, no default of the database's gives a row any."""
+        """Replace the triggers with those of another stage. From the closed stage on, also drop the
+        plaintext column's default."""
 
         def change(connection: Connection) -> None:
             state = state_of(connection, self._adoption)
@@ -109,10 +108,11 @@ class Schema:
         self._transactions.change(change)
 
     def end(self) -> None:
-        """Drop the plaintext column and the triggers; the encrypted one has to have a value, if
-        the plaintext had to.
+        """Drop the plaintext column and the triggers; the encrypted column becomes NOT NULL, if the
+        plaintext was.
 
-        May be done again after it was killed: the triggers go last where nothing is taken back.
+        It can be repeated after it was killed: without transactional DDL the triggers are dropped
+        last.
         """
 
         def change(connection: Connection) -> None:
@@ -124,7 +124,7 @@ class Schema:
                 self._drop_triggers(connection, state)
                 self._columns.drop(connection, plain)
                 return
-            # Nobody writes while there are triggers of a column that is gone.
+            # Nobody may write while triggers refer to the dropped column.
             connection.exec_driver_sql(f"LOCK TABLES {self._columns.table} WRITE")
             try:
                 self._columns.drop(connection, plain)
@@ -161,7 +161,7 @@ class Schema:
         *,
         also: Collection[str] = (),
     ) -> None:
-        """:param also: columns of blind indexes that this step was not told of, and others were."""
+        """:param also: columns of blind indexes that only earlier steps knew."""
         for statement in self._triggers(connection, state, also).create(stage):
             connection.exec_driver_sql(statement)
 
@@ -186,7 +186,7 @@ class Schema:
             self._create_index(self._index_name(index.name), unique, index.name)
 
     def _index_name(self, column: str) -> str:
-        """As SQLAlchemy names an index, and shortens what is too long for the database."""
+        """SQLAlchemy's default name of an index, shortened if too long for the database."""
         name = f"ix_{self._adoption.spec.table}_{column}"
         longest = self._dialect.max_index_name_length or (self._dialect.max_identifier_length)
         if len(name.encode()) <= longest:
@@ -220,16 +220,16 @@ class Schema:
 
 
 LOCK_SECONDS = 2
-"""For which a table's lock is waited for."""
+"""Longest wait for a table's lock."""
 
 TRIES = 15
-"""How often it is asked for, with a pause in between."""
+"""Attempts to get it, with a pause in between."""
 
 
 class _Transactions:
     """Transactions that change the schema of one database.
 
-    :param engine: of the database; connections of its own are made from it.
+    :param engine: of the database, for separate connections.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -239,7 +239,7 @@ class _Transactions:
     def change(self, change: Callable[[Connection], None]) -> None:
         """Make a change.
 
-        :param change: makes it, and may be called again after it was undone.
+        :param change: makes it; may be called again after a rollback.
         """
 
         def attempt() -> None:
@@ -253,7 +253,7 @@ class _Transactions:
                 try:
                     change(connection)
                 except BaseException:
-                    if not connection.invalidated:  # as it is where Ctrl-C has ended it
+                    if not connection.invalidated:  # Ctrl-C invalidates it
                         connection.exec_driver_sql("ROLLBACK")
                     raise
                 connection.exec_driver_sql("COMMIT")
@@ -261,13 +261,12 @@ class _Transactions:
         self._patiently(attempt)
 
     def outside(self, sql: str) -> None:
-        """Execute a statement that may not stand in a transaction, as ``CREATE INDEX
-        CONCURRENTLY``."""
+        """Execute a statement outside transactions, such as ``CREATE INDEX CONCURRENTLY``."""
         with self._autocommitting() as connection:
             self._patiently(lambda: connection.exec_driver_sql(sql))
 
     def _patiently(self, attempt: Callable[[], Any]) -> None:
-        """Try again where a lock was not granted."""
+        """Retry if a lock was not granted."""
         for number in range(TRIES):
             try:
                 attempt()
@@ -289,7 +288,7 @@ class _Transactions:
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
-        """A connection to look with."""
+        """A connection for reading."""
         own = Connections(self._engine)
         try:
             with own.engine.connect() as connection:

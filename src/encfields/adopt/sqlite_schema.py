@@ -1,8 +1,8 @@
-"""Changes of a SQLite table that ``ALTER TABLE`` has no words for.
+"""Changes of a SQLite table that ``ALTER TABLE`` cannot make.
 
-A rule of a column is changed in the text of the schema, which SQLite documents for rules that
-change nothing of what is stored. Only to drop a column that a constraint names, the table is made
-again, with its indexes and triggers.
+A column's rule is changed in the text of the schema, which SQLite documents for changes that do not
+affect stored content. Only to drop a column that a constraint names is the table rebuilt, with its
+indexes and triggers.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def change_column(connection: Connection, table: str, column: str, *changes: object) -> None:
     """Change the rules of a column in the text of the schema, within a transaction.
 
-    :param changes: functions from the column's definition to another one.
+    :param changes: functions from the column's definition to a new one.
     :raises DeclarationError: the column is not found in the table's text.
     """
     sql = table_sql(connection, table)
@@ -58,7 +58,7 @@ def _changed(part: str, changes: tuple[object, ...]) -> str:
 
 
 def table_sql(connection: Connection, table: str) -> str:
-    """The text by which a table was made."""
+    """The SQL that created a table."""
     result = connection.exec_driver_sql(
         "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ?", (table,)
     )
@@ -66,7 +66,7 @@ def table_sql(connection: Connection, table: str) -> str:
 
 
 def made_of(connection: Connection, table: str, kind: str) -> list[str]:
-    """The texts by which the indexes, or triggers, of a table were made: they go with it.
+    """The SQL that created a table's indexes or triggers, which are dropped with it.
 
     :param kind: ``"index"`` or ``"trigger"``.
     """
@@ -78,11 +78,11 @@ def made_of(connection: Connection, table: str, kind: str) -> list[str]:
 
 
 def drop_column(connection: Connection, table: str, column: str) -> None:
-    """Drop a column, and the indexes and constraints that are of it alone.
+    """Drop a column, and the indexes and constraints only on it.
 
-    The connection does not enforce foreign keys.
+    The connection must not enforce foreign keys.
 
-    :raises DeclarationError: a constraint is of this column and of others.
+    :raises DeclarationError: a constraint covers this column and others.
     """
     quote = connection.dialect.identifier_preparer.quote
     for name in _indexes_of(connection, table, column):
@@ -108,7 +108,7 @@ def _rebuild(connection: Connection, table: str, column: str) -> None:
         if row[1].lower() != column.lower() and row[6] == 0
     )
     copy = f"INSERT INTO {made} ({columns}) SELECT {columns} FROM {quote(table)}"  # noqa: S608
-    # References of other tables are to stay what they are.
+    # Keep other tables' references unchanged.
     connection.exec_driver_sql("PRAGMA legacy_alter_table=ON")
     for statement in (
         f"CREATE TABLE {made} {definition}",
@@ -122,7 +122,7 @@ def _rebuild(connection: Connection, table: str, column: str) -> None:
 
 
 def _indexes_of(connection: Connection, table: str, column: str) -> list[str]:
-    """The indexes that are of this column, those of its constraints left out."""
+    """The indexes of this column, except those of constraints."""
     quote = connection.dialect.identifier_preparer.quote
     names = connection.exec_driver_sql(
         "SELECT name FROM sqlite_master WHERE tbl_name = ? AND type = 'index' AND sql IS NOT NULL",

@@ -1,4 +1,4 @@
-"""How far an adoption is, as the database's triggers record it, and what is left at its end."""
+"""The stage of an adoption, as the database's triggers record it, and what remains at its end."""
 
 from __future__ import annotations
 
@@ -40,15 +40,16 @@ COMES_FIRST = {
 
 @dataclass(frozen=True, slots=True)
 class AdoptionState:
-    """Where an adoption stands.
+    """The state of an adoption.
 
-    :ivar table: the table as the database has it.
-    :ivar stage: of its triggers; ``None`` where it has none.
-    :ivar required: whether a row has to have a value.
-    :ivar left_at: where some of its triggers are gone, the stage that the others are of.
-    :ivar has_sealed: whether the encrypted column is there. :ivar has_plain: the plaintext one.
-    :ivar emptied: the columns of blind indexes that the triggers empty with the sealed value; none
-        where they do not agree.
+    :ivar table: the reflected table.
+    :ivar stage: of its triggers; ``None`` if it has none.
+    :ivar required: whether a row must have a value.
+    :ivar left_at: the stage of the remaining triggers, if some are missing.
+    :ivar has_sealed: whether the encrypted column exists. :ivar has_plain: the same of the
+        plaintext column.
+    :ivar emptied: the blind index columns that the triggers empty with the sealed value; none if
+        the triggers disagree.
     """
 
     table: Table
@@ -60,13 +61,13 @@ class AdoptionState:
     emptied: frozenset[str] = frozenset()
 
     def knows_indexes_of(self, adoption: Adoption) -> bool:
-        """Whether the triggers empty the columns of the adoption's blind indexes, and no other."""
+        """Whether the triggers empty exactly the columns of the adoption's blind indexes."""
         return self.emptied == {index.name for index in adoption.indexes}
 
     def require(self, verb: str, adoption: Adoption, *stages: str) -> None:
-        """Check that an operation may be done now.
+        """Check that an operation may run now.
 
-        :raises AdoptionError: it may not, and says what comes first.
+        :raises AdoptionError: it may not; the message says what comes first.
         """
         if self.stage in stages:
             self._require_indexes(verb, adoption)
@@ -96,13 +97,13 @@ class AdoptionState:
 
     def _require_indexes(self, verb: str, adoption: Adoption) -> None:
         """
-        :raises AdoptionError: a blind index was declared later, whose column the triggers would
-            leave as it is when a row's plaintext changes: the row would be found by what it was.
+        :raises AdoptionError: a blind index was declared later, and the triggers would not empty
+            its column when a row's plaintext changes: look-ups would find the row by its old value.
         """
         unknown = sorted({index.name for index in adoption.indexes} - self.emptied)
         if unknown and self.stage != CLOSED:
             raise AdoptionError(
-                f"{verb} cannot be done yet: the triggers know nothing of the blind index in "
+                f"{verb} cannot be done yet: the triggers do not know the blind index in "
                 f"{', '.join(unknown)}; run begin_adoption again",
                 table=adoption.table_name,
                 column=adoption.plain,
@@ -111,7 +112,7 @@ class AdoptionState:
 
 
 def state_of(connection: Connection, adoption: Adoption) -> AdoptionState:
-    """Where the adoption stands in a database.
+    """The state of an adoption in a database.
 
     :raises DeclarationError: there is no such table.
     """
@@ -128,7 +129,7 @@ def state_of(connection: Connection, adoption: Adoption) -> AdoptionState:
     texts = _trigger_texts(connection, adopted)
     notes = [found for text in texts if (found := noted_stage(text)) is not None]
     expected = {"postgresql": 1, "sqlite": 3}.get(connection.dialect.name, 2)
-    # They are of two stages where somebody was killed who put those of the next in their place.
+    # They have two stages if a process was killed while replacing them.
     earliest = min((noted for noted, _ in notes), key=STAGES.index, default=None)
     noted = any(is_required for _, is_required in notes)
     stage, left_at = (earliest, None) if len(notes) == expected else (None, earliest)
@@ -148,7 +149,7 @@ def state_of(connection: Connection, adoption: Adoption) -> AdoptionState:
 def adopted_in(
     connection: Connection, adoption: Adoption, table: Table, *, required: bool
 ) -> AdoptionInDatabase:
-    """The adoption for the triggers, with what the table's columns are."""
+    """The adoption for the triggers, with the table's columns."""
     sealed = adoption.spec.columns[0]
     key = tuple(column.name for column in table.primary_key)
     keys = [sealed.key, *(index.key for index in adoption.indexes if index.key)]
@@ -157,7 +158,7 @@ def adopted_in(
     missing = [name for name in bound_to if name not in table.c]
     if missing or not key:
         raise DeclarationError(
-            f"the table has no column {', '.join(missing)}, to which values are to be bound"
+            f"the table has no column {', '.join(missing)}, to which values are bound"
             if missing
             else "the table has no primary key, without which it cannot be read in batches",
             table=adoption.table_name,
@@ -185,7 +186,7 @@ def adopted_in(
 
 
 def _through(adoption: Adoption) -> str | None:
-    """Name of the type through which plaintext is read, where only the models have it."""
+    """Name of the type that reads the plaintext, if only the models have it."""
     data = adoption.plain_type or adoption.type
     if data.get("type") != OF_APPLICATION:
         return None
@@ -193,20 +194,20 @@ def _through(adoption: Adoption) -> str | None:
 
 
 def _trigger_texts(connection: Connection, adopted: AdoptionInDatabase) -> list[str]:
-    """The texts of the adoption's triggers, those that fire."""
+    """The SQL of the adoption's enabled triggers."""
     names = [adopted.name(suffix) for suffix in SUFFIXES]
     triggers = _triggers(connection, adopted.table, adopted.schema)
     return [body for name, body, fires in triggers if fires and name in names]
 
 
 def adoptions_in(connection: Connection, table: str, schema: str | None) -> set[NotedAdoption]:
-    """The adoptions that a table's triggers tell of."""
+    """The adoptions recorded in a table's triggers."""
     triggers = _triggers(connection, table, schema)
     return {noted for _, body, _ in triggers if (noted := noted_columns(body)) is not None}
 
 
 def emptied_in(connection: Connection, table: str, schema: str | None) -> set[str]:
-    """The columns of blind indexes that triggers of a table's adoptions empty."""
+    """The blind index columns that a table's adoption triggers empty."""
     triggers = _triggers(connection, table, schema)
     return {name for _, body, _ in triggers for name in noted_indexes(body)}
 
@@ -240,7 +241,7 @@ def _triggers(
 
 
 def last_trigger(connection: Connection, table: Table) -> str | None:
-    """A trigger that changes a row after ours has seen it, if there is one. SQLite's cannot."""
+    """A trigger that changes rows after ours, if there is one. Not on SQLite."""
     if connection.dialect.name == "postgresql":
         sql = (
             "SELECT t.tgname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid"
@@ -290,7 +291,7 @@ _SQLITE = (
 
 
 def what_remains(adoption: Adoption, dialect_name: str) -> tuple[str, ...]:
-    """Where plaintext is still to be found, each with the command that removes it."""
+    """Where plaintext remains, with the commands that remove it."""
     lines = {"postgresql": _POSTGRESQL, "sqlite": _SQLITE}.get(dialect_name, _MYSQL)
     assert dialect_name in {"postgresql", "sqlite", *MYSQL_NAMES}  # noqa: S101 - attach() sees to it
     return tuple(line.format(table=adoption.table_name) for line in lines)

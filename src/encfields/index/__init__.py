@@ -1,13 +1,13 @@
-"""Blind indexes: what makes an encrypted column answer equality.
+"""Blind indexes, which make an encrypted column answer equality.
 
-The transforms are to be imported from here: ``from encfields.index import casefold, last``. Nothing
-in this package knows SQLAlchemy; :mod:`encfields.orm` brings the two together.
+Import transforms from here: ``from encfields.index import casefold, last``. Nothing in this package
+depends on SQLAlchemy; :mod:`encfields.orm` connects the two.
 
 ===============  ======================================
 ``blind_index``  ``BlindIndex``: the declaration
-``definition``   all that decides the bytes of an index
-``transforms``   what of a value it is made of
-``hashing``      from there to what is stored
+``definition``   everything that determines an index's bytes
+``transforms``   the part of a value to index
+``hashing``      from that part to the stored bytes
 ``leakage``      what it gives away
 ===============  ======================================
 """

@@ -18,7 +18,7 @@ _NAME = r"[A-Za-z][A-Za-z0-9_]*"
 
 
 class DeclaredIndex:
-    """What every blind index is declared with; :class:`BlindIndex` says what each option means."""
+    """Options common to all blind indexes; :class:`BlindIndex` documents them."""
 
     bits: int
     unique: bool
@@ -50,7 +50,7 @@ class DeclaredIndex:
         set_("accept_leakage", accept_leakage)
         if unique and not self.is_full:
             raise DeclarationError(
-                f"a unique index of {bits} bits would refuse values that only share a hash: "
+                f"a unique index of {bits} bits would refuse different values with the same hash: "
                 "leave bits= out",
                 reason="unique",
             )
@@ -62,7 +62,7 @@ class DeclaredIndex:
 
     @property
     def accepts_leakage(self) -> bool:
-        """Whether the declaration says why a column of few values may be indexed."""
+        """Whether the declaration accepts the leakage of a column of few values."""
         return bool((self.accept_leakage or "").strip())
 
 
@@ -70,28 +70,30 @@ class DeclaredIndex:
 class BlindIndex(DeclaredIndex):
     """Makes an encrypted column answer ``==``, ``in_`` and uniqueness.
 
-    Beside each value the database holds a keyed hash (HMAC-SHA256) of it, in a column of its own.
-    Whoever reads the database sees which rows hold equal values, and how often each occurs; read
-    ``docs/blind-indexes.md`` before you index what has few values.
+    Beside each value the database stores a keyed hash of it (HMAC-SHA256; bytes in
+    ``docs/blind-indexes.md``), in a column of its own. Anybody who reads the database sees which
+    rows have equal values, and how often each occurs; read ``docs/blind-indexes.md`` before you
+    index a column with few values.
 
-    :param transform: what of the value is indexed: ``exact``, ``casefold``, ``digits``,
+    :param transform: the part of the value to index: ``exact``, ``casefold``, ``digits``,
         ``first(n)``, ``last(n)``, ``first_letter``, ``year``, or one after another with
         ``digits.then(last(4))``. Default: the whole value.
-    :param bits: length of the hash. From 128 on two values never share one. Below, they do on
-        purpose: a query's rows are compared again after decryption.
+    :param bits: length of the hash in bits. From 128 bits on different values have different
+        hashes. Fewer bits make values share hashes on purpose: a query's rows are compared again
+        after decryption.
     :param name: the index's name, for ``column.blind(name)`` and for the name of its column.
         Default: the transform's.
-    :param unique: let the database refuse a second row of the same value. Under a key of each
-        tenant's own (``key="tenant/{tenant_id}"``) that means: of the same tenant.
-    :param key: id, or template, of the branch key whose beacon key is used. Default: the
-        column's. A query can only be answered where the template's columns are known to it.
+    :param unique: make the database refuse a second row with the same value. With a key per tenant
+        (``key="tenant/{tenant_id}"``) that means: of the same tenant.
+    :param key: id, or template, of the branch key whose beacon key is used. Default: the column's.
+        A query must state the values of the template's columns.
     :param domain: name under which the index key is derived. Default: the column's logical name.
-        Columns of one domain, transform, length and key can be joined, and show anyone who reads
-        the database which of their rows are equal.
-    :param versions: versions of the beacon key that are written. Two of them while the key is
-        rotated: the first is asked, of rows that have it, and else the second.
+        Columns with the same domain, transform, length and key can be joined, and show anybody who
+        reads the database which of their rows are equal.
+    :param versions: versions of the beacon key to write. Two during a rotation: queries use the
+        first for rows that have it, and the second otherwise.
     :param accept_leakage: why a column of few values (a boolean, an enumeration) may be indexed
-        although that gives most of its content away. Kept with the declaration, for reviewers.
+        although that gives most of its content away. A note for reviewers.
     :raises DeclarationError: an argument is not usable.
     """
 
@@ -141,14 +143,14 @@ class BlindIndex(DeclaredIndex):
         return self.name or self.transform.name
 
     def index_column_name(self, column: str, version: int) -> str:
-        """Name of the database column that holds the index; **frozen**, migrations hold it."""
+        """Name of the index's database column; **frozen**, since migrations contain it."""
         parts = [column]
         if self.label != exact.name:
             parts.append(self.label.replace(".", "_"))
         return index_column_name(*parts, version=version)
 
     def check_type(self, python_type: type[Any]) -> None:
-        """Refuse what the transform cannot be applied to, or what an index would give away.
+        """Refuse types that the transform does not support, or whose values an index would reveal.
 
         :param python_type: of the column's values.
         :raises DeclarationError: says which.
@@ -175,7 +177,7 @@ def index_column_name(*parts: str, version: int) -> str:
 
 
 def check_name(name: str) -> str:
-    """An index's name becomes part of a column's name.
+    """Check an index's name, which becomes part of a column's name.
 
     :raises DeclarationError: it cannot.
     """
@@ -188,7 +190,7 @@ def check_name(name: str) -> str:
 
 
 def check_versions(versions: Sequence[int]) -> tuple[int, ...]:
-    """One version of the beacon key, or two while it is rotated, the one that is asked first.
+    """Check ``versions=``: one version of the beacon key, or two during a rotation.
 
     :raises DeclarationError: there are others.
     """
@@ -196,8 +198,8 @@ def check_versions(versions: Sequence[int]) -> tuple[int, ...]:
     good = all(isinstance(v, int) and v > 0 for v in given) and len(set(given)) == len(given)
     if not good or len(given) not in (1, 2):
         raise DeclarationError(
-            "versions= takes one version of the beacon key, or two while it is rotated, the one to "
-            "ask first in front, as in versions=(1, 2)",
+            "versions= takes one version of the beacon key, or two during a rotation, the one "
+            "that queries use first, as in versions=(1, 2)",
             reason="versions",
         )
     return given

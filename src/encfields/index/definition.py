@@ -1,8 +1,8 @@
-"""The definition of a blind index: all that decides its bytes.
+"""The definition of a blind index: everything that determines its bytes.
 
-Whoever computes a blind index has one: a declared table (:mod:`encfields.orm.declare`), a bulk
-run, which keeps it in its row as JSON, and a migration. A column is known by its name in the
-database and a value by its canonical plaintext, so none of them needs a declared model.
+Declared tables (:mod:`encfields.orm.declare`), bulk runs (as JSON in the run's row) and migrations
+all compute indexes from one. It refers to columns by their database names and to values by
+canonical plaintext, so it needs no models.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from encfields.index.transforms import Transform, transform_named
 
 
 class IndexKeys(Protocol):
-    """Where the keys of blind indexes come from."""
+    """Provides the keys of blind indexes."""
 
     def index_key(
         self, key_id: str, version: int, domain: str, derivation: str, *, for_writing: bool
@@ -34,15 +34,14 @@ class IndexDefinition:
     """One version of one blind index.
 
     :param name: name of its column in the database.
-    :param label: the index's own name, by which a query chooses it.
-    :param columns: names of the encrypted columns that it is of, in the order in which they are
-        hashed.
-    :param transforms: what is taken of each.
+    :param label: the index's own name, which queries use.
+    :param columns: names of the encrypted columns, in the order in which they are hashed.
+    :param transforms: the transform of each column.
     :param domain: name under which the index key is derived.
-    :param bits: its length.
+    :param bits: its length in bits.
     :param version: of the beacon key.
     :param key: id of the branch key whose beacon key is used; ``None`` for the row's own.
-    :ivar derivation: the transforms' names, under which the index key is derived too.
+    :ivar derivation: the transforms' names, which also enter the index key's derivation.
     """
 
     name: str
@@ -61,7 +60,7 @@ class IndexDefinition:
 
     @property
     def stored_bytes(self) -> int:
-        """Length of what its column holds."""
+        """Bytes of a stored index."""
         return stored_bytes(self.bits)
 
     def of_plaintexts(
@@ -120,6 +119,6 @@ class IndexDefinition:
 
 
 def _itself(plaintext: Any) -> bytes:
-    """The canonical plaintext, which transforms ask the column's codec for, is what is given."""
+    """Codec for transforms that returns the given canonical plaintext."""
     data: bytes = plaintext
     return data

@@ -10,9 +10,8 @@ Lengths are big-endian and count bytes of UTF-8. The normalised value is what th
 makes of a value (:mod:`encfields.index.transforms`); for an index over several columns, each
 column's normalised value behind its length, as :func:`compound` writes them.
 
-The number of bits is no part of the derivation: an index of 16 bits is the beginning of the one
-of 128 bits, so that storing both tells no more than the longer one, and one may be made of the
-other.
+The number of bits does not enter the derivation: a 16-bit index is the beginning of the 128-bit
+one, so storing both reveals no more than the longer one, and the shorter can be made from it.
 
 A **full-length** index has 128 to 256 bits. Two different values have the same one by chance
 with probability 2**-128: among 2**32 rows, the chance that any two do is below 2**-64. What it

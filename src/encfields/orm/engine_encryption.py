@@ -1,8 +1,8 @@
-"""Which encryption serves which engine, and what the statements of an engine ask of it.
+"""The encryption of an engine, and what statements need from it.
 
-A dialect object belongs to one engine (and to the views of it that ``execution_options()``
-makes), and types are given the dialect, never the engine: so the dialect holds it. There is no
-global state, and the encryption goes when its engine goes.
+A dialect object belongs to one engine (and its ``execution_options()`` views), and types get the
+dialect but never the engine, so the dialect holds the encryption. There is no global state: the
+encryption is collected with its engine.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ if TYPE_CHECKING:
 
 
 LOOK_AGAIN_SECONDS = 1.0
-"""How soon a process looks again for a beacon key version that it did not find."""
+"""Seconds before a process looks again for a beacon key version that it did not find."""
 
 MAX_LOOKED_AGAIN = 1_000
-"""Keys at most for which it is remembered when that was."""
+"""Most keys for which that time is remembered."""
 
 
 class EngineEncryption:
-    """What the statements of one engine are sealed, opened and looked up with.
+    """Seals, opens and looks up values for the statements of one engine.
 
-    :class:`~encfields.engine.Encryption` is what an application has of it.
+    :class:`~encfields.engine.Encryption` is its public face.
 
-    :ivar key_store: where the engine's branch keys are kept.
-    :ivar cache: those at hand.
+    :ivar key_store: stores the engine's branch keys.
+    :ivar cache: the cached ones.
     :ivar keys: administers them.
-    :ivar find_key: the branch key version that a message names, given its id and version.
+    :ivar find_key: returns the branch key version that a message names, by id and version.
     :ivar destroyed: what a value under a destroyed key reads as; ``"raise"`` for an error.
     :ivar holds_key: whether `find_key` would answer at once.
-    :ivar on_reveal: told of each value of a lazy column that is revealed.
-    :ivar legacy: readers of messages of other programs, by the column's logical name.
+    :ivar on_reveal: called for each value of a lazy column that is revealed.
+    :ivar legacy: readers of other programs' messages, by the column's logical name.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class EngineEncryption:
         """The key of a blind index, 32 bytes.
 
         :param version: of the beacon key of `key_id`.
-        :param for_writing: to store an index, and not only to look for one.
+        :param for_writing: to store an index, not only to look one up.
         :raises KeyStoreError: the beacon key cannot be fetched, or has no such version.
         """
         key = self.index_key_at_hand(key_id, version, domain, derivation)
@@ -110,7 +110,7 @@ class EngineEncryption:
     def index_key_at_hand(
         self, key_id: str, version: int, domain: str, derivation: str
     ) -> bytes | None:
-        """The key of a blind index, if it is known and may be used without asking anybody."""
+        """The key of a blind index, if it is cached and may be used without a request."""
         for beacon in self.cache.beacons_at_hand(key_id):
             if beacon.version == version:
                 key: bytes | None = beacon.derived.get((domain, derivation))
@@ -126,13 +126,13 @@ class EngineEncryption:
         except ConfigurationError as error:
             if not self._create or error.reason != "no-key-table":
                 raise
-        self.active_key(key_id)  # which is made, and its beacon key with it
+        self.active_key(key_id)  # creates it together with its beacon key
         return self.cache.beacons(key_id, for_writing=for_writing)
 
     def _beacon(self, key_id: str, version: int, *, for_writing: bool) -> BeaconKey:
         beacons = self._beacons(key_id, for_writing=for_writing)
         if version > beacons[-1].version and self._may_look_again(key_id):
-            # It may have been made since this process looked last.
+            # It may have been created since the last look.
             beacons = self.cache.refetched_beacons(key_id)
         for beacon in beacons:
             if beacon.version == version:
@@ -146,7 +146,7 @@ class EngineEncryption:
         )
 
     def _may_look_again(self, key_id: str) -> bool:
-        """Whether this process did not do so just now: each time costs a KMS call."""
+        """Whether the last look is long enough ago: each costs a KMS call."""
         now = time.monotonic()
         if now < self._looked_again.get(key_id, 0.0) + LOOK_AGAIN_SECONDS:
             return False
@@ -156,15 +156,15 @@ class EngineEncryption:
         return True
 
     def require_keys(self, key_ids: Set[str]) -> None:
-        """Fetch the active versions of several keys at once, those at hand excepted. A key that is
-        missing is left to whoever asks for it.
+        """Fetch the active versions of several keys at once, except cached ones. A missing key
+        raises only when it is used.
 
         :raises KeyStoreError: one cannot be fetched.
         """
         self._prefetch_missing(self.cache.without(key_ids), beacons=False)
 
     def require_beacons(self, key_ids: Set[str]) -> None:
-        """Fetch the beacon keys of several keys at once, those at hand excepted.
+        """Fetch the beacon keys of several keys at once, except cached ones.
 
         :raises KeyStoreError: one cannot be fetched.
         """
@@ -181,12 +181,12 @@ class EngineEncryption:
     def _create_key(self, key_id: str) -> None:
         try:
             self.keys.create(key_id)
-        except KeyExistsError:  # another process made it just now
+        except KeyExistsError:  # another process just created it
             self.cache.forget(key_id)
 
 
 class Attachment:
-    """The place where a dialect's encryption is found; empty until ``attach()`` fills it.
+    """Holds a dialect's encryption; empty until ``attach()`` fills it.
 
     :ivar handle: what ``attach()`` returned.
     """
@@ -205,7 +205,7 @@ class Attachment:
         if self.encryption is None:
             raise NotAttachedError(
                 "this engine has no encryption: call encfields.attach(engine, key_store) once, "
-                "where the engine is made",
+                "where the engine is created",
                 table=table,
                 column=column,
                 reason="not-attached",
@@ -214,7 +214,7 @@ class Attachment:
 
 
 def attachment_of(dialect: Dialect) -> Attachment:
-    """The attachment of `dialect`, made on first sight."""
+    """The attachment of `dialect`, created on first use."""
     attachment: Attachment | None = vars(dialect).get(ATTACHMENT)
     if attachment is None:
         attachment = vars(dialect).setdefault(ATTACHMENT, Attachment())

@@ -1,17 +1,17 @@
-"""The ORM: what a session knows of the rows that it is about to update.
+"""What an ORM session knows of the rows that it will update.
 
-A value is bound to its row's identity. Where that is more than the primary key (a tenant's
-column, ``bind_to=``), the flush's own UPDATE does not say it. So before the flush emits it, what
-the object was loaded with is noted here; :mod:`encfields.orm.write.row_update` seals the values for
-it, and has the database compare it.
+A value is bound to its row's identity. If that is more than the primary key (a tenant's column,
+``bind_to=``), the flush's UPDATE does not contain it. So what the object was loaded with is
+recorded here before the flush; :mod:`encfields.orm.write.row_update` seals the values for it, and
+makes the database compare it.
 
 An attribute of a lazy column holds a ``Sealed`` or ``None``, whatever it is given.
 
-Of an UPDATE or DELETE of many rows, SQLAlchemy's evaluator of ``synchronize_session`` finds the
-session's objects by comparing what was asked with what they hold. A lazy column's objects hold no
-value. In a row, ``tuple_(a, b).in_([...])``, and on the left, ``literal(x) == column``, a value
-stands as it was given, a UUID's text for instance, which is not the UUID that was loaded; and what
-a user's own type makes of a value, it alone knows. So there the database is asked.
+In an UPDATE or DELETE of many rows, SQLAlchemy's evaluator of ``synchronize_session`` finds the
+session's objects by comparing them with the criteria in Python. A lazy column's objects hold no
+value. In ``tuple_(a, b).in_([...])`` and ``literal(x) == column`` a value is unconverted, such as a
+UUID's text, which does not equal the loaded UUID; and only an application's type knows how it
+converts. In these cases the session asks the database instead.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class TableAttributes(NamedTuple):
 
 @functools.cache
 def watch_mappers() -> None:
-    """Listen for mapped classes with encrypted columns; does so once."""
+    """Listen for mapped classes with encrypted columns; only once."""
     from sqlalchemy import event
     from sqlalchemy.orm import Mapper
 
@@ -75,7 +75,7 @@ def _mapper_configured(mapper: Mapper[Any], class_: type[Any]) -> None:
 
 
 def _attribute_instrumented(class_: type[Any], key: str, attribute: Any) -> None:
-    """An attribute was given to a class, which may have been configured before."""
+    """An attribute was added to a class, which may already be configured."""
     mapper = getattr(attribute, "parent", None)
     if getattr(mapper, "configured", False) and is_encrypted(attribute):
         from sqlalchemy import event
@@ -124,7 +124,7 @@ def _table_attributes(mapper: Mapper[Any], table: Table, pairs: list[Any]) -> Ta
 
 
 def _is_changed(state: Any, key: str) -> bool:
-    """Whether the flush will write the attribute, which it does not if it is set to the same."""
+    """Whether the flush will write the attribute, which it skips if the value is the same."""
     return internals.has_loaded_change(state, key) and state.attrs[key].history.has_changes()
 
 
@@ -138,7 +138,7 @@ def _note(connection: Connection, state: Any, attributes: TableAttributes) -> No
     identity: dict[str, Any] = {}
     for column, key in attributes.beyond_key.items():
         if key in state.expired_attributes:
-            state.attrs[key].load_history()  # as the flush itself does for the primary key
+            state.attrs[key].load_history()  # as the flush does for the primary key
         history = state.attrs[key].history
         if history.deleted or history.unchanged:
             identity[column.key] = (history.deleted or history.unchanged)[0]
@@ -153,7 +153,7 @@ def _loaded_key(state: Any, key: str) -> Any:
 
 
 def row_key_of(values: Mapping[Column[Any], Any]) -> tuple[Any, ...]:
-    """A row's primary key, whatever the order of its columns."""
+    """A row's primary key in a canonical order of columns."""
     return tuple(sorted(((column.key, value) for column, value in values.items()), key=_name))
 
 
@@ -162,16 +162,16 @@ def _name(pair: tuple[str, Any]) -> str:
 
 
 def loaded_identity(connection: Connection, table: Table, row_key: tuple[Any, ...]) -> Identity:
-    """What the object that is being flushed was loaded with, of its identity beyond the key.
+    """The loaded values of a flushed object's identity beyond the primary key; returned once.
 
-    It is given once. Empty for a row that no object stands for, and without what was never loaded.
+    Empty for a row without an object, and without attributes that were never loaded.
     """
     noted = _loaded.get(connection)
     return noted.pop((table, row_key), {}) if noted else {}
 
 
 def watch_attribute(class_: type[Any], key: str, attribute: Any) -> None:
-    """SQLAlchemy's ``attribute_instrument``: have what is assigned to a lazy column sealed."""
+    """SQLAlchemy's ``attribute_instrument``: seal what is assigned to a lazy column."""
     columns = getattr(attribute.property, "columns", ())
     if not columns or not _is_lazy(columns[0]):
         return
@@ -187,7 +187,7 @@ def _assigned(target: Any, value: Any, old: Any, initiator: Any) -> Any:
 
 
 def _defaulted(state: InstanceState[Any], context: Any, names: Any) -> None:
-    """Defaults are put into an object by the flush, which assigns nothing."""
+    """The flush sets defaults in an object without assigning them."""
     for name in names or ():
         value = state.dict.get(name)
         if value is not None and _is_lazy(state.mapper.columns.get(name)):
@@ -195,7 +195,7 @@ def _defaulted(state: InstanceState[Any], context: Any, names: Any) -> None:
 
 
 def _updated(state: InstanceState[Any], context: Any, names: Any) -> None:
-    """What the evaluator of ``synchronize_session`` puts into an object is sealed likewise."""
+    """Also seal what the evaluator of ``synchronize_session`` puts into an object."""
     if context is None:
         _defaulted(state, context, state.mapper.columns.keys())
 
@@ -205,7 +205,7 @@ def _is_lazy(column: Any) -> bool:
 
 
 def _sealed(value: Any) -> Any:
-    """A Python value as a Sealed; NULL, an SQL expression and a Sealed as they are."""
+    """A Python value as a Sealed; NULL, an SQL expression and a Sealed unchanged."""
     is_expression = hasattr(value, "__clause_element__") or hasattr(value, "__visit_name__")
     if value is None or is_expression or isinstance(value, Sealed):
         return value
@@ -231,7 +231,7 @@ def _compare_in_the_database(execution: ORMExecuteState) -> None:
     strategy = execution.execution_options.get("synchronize_session", "auto")
     where = getattr(execution.statement, "whereclause", None)
     if strategy not in ("auto", "evaluate") or where is None or execution.is_executemany:
-        return  # of several parameter sets, SQLAlchemy says what to do
+        return  # for several parameter sets SQLAlchemy raises its own error
     for element in iterate(where):
         if _compares_as_given(element) or (strategy == "auto" and _is_lazy(element)):
             execution.update_execution_options(synchronize_session="fetch")
@@ -239,7 +239,7 @@ def _compare_in_the_database(execution: ORMExecuteState) -> None:
 
 
 def _compares_as_given(element: Any) -> bool:
-    """Whether a column that has other forms meets a value as it is given there."""
+    """Whether a column whose type accepts other forms is compared with an unconverted value."""
     if isinstance(element, BinaryExpression):
         if element.operator not in (*EQUALITY, *MEMBERSHIP):
             return False

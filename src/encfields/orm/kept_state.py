@@ -1,13 +1,13 @@
-"""What this library keeps on SQLAlchemy's objects, and beside them: every name of it.
+"""Names of all state that this library keeps on SQLAlchemy's objects.
 
-On the objects themselves, so that it goes when they go, and is not shared by two of a kind:
+On the objects themselves, so that it has their lifetime:
 
 ==================  =====================================  =====================================
-name                is on                                  and holds
+name                is on                                  holds
 ==================  =====================================  =====================================
 ATTACHMENT          ``vars(dialect)``                      which encryption serves the engine
-BINDINGS            ``vars(table)``                        its encrypted columns, worked out
-INDEXES             ``vars(table)``                        its blind indexes, worked out
+BINDINGS            ``vars(table)``                        its encrypted columns
+INDEXES             ``vars(table)``                        its blind indexes
 COMPOUND_INDEXES    ``vars(table)``, ``column.info``       its compound indexes, as declared
 LOGICAL_NAMES       ``metadata.info``                      which columns have which logical name
 DECLARED_KEYS       ``metadata.info``                      which columns declare which key
@@ -16,14 +16,14 @@ IN_BINARY           ``connection.info``                    what psycopg answers 
 RENAMED             ``vars(compiler)``                     binds under further names, as compiled
 ==================  =====================================  =====================================
 
-Beside them, in weak maps, which is where what lives as long as a compiled statement, a mapper or a
-connection is: ``flush._known`` and ``flush._loaded`` by mapper and state,
-``declare.table_events._in_the_making`` and ``declare.index_binding._reflected`` by table, and those
-of one engine's listeners, which are attributes of theirs (``write.hook``, ``write.read_back``,
-``write.redaction``, ``write.triggered_tables``, ``write.generated_keys``).
+In weak maps, for what lives as long as a compiled statement, a mapper or a connection:
+``flush._known`` and ``flush._loaded`` by mapper and state, ``declare.table_events._in_the_making``
+and ``declare.index_binding._reflected`` by table, and those of one engine's listeners, which are
+attributes of theirs (``write.hook``, ``write.read_back``, ``write.redaction``,
+``write.triggered_tables``, ``write.generated_keys``).
 
-``internals.statement_cache._cache_keys`` holds what tells types apart in SQLAlchemy's cache of
-statements, as long as a type or a cached statement does: of declarations only.
+``internals.statement_cache._cache_keys`` holds the cache keys of types for SQLAlchemy's statement
+cache, as long as a type or a cached statement lives; they contain only declarations.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The listeners of one engine: one for each of SQLAlchemy's events, whoever has a part in it."""
+"""The listeners of one engine, one for each of SQLAlchemy's events."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ if TYPE_CHECKING:
 
 
 class EngineListeners:
-    """What the statements of one engine go through.
+    """Listens to the statements of one engine.
 
-    :param engine: the engine; it is held no longer than the call.
-    :param encryption: what its statements are sealed, opened and looked up with.
+    :param engine: the engine; no reference is kept.
+    :param encryption: seals, opens and looks up its values.
     :ivar hook: seals their values.
     """
 
@@ -52,12 +52,12 @@ class EngineListeners:
         self._prefetch = AsyncPrefetch(encryption.cache.holds) if engine.dialect.is_async else None
 
     def put_on(self, engine: Engine) -> None:
-        """Have the engine's statements go through here."""
+        """Add the listeners to the engine."""
         for name, listener, changes in self.each():
             event.listen(engine, name, listener, **({"retval": True} if changes else {}))
         show_given_parameters(engine)
         use_lookup_compiler(engine.dialect)
-        engine.clear_compiled_cache()  # what was compiled before asks ciphertext
+        engine.clear_compiled_cache()  # statements compiled before would compare ciphertext
 
     def take_off(self, engine: Engine) -> None:
         """Undo :meth:`put_on`."""
@@ -68,7 +68,7 @@ class EngineListeners:
         engine.clear_compiled_cache()
 
     def each(self) -> Iterator[tuple[str, Callable[..., Any], bool]]:
-        """Each event's name, its listener, and whether that changes what is executed."""
+        """Each event's name, its listener, and whether it changes what is executed."""
         if self._is_asyncmy:
             yield "engine_connect", _refuse_altered_bytes, False
         yield "before_execute", self.before_execute, True
@@ -91,7 +91,7 @@ class EngineListeners:
         params: Any,
         execution_options: Any,
     ) -> tuple[Any, Any, Any]:
-        """What an execution still lacks is added before it is compiled."""
+        """Complete an execution before it is compiled."""
         write = internals.write_in(statement)
         asked = with_lookups_in_criteria(statement if write is None else write, params)
         if Plaintext.is_used and not isinstance(asked, Insert):
@@ -107,7 +107,7 @@ class EngineListeners:
                 execution.multiparams,
                 execution.params,
             )
-        # Only now: to complete one, others may have been executed.
+        # Only now: completing one may execute others.
         self._redaction.note_statement(connection, statement)
         if asked is not write:
             statement = internals.with_write(statement, asked)
@@ -146,15 +146,15 @@ class EngineListeners:
 _ASYNCMY = "asyncmy"
 
 _NO_BACKSLASH_ESCAPES = 512
-"""The bit of the server's status, which comes with each of its answers."""
+"""A bit of the server's status, which each response contains."""
 
 
 @leaves_no_trace
 def _refuse_altered_bytes(connection: Connection) -> None:
-    """SQLAlchemy's event ``engine_connect``, of an engine with asyncmy.
+    """SQLAlchemy's event ``engine_connect``, for asyncmy.
 
-    In ``sql_mode`` NO_BACKSLASH_ESCAPES it escapes bytes with backslashes all the same: other bytes
-    would be stored than were sent, which nobody could ever open.
+    It escapes bytes with backslashes even in ``sql_mode`` NO_BACKSLASH_ESCAPES, so altered bytes
+    would be stored, which nobody could ever open.
 
     :raises ConfigurationError: the session is in that mode.
     """
@@ -162,8 +162,8 @@ def _refuse_altered_bytes(connection: Connection) -> None:
     if status & _NO_BACKSLASH_ESCAPES:
         connection.close()
         raise ConfigurationError(
-            "asyncmy sends other bytes than it is given where sql_mode has NO_BACKSLASH_ESCAPES, "
-            "so that no encrypted value could be stored: take the mode out of sql_mode for this "
-            "application's sessions, or use PyMySQL, mysqlclient or MySQL Connector/Python",
+            "asyncmy alters bytes if sql_mode has NO_BACKSLASH_ESCAPES, so that no encrypted "
+            "value could be stored: take the mode out of sql_mode for this application's "
+            "sessions, or use PyMySQL, mysqlclient or MySQL Connector/Python",
             reason="driver",
         )

@@ -1,4 +1,4 @@
-"""``Sealed``: a value as a lazy column delivers it, which is not opened until it is asked for."""
+"""``Sealed``: a lazy column's value, which is opened only on request."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Reveal:
-    """One value that is about to be shown, for an audit's record.
+    """One value that is about to be shown, for an audit log.
 
     :ivar table: full name of the table.
     :ivar column: name of the encrypted column.
     :ivar row: the row's key, as ``{column: canonical text}``.
-    :ivar purpose: what ``reveal(purpose=...)`` was given.
+    :ivar purpose: the argument of ``reveal(purpose=...)``.
     """
 
     table: str
@@ -30,11 +30,11 @@ class Reveal:
 
 
 OnReveal = Callable[[Reveal], object]
-"""Called before each value that is revealed; what it raises refuses it."""
+"""Called before each value is revealed; raise to refuse."""
 
 
 class LazyColumn(Protocol):
-    """What opens the cells of one column on one engine."""
+    """Opens the cells of one column on one engine."""
 
     def note(self, cell: bytes, purpose: str | None) -> None:
         """Report that a value is about to be shown."""
@@ -43,18 +43,17 @@ class LazyColumn(Protocol):
         """The value in a cell."""
 
     def carry(self, cell: bytes) -> object:
-        """The value in a cell, to be sealed again, which nobody sees."""
+        """The value in a cell, to be resealed without showing it."""
 
     def is_of(self, cell: bytes, column: str, texts: Sequence[str | None]) -> bool:
-        """Whether a cell is of a column, by its logical name, and of a row, by its key's texts."""
+        """Whether a cell belongs to a column, by logical name, and a row, by its key's texts."""
 
 
 class Sealed(Generic[T]):
-    """A value of a column that is declared ``EncryptedType(..., lazy=True)``.
+    """A value of a column declared ``EncryptedType(..., lazy=True)``.
 
-    It came with its row and was not opened. :meth:`reveal` opens it. Whatever else is done with
-    it shows nothing: it has no text, no JSON and no pickle of its own, and is equal to itself
-    alone. A copy of it is itself.
+    It is not opened until :meth:`reveal`. Nothing else shows the value: it has no text, JSON or
+    pickle form, and equals only itself. A copy of it is the same object.
     """
 
     __slots__ = ("__weakref__", "_cell", "_column", "_value")
@@ -68,10 +67,11 @@ class Sealed(Generic[T]):
 
     @classmethod
     def of(cls, value: T) -> Sealed[T]:
-        """A value that is to be written. Assigning the bare value does the same, but does not
-        satisfy a type checker.
+        """A value to be written. Assigning the bare value does the same, but does not satisfy a
+        type checker.
 
-        :raises TypeError: `value` is ``None``, which stands for itself, or is sealed already.
+        :param value: the Python value.
+        :raises TypeError: `value` is ``None``, which stays ``None``, or is already sealed.
         """
         if value is None or isinstance(value, Sealed):
             raise TypeError("Sealed.of() takes a value: NULL is None, and a Sealed is one already")
@@ -82,10 +82,11 @@ class Sealed(Generic[T]):
     def reveal(self, purpose: str | None = None) -> T:
         """The value, which is opened the first time.
 
-        :param purpose: what ``attach(on_reveal=...)`` is told.
+        :param purpose: passed to ``attach(on_reveal=...)``.
+        :returns: the Python value.
         :raises DecryptionError: the stored value does not open.
-        :raises KeyStoreError: its key cannot be fetched, was destroyed, or, in a coroutine, would
-            have to be waited for: use :meth:`areveal` there.
+        :raises KeyStoreError: its key cannot be fetched, was destroyed, or is not cached and this
+            is a coroutine: use :meth:`areveal` there.
         """
         if self._column is not None:
             self._column.note(self._cell, purpose)
@@ -94,7 +95,7 @@ class Sealed(Generic[T]):
         return cast("T", self._value)
 
     async def areveal(self, purpose: str | None = None) -> T:
-        """:meth:`reveal` in a coroutine: a key that is not at hand is awaited."""
+        """:meth:`reveal` in a coroutine: awaits a key that is not cached."""
         return await greenlet_spawn(self.reveal, purpose)
 
     def __repr__(self) -> str:
@@ -106,7 +107,7 @@ class Sealed(Generic[T]):
         return repr(self)
 
     def __eq__(self, other: object) -> bool:
-        """Refused: it would have to open both, and tell of them by the time that it takes."""
+        """Refused: it would have to open both, and its timing would tell about them."""
         if other is self or other is None:
             return other is self
         raise UnsupportedOperationError(
@@ -126,37 +127,38 @@ class Sealed(Generic[T]):
     def __reduce__(self) -> NoReturn:
         raise TypeError("a sealed value is never pickled: pickle the row's key, and read it again")
 
-    __getstate__ = __reduce__  # of what makes JSON of any object's state
+    __getstate__ = __reduce__  # used by serializers of any object's state
 
 
 _CLOSED: Any = object()
 
 
 def sealed_in(cell: bytes, column: LazyColumn) -> Sealed[Any]:
-    """The value in a cell, left closed."""
+    """The value in a cell, not opened."""
     made: Sealed[Any] = Sealed.__new__(Sealed)
     made._cell, made._column, made._value = cell, column, _CLOSED
     return made
 
 
 def are_same(one: object, other: object) -> bool:
-    """Whether two are the same stored value of the same row, whatever it is."""
+    """Whether two are the same stored value of the same row."""
     if type(one) is not Sealed or type(other) is not Sealed or one._column is None:
         return one is other
-    return one._cell == other._cell  # with the row's key, and of no two messages alike
+    return one._cell == other._cell  # includes the row's key, and no two messages are alike
 
 
 def to_be_written(value: object) -> object:
-    """What is sealed where a :class:`Sealed` is written; anything else as it is."""
+    """What to seal when a :class:`Sealed` is written; anything else unchanged."""
     if type(value) is not Sealed:
         return value
     return value._value if value._column is None else value._column.carry(value._cell)
 
 
 def is_from_elsewhere(value: object, column: str, texts: Sequence[str | None]) -> bool:
-    """Whether a value was read from another place than the one that it is written to.
+    """Whether a value was read from another place than it is written to.
 
-    :param column: logical name of that column. :param texts: canonical texts of that row's key.
+    :param column: logical name of the target column.
+    :param texts: canonical texts of the target row's key.
     """
     if type(value) is not Sealed or value._column is None:
         return False

@@ -57,26 +57,25 @@ class EncryptedType(
         ``"tenant/{tenant_id}"``. The template's columns become part of what a value is bound
         to: a row that is moved to another tenant no longer opens. A value opens under this key
         alone.
-    :param former_keys: ids, or templates over columns that a value is bound to, under which a
-        value may be from before `key` was changed. Leave them out when re-encryption has moved
-        the last one: who holds such a key can forge values.
+    :param former_keys: ids, or templates over identity columns, under which values may still be
+        from before `key` was changed. Remove them when re-encryption has moved the last value:
+        whoever holds such a key can forge values.
     :param name: the column's logical name in the encryption context. Default:
-        ``"table.column"``, with the schema where there is one. Pin it before you rename a table
+        ``"table.column"``, with the schema if there is one. Pin it before you rename a table
         or column, because every stored value carries it.
     :param bind_to: names of the columns that identify the row. Default: the primary key.
-    :param storage: ``LargeBinary(n)`` for a column that MySQL and MariaDB bound to the size class
-        of `n` bytes; :func:`encfields.sizes.max_stored_bytes` gives the `n` that is needed. It is
-        refused if the longest value would not fit or has no bound. Default: unbounded.
-    :param index: a :class:`BlindIndex`, or several, by which values are found. Each is held in a
-        column of its own, which is appended to the table. Default: none, and ``==`` is refused.
-    :param guard: have the database refuse, by a CHECK, what is no message: plaintext that is
-        written past this library. Default: no.
-    :param lazy: deliver a value as a :class:`Sealed`, which is not opened until it is asked for.
-        Default: no.
-    :param adopts: a :class:`Plaintext`: the column in plaintext that this one is taking the place
-        of, while the application is in use.
-    :param formerly: a :class:`Formerly`: how the column's values were kept before this declaration
-        was changed, while the application is in use.
+    :param storage: ``LargeBinary(n)``, for a column that MySQL and MariaDB limit to the size class
+        of `n` bytes; :func:`encfields.sizes.max_stored_bytes` computes `n`. It is refused if the
+        longest value would not fit or is unlimited. Default: unlimited.
+    :param index: a :class:`BlindIndex`, or several, for look-ups. Each has a column of its own,
+        which is appended to the table. Default: none, and ``==`` is refused.
+    :param guard: add a CHECK by which the database refuses what is not a message, such as plaintext
+        written without this library. Default: no.
+    :param lazy: load a value as a :class:`Sealed`, which is opened only on request. Default: no.
+    :param adopts: a :class:`Plaintext`: the plaintext column that this one is replacing, while the
+        application is running.
+    :param formerly: a :class:`Formerly`: how the values were stored before this declaration was
+        changed, while the application is running.
     :raises DeclarationError: the column cannot be protected as declared. Faults of the table
         (no primary key, a server default) are raised when the table is defined.
     """
@@ -117,23 +116,23 @@ class EncryptedType(
         check_adopts(adopts, lazy=lazy)
         check_formerly(formerly, adopts=adopts is not None, lazy=lazy)
         if isinstance(self.inner, EncryptedType):
-            raise DeclarationError("an encrypted type cannot hold another one", reason="inner")
+            raise DeclarationError("an encrypted type cannot contain another one", reason="inner")
         for key_id in (key, *self.former_keys):
             KeyTemplate(key_id)
         self.codec = codec_for(self.inner)
-        # SQLAlchemy stores values as impl_instance has it; who makes schemas asks for impl.
+        # SQLAlchemy stores values through impl_instance; schema generators read impl.
         self.impl_instance = LargeBinary()
         self.impl = self.inner  # type: ignore[assignment]
         self.indexes = blind_indexes(self.inner, index)
         self.__class__ = _shown_as(type(_undecorated(self.inner)))
         self.hashable = self.inner.hashable
-        # What another type of before, or of now, knows as NULL alone is NULL meanwhile.
+        # Until the change is over, NULL is what either type, former or present, stores as NULL.
         self.none_is_value = all(map(none_is_value, self._written_types()))
         self.should_evaluate_none = self.inner.should_evaluate_none
         self.coerce_to_is_types = _coerced_to_is(self.inner)
 
     def _written_types(self) -> Iterator[TypeEngine[Any]]:
-        """The inner type, and that of before while values are written as it writes them."""
+        """The inner type, and the former one while values are written by it."""
         yield self.inner
         if self.formerly is not None and self.formerly.writes_former and self.formerly.inner:
             yield self.formerly.inner
@@ -152,7 +151,7 @@ class EncryptedType(
         return f"EncryptedType({', '.join(options)})"
 
     def __getattr__(self, name: str) -> Any:
-        """What is asked of a plain column's type is answered by the inner type."""
+        """Other attributes are the inner type's."""
         inner = vars(self).get("inner")
         if (name in _INNER_ATTRIBUTES and hasattr(inner, name)) or _adds(inner, name):
             return getattr(inner, name)
@@ -164,10 +163,9 @@ class EncryptedType(
         return self.inner.python_type
 
     def statement_cache_key(self) -> tuple[Any, ...]:
-        """What tells two of these types apart in SQLAlchemy's statement cache.
+        """Distinguishes two of these types in SQLAlchemy's statement cache.
 
-        SQLAlchemy leaves keyword-only arguments out, and would take two types that differ in
-        one for the same.
+        SQLAlchemy ignores keyword-only arguments, and would mistake types that differ in one.
         """
         storage = self.storage and internals.cache_key_of(self.storage)
         keys = self.key, self.former_keys
@@ -179,7 +177,7 @@ class EncryptedType(
     # -- declaration ---------------------------------------------------------------------------
 
     def given_to(self, parent: Any) -> None:
-        """The type was given to a column."""
+        """The type was assigned to a column."""
         if parent.type is not self:
             raise DeclarationError(
                 "an encrypted type can be neither a variant of another type, which would store "
@@ -226,12 +224,12 @@ class EncryptedType(
     # -- values --------------------------------------------------------------------------------
 
     def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any]:
-        """Parks a value: it is sealed later, where its row is known."""
+        """Parks a value, to be sealed when its row is known."""
         attachment = attachment_of(dialect)
         has_none = self.none_is_value
 
         def park(value: Any) -> Pending | None:
-            # A text is none, and most values are.
+            # Most values are texts.
             if type(value) is not str and is_null(value, none_is_value=has_none):
                 return None
             if attachment.encryption is None:
@@ -244,8 +242,8 @@ class EncryptedType(
     def literal_processor(self, dialect: Dialect) -> NoReturn:
         """Refuses ``literal_binds``: it would render the value into the statement's text.
 
-        The refusal is here and not in a processor, whose every exception SQLAlchemy replaces by
-        one that prints the value.
+        The refusal is here and not in a processor, because SQLAlchemy replaces a processor's
+        exception with one that shows the value.
         """
         raise UnboundValueError(
             "an encrypted value cannot be rendered into the text of a statement: leave "
@@ -254,10 +252,10 @@ class EncryptedType(
         )
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:
-        """Refuses a bare cell: without its row's key nothing tells where it belongs.
+        """Refuses a bare cell, whose row is unknown without its key.
 
-        While the column is adopted a bare NULL is refused as well: the row's value may be in
-        its plaintext column.
+        During an adoption a bare NULL is refused as well: the row's value may be in the plaintext
+        column.
         """
         is_adopted = self.adopts is not None
         codec, is_lazy = self.codec, self.lazy
@@ -267,8 +265,8 @@ class EncryptedType(
                 return None if is_lazy else null_value(codec, dialect)
             del value
             raise UnreadableError(
-                "a bare ciphertext cannot be opened, because nothing tells which row it came "
-                "from. For raw SQL use select(aliased(Model, text(...).columns(...).subquery()))",
+                "a bare ciphertext cannot be opened, because its row is unknown. For raw SQL use "
+                "select(aliased(Model, text(...).columns(...).subquery()))",
                 reason="bare",
             )
 
@@ -286,10 +284,10 @@ class EncryptedType(
 
 @functools.cache
 def statement_parts() -> tuple[type[EncryptedComparator], Callable[[Any], ColumnElement[Any]]]:
-    """What a column is in a statement: its operators, and what is selected for it.
+    """Imports a column's operators and the expression that selects it.
 
-    A program that declares its tables and makes no statement, such as a migration, needs neither;
-    ``attach()`` imports both, so that no statement has to wait for them.
+    A program that only declares tables, such as a migration, needs neither; ``attach()`` imports
+    both, so that no statement waits for them.
     """
     from encfields.orm.query.comparator import EncryptedComparator
     from encfields.orm.read.provenance import packed
@@ -303,9 +301,9 @@ _INNER_ATTRIBUTES = frozenset(
 
 
 def _adds(inner: Any, name: str) -> bool:
-    """Whether another library's type has an attribute of its own of this name.
+    """Whether another library's type defines this attribute.
 
-    SQLAlchemy-Utils' listeners ask for ``coercion_listener``, generators of forms for ``choices``.
+    SQLAlchemy-Utils' listeners read ``coercion_listener``, form generators ``choices``.
     """
     if name.startswith("_") or not isinstance(inner, TypeDecorator):
         return False
@@ -320,7 +318,7 @@ def _undecorated(inner: TypeEngine[Any]) -> TypeEngine[Any]:
 
 
 class _Shown(type):
-    """Of the classes that are made for inner types: pickled by what they are made of."""
+    """Metaclass of the classes made for inner types, which are pickled by their parts."""
 
     def mro(cls) -> list[type]:
         """What is called as the inner type's classes comes first: sqladmin goes through the names,
@@ -377,13 +375,13 @@ def _namesakes(inner: type[Any]) -> Iterator[type[Any]]:
 
 
 def _coerced_to_is(inner: TypeEngine[Any]) -> tuple[type[Any], ...]:
-    """``None`` is compared as NULL, unless a user's own type has it compared as a value."""
+    """``None`` is compared as NULL, unless an application's type compares it as a value."""
     taken = inner.coerce_to_is_types if isinstance(inner, TypeDecorator) else (type(None),)
     return tuple(kind for kind in taken if kind is type(None))
 
 
 def _instance(inner: Any) -> TypeEngine[Any]:
-    """The inner type, of which a declaration may name the class."""
+    """The inner type as an instance; a declaration may give the class."""
     kind = inner if isinstance(inner, type) else type(inner)
     if not issubclass(kind, TypeEngine):
         given = kind.__name__ if isinstance(inner, type) else f"a {kind.__name__}"

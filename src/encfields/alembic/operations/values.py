@@ -202,8 +202,8 @@ class DecryptColumnOp(Operation):
 
     def reverse(self) -> MigrateOperation:
         raise IrreversibleError(
-            "the encrypted columns were not changed, so there is nothing to restore; drop the "
-            "plaintext columns to remove the plaintext. Do nothing on a downgrade (`pass`)",
+            "the encrypted columns were not changed, so there is nothing to restore; remove the "
+            "plaintext by dropping its columns. Do nothing on a downgrade (`pass`)",
             table=self.spec.table,
             reason="decrypt",
         )

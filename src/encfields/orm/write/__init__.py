@@ -1,40 +1,40 @@
-"""Writing: what an INSERT or UPDATE needs to seal a value for its row.
+"""Writes: sealing the values of an INSERT or UPDATE for their rows.
 
-Before the statement is compiled, it is completed:
+Before compilation, the statement is completed:
 
 ================================  =================================================================
-``execution``                     the statement and its parameters, to be completed
-``indexes_along``                 index columns are set where an encrypted one is
-``row_update``, ``current_rows``  an UPDATE by primary key reads what its rows hold
+``execution``                     a statement and its parameters
+``indexes_along``                 sets index columns wherever an encrypted one is set
+``row_update``, ``current_rows``  an UPDATE by primary key, and its rows' present values
 ``update_rewording``              ``key.in_([value])`` is ``key == value``; ``coalesce(:new, ssn)``
 ``upsert_choices``                ``coalesce(excluded.ssn, table.ssn)`` and CASE
 ``upsert_set_values``             ``set_={"ssn": "..."}``
 ``application_bindparams``        a ``bindparam()`` that the application named
-``hidden_values``                 values leave statements that are kept
-``default_context``               what a Python-side default sees of its row
+``hidden_values``                 removes values from cached statements
+``default_context``               the row as a Python-side default sees it
 ``generated_keys``                keys that the database will generate
 ================================  =================================================================
 
-As it is compiled, it is planned, once:
+When it is compiled, it is planned once:
 
 =====================  ==========================================
-``statement_planner``  what is done with the statement
-``row_planner``        where each row's values and keys come from
-``upsert``             which row an upsert hits
-``ciphertext_copies``  what a copy inside the database may hold
+``statement_planner``  plans the statement
+``row_planner``        plans where each row's values and keys come from
+``upsert``             checks which row an upsert hits
+``ciphertext_copies``  checks copies inside the database
 ``statement_plan``     the plan
 =====================  ==========================================
 
-As it is executed, the plan is followed:
+When it is executed, it follows the plan:
 
 ==============================  =========================================
-``hook``                        the listener that does so
+``hook``                        the listener
 ``pending``                     a parked value
-``sealing``                     from parked values to messages
-``index_values``                from parked values to blind indexes
-``key_spelling``                how the database spells a text key
-``triggered_tables``            which triggers may move a row
-``read_back``, ``rows_by_key``  the keys under which the rows were stored
-``redaction``                   SQLAlchemy's errors show no values
+``sealing``                     turns parked values into messages
+``index_values``                turns parked values into blind indexes
+``key_spelling``                the database's spelling of a text key
+``triggered_tables``            tables whose triggers may move a row
+``read_back``, ``rows_by_key``  checks the keys of stored rows
+``redaction``                   removes values from SQLAlchemy's errors
 ==============================  =========================================
 """

@@ -1,7 +1,7 @@
-"""Encrypted columns that values() sets to a ``bindparam()`` of the application's own.
+"""Encrypted columns that values() sets to the application's ``bindparam()``.
 
-``values(ssn=bindparam("b", value="..."))`` takes its type from the value, as SQLAlchemy has it, and
-no type at all in ``values([{...}, {...}])``. Neither was chosen by anybody: they get the column's.
+``values(ssn=bindparam("b", value="..."))`` gets its type from the value, or no type in
+``values([{...}, {...}])``. The application chose neither, so both get the column's.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def has_no_type_of_its_own(bind: BindParameter[Any]) -> bool:
-    """Whether nobody chose the bind's type: it has none, or the one that its value has."""
+    """Whether the application did not choose the bind's type."""
     if isinstance(bind.type, NullType):
         return True
     return not bind.unique and bind.value is not None and literal(bind.value).type is bind.type
@@ -38,7 +38,7 @@ def typed_as(bind: BindParameter[Any], column: Column[Any]) -> BindParameter[Any
 
 
 def type_application_bindparams(execution: WriteExecution) -> None:
-    """Have the binds that encrypted columns are given in the columns' types."""
+    """Give the binds of encrypted columns the columns' types."""
     statement = execution.statement
 
     def typed(target: Any, value: Any) -> Any:
@@ -56,9 +56,9 @@ def type_application_bindparams(execution: WriteExecution) -> None:
 
 
 def refuse_shared_binds(sealed: Sequence[SealedBind]) -> None:
-    """Refuse one bind for several columns or rows: it is one ciphertext, which belongs to one.
+    """Refuse one bind for several columns or rows, since a ciphertext belongs to one.
 
-    :raises AmbiguousRowError: names a column that it is given to.
+    :raises AmbiguousRowError: names one of the columns.
     """
     first: dict[str, SealedBind] = {}
     for one in sealed:
@@ -68,9 +68,9 @@ def refuse_shared_binds(sealed: Sequence[SealedBind]) -> None:
 
 
 def shared_bind(binding: ColumnBinding, name: str) -> BindingError:
-    """The refusal of a bind whose value is needed in another form elsewhere."""
+    """The error for a bind whose value is also needed in another form."""
     return AmbiguousRowError(
-        f"the bind {name!r} is given to this column and used elsewhere too, where its ciphertext "
+        f"the bind {name!r} is given to this column and also used elsewhere, where its ciphertext "
         "does not belong: give each column, and each row, a bind of its own name",
         table=binding.table,
         column=binding.column_name,

@@ -1,12 +1,11 @@
-"""Copies of ciphertext inside the database: of whole rows, and no other.
+"""Allows copies of whole rows inside the database, and refuses other copies of ciphertext.
 
-A ciphertext opens in one place: the row and the column that it was sealed for. So the one copy
-that makes sense takes it, with the row's key and its blind indexes, from the columns of the same
-names of one table, as a migration does that rebuilds a table. Anything else assigned to an
-encrypted column, the database would store as it is: a literal in plaintext, another column's
-value where nothing opens it.
+A ciphertext opens only in the row and column that it was sealed for. So the only valid copy takes
+it with the row's key and blind indexes from the columns of the same names of one table, as when a
+migration rebuilds a table. Anything else assigned to an encrypted column would be stored as it is:
+a literal in plaintext, or another column's value that nothing opens.
 
-Nor does anything open it in a column that is not encrypted: ``update(patient).values(note=
+Nor does it open in a column that is not encrypted: ``update(patient).values(note=
 patient.c.ssn)`` copies a text between plain columns. A column of bytes may keep a message as the
 bytes that it is, unless the values that were sealed are bytes themselves.
 """
@@ -42,7 +41,7 @@ from encfields.orm.read.provenance import column_named, table_named
 def refuse_other_copies(
     statement: Any, table: Table, bindings: Mapping[str, ColumnBinding], names: Sequence[str]
 ) -> None:
-    """Refuse an INSERT .. SELECT into encrypted columns that is no copy of whole rows.
+    """Refuse an INSERT .. SELECT into encrypted columns that does not copy whole rows.
 
     :param table: the table that it fills.
     :param bindings: the table's encrypted columns, by key.
@@ -61,10 +60,10 @@ def refuse_other_copies(
 
 
 _ELSE = (
-    "something else than the column of that name of one table, which the database would store as "
-    "it is. Read and insert the values. execution_options(encfields_raw_copy=True) lets whole rows "
-    "through: the encrypted columns, their blind indexes and the row's key, each straight from its "
-    "own column"
+    "something other than the column of that name of one table, which the database would store as "
+    "it is. Read and insert the values. execution_options(encfields_raw_copy=True) lets whole "
+    "rows through: the encrypted columns, their blind indexes and the row's key, each straight "
+    "from its own column"
 )
 
 
@@ -82,7 +81,7 @@ def _selected(statement: Any, binding: ColumnBinding, names: Sequence[str]) -> l
 
 
 def _has_text(select: Select[Any]) -> bool:
-    """Whether SQL that nobody here reads is part of it."""
+    """Whether it contains raw SQL."""
     return any(
         isinstance(element, TextClause) or getattr(element, "is_literal", False)
         for element in iterate(select)
@@ -90,7 +89,7 @@ def _has_text(select: Select[Any]) -> bool:
 
 
 def _source_table(select: Select[Any]) -> Any:
-    """The one table that is read, or its alias; ``None`` if there is no such."""
+    """The single table that is read, or its alias; ``None`` if there is none."""
     froms = internals.top_level_from(select)
     if len(froms) != 1:
         return None
@@ -102,7 +101,7 @@ def _source_table(select: Select[Any]) -> Any:
 def _columns_of_a_row(
     table: Table, filled: Sequence[ColumnBinding], names: Sequence[str]
 ) -> Iterator[Column[Any]]:
-    """What belongs together: values, the keys of their row, and blind indexes."""
+    """Columns that belong together: values, their row's key, and blind indexes."""
     for binding in filled:
         yield binding.column
         yield from binding.bound_to
@@ -116,7 +115,7 @@ def _is_same_column(element: Any, column: Column[Any], source: Any) -> bool:
         element = element.element
     if not isinstance(element, ColumnClause) or element.is_literal or element.table is None:
         return False
-    # An entity's column is an annotated copy, which has the hash of its original.
+    # An entity's column is an annotated copy with the original's hash.
     if hash(element.table) != hash(source):
         return False
     if isinstance(column.type, SealedColumnType) and isinstance(element.type, SealedColumnType):
@@ -129,7 +128,7 @@ def _is_same_column(element: Any, column: Column[Any], source: Any) -> bool:
 
 
 def _holds_bytes(type_: TypeEngine[Any]) -> bool:
-    """Whether a column holds ciphertext or hashes, as far as its type tells, and no text."""
+    """Whether a column may hold ciphertext or hashes, by its type."""
     if isinstance(type_, SealedColumnType | IndexColumnType):
         return True
     return stores_bytes(type_)
@@ -142,9 +141,9 @@ def _refused(binding: ColumnBinding, message: str) -> CiphertextCopyError:
 
 
 def refuse_copies_elsewhere(statement: Insert | Update) -> None:
-    """Look at what an INSERT or UPDATE assigns.
+    """Refuse an INSERT or UPDATE that copies an encrypted column into a plain one.
 
-    :raises CiphertextCopyError: a column that is not encrypted is given an encrypted one.
+    :raises CiphertextCopyError: it does.
     """
     columns = {name: its for its in statement.table.c for name in (its.name, its.key)}
     for target, value in _assigned(statement):
@@ -155,7 +154,7 @@ def refuse_copies_elsewhere(statement: Insert | Update) -> None:
             continue
         if not isinstance(element, BindParameter) and not _keeps_bytes(column, element):
             raise CiphertextCopyError(
-                f"{getattr(column, 'key', column)!r} is not encrypted and would be given its "
+                f"{getattr(column, 'key', column)!r} is not encrypted and would get its "
                 "ciphertext, which nothing opens there: load the value and write that. A column "
                 "of bytes keeps a message as it is with type_coerce(column, LargeBinary)",
                 table=table_named(element),
@@ -165,7 +164,7 @@ def refuse_copies_elsewhere(statement: Insert | Update) -> None:
 
 
 def _assigned(statement: Any) -> Iterator[tuple[Any, Any]]:
-    """What columns are given, in VALUES, SET, ON CONFLICT and SELECT, by column or its name."""
+    """The values of columns in VALUES, SET, ON CONFLICT and SELECT, by column or its name."""
     yield from internals.update_values(statement)
     yield from internals.upsert_values(statement)
     if isinstance(statement, Insert):
@@ -173,12 +172,12 @@ def _assigned(statement: Any) -> Iterator[tuple[Any, Any]]:
             yield from row.items()
         names = internals.select_source_names(statement)
         fills_encrypted = any(is_encrypted(statement.table.c.get(name)) for name in names)
-        if statement.select is not None and not fills_encrypted:  # else a copy of whole rows
+        if statement.select is not None and not fills_encrypted:  # otherwise a copy of whole rows
             yield from zip(names, statement.select.selected_columns, strict=False)
 
 
 def _bare(value: Any) -> Any:
-    """The expression that is delivered, without a name, parentheses or SELECT around it."""
+    """The expression inside labels, parentheses or a SELECT."""
     element = clause_of(value)
     while isinstance(element, Label | Grouping | ScalarSelect):
         inner: Any = element.element

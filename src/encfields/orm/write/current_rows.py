@@ -1,8 +1,8 @@
-"""What rows hold now, read under a lock in the transaction that is about to change them.
+"""Reads rows' present values, under a lock in the transaction that will change them.
 
-What a session remembers of a row may be long out of date. Whatever has to be sealed again, or to
-go into a blind index, beside what the application changed is therefore read here. A value that
-cannot be read is an error, and is never taken for NULL.
+A session's copy of a row may be outdated. So values that the application did not change but that
+must be resealed, or go into a blind index, are read here. A value that cannot be read is an error,
+never NULL.
 """
 
 from __future__ import annotations
@@ -55,11 +55,9 @@ class CarriedType(UserDefinedType[Any]):
 
 
 class _CarryingCodec:
-    """Leaves a plaintext as the bytes that it is.
+    """Leaves a plaintext as bytes; during a change of the inner type, as the bytes to write.
 
-    While the inner type is being changed, it gives them as they are written.
-
-    :param way: how the value is bound. :param written: how it is going to be.
+    :param way: how the value is bound. :param written: how it will be bound.
     """
 
     def __init__(self, way: ColumnBinding, written: ColumnBinding) -> None:
@@ -91,11 +89,11 @@ class CurrentRows:
         self._wanted = wanted
 
     def read(self, columns: Iterable[Column[Any]]) -> list[dict[str, Any] | None]:
-        """What each row holds in `columns`, by column key; ``None`` for a row that is not there.
+        """Each row's `columns`, by column key; ``None`` for a missing row.
 
         Encrypted values come as :class:`~encfields.orm.write.pending.Carried`.
 
-        :raises BindingError: no lock would hold, because each statement is a transaction.
+        :raises BindingError: autocommit is on, so no lock would hold.
         :raises EncFieldsError: a value cannot be read.
         """
         chosen = list(columns)
@@ -113,7 +111,7 @@ class CurrentRows:
         return tuple_(*self._keys).in_(list(some))
 
     def _alone(self, columns: list[Column[Any]], key: tuple[Any, ...]) -> dict[str, Any] | None:
-        """A row whose key the database delivers in another form than it was given in."""
+        """A row whose key the database returns in another form than given."""
         where = [column == value for column, value in zip(self._keys, key, strict=True)]
         rows = self._select(columns, *where)
         return rows[0][1] if len(rows) == 1 else None
@@ -152,12 +150,12 @@ class CurrentRows:
         return value  # decoded by the application's own reader of foreign messages
 
     def _lock(self, columns: list[Column[Any]]) -> None:
-        """See to it that the rows are as they are read until they are changed."""
+        """Lock the rows until they are changed."""
         has_values = any(is_encrypted(column) for column in columns)
         if internals.is_autocommit(self._connection):
             if has_values:
                 raise _no_lock(self._table)
-            return  # what a row's identity is, the UPDATE compares itself
+            return  # the UPDATE itself compares the identity
         if self._connection.dialect.name != "sqlite":
             return
         key = self._keys[0].name
@@ -166,7 +164,7 @@ class CurrentRows:
             sql_column(key),
             schema=self._connection.schema_for_object(self._table),
         )
-        # SQLite has no FOR UPDATE, and one writer: who has begun an UPDATE is it
+        # SQLite has no FOR UPDATE, but only one writer: beginning an UPDATE locks
         self._connection.execute(
             update(bare).values({key: bare.c[key]}).where(false()),
             execution_options=internals.UNTRANSLATED,
@@ -182,8 +180,8 @@ def _binding(column: Column[Any]) -> ColumnBinding | None:
 def _unread(binding: ColumnBinding) -> EncFieldsError:
     return UnreadableError(
         "the row's value has to be sealed again, or goes into a blind index, and cannot be read: "
-        "its key was destroyed, or a column that it is bound to is NULL. Nothing was written. Put "
-        "the row right, or give the column a new value in the same change",
+        "its key was destroyed, or a column that it is bound to is NULL. Nothing was written. "
+        "Repair the row, or give the column a new value in the same change",
         table=binding.table,
         column=binding.column_name,
         reason="unread",

@@ -1,7 +1,7 @@
-"""What a Python-side default sees of its row: what the application gave, and nothing of ours.
+"""Shows Python-side defaults only the application's parameters.
 
-``context.get_current_parameters()`` gives a default the parameters of the row that is written. By
-then the row has more: places of generated keys and of blind indexes, and what seals it again.
+``context.get_current_parameters()`` gives a default the parameters of its row. By then we have
+added placeholders for generated keys and blind indexes, and values to reseal.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
 OUR_BINDS = "encfields_"
-"""How the names of binds begin that a statement is completed with."""
+"""Prefixes of the binds that complete a statement."""
 
 
 def show_given_parameters(engine: Engine) -> None:
-    """Have defaults see only what the application gave."""
+    """Show defaults only the application's parameters."""
     dialect: Any = engine.dialect
     metaclass = type(dialect.execution_ctx_cls)
     dialect.execution_ctx_cls = metaclass(
@@ -42,7 +42,7 @@ def show_all_parameters(engine: Engine) -> None:
 
 
 class _OfGivenParameters:
-    """What is put before a dialect's own class of executions."""
+    """Mixed into a dialect's class of executions."""
 
     compiled: Any
 
@@ -68,7 +68,7 @@ def _given(parameters: Mapping[str, Any], index_columns: set[str]) -> Mapping[st
         or _column_of(name, index_columns) in index_columns
     }
     if not ours:
-        return parameters  # the execution's own, which a default may change
+        return parameters  # the execution's own dictionary, which a default may change
     return {name: value for name, value in parameters.items() if name not in ours}
 
 

@@ -19,10 +19,9 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, eq=False, repr=False)
 class WriteExecution:
-    """One execution of it. Whoever completes it puts another statement, or other parameters, in
-    place of those that are here.
+    """One execution of such a statement. Completing it replaces its statement or parameters.
 
-    :ivar table: the table that is written to.
+    :ivar table: the target table.
     :ivar bindings: its encrypted columns, by key.
     :ivar multiparams: parameter sets of many rows, as SQLAlchemy's event has them.
     :ivar params: the parameters of one row, where those are empty.
@@ -45,19 +44,19 @@ class WriteExecution:
 
         :param write: the INSERT or UPDATE.
         :param multiparams: as SQLAlchemy's event has them, like what follows.
-        :raises DeclarationError: the table cannot be protected as it is declared.
+        :raises DeclarationError: the table cannot be protected as declared.
         """
         table = internals.written_table(write)
         bindings = bindings_of(table) if isinstance(table, Table) else None
         if not bindings:
             return None
-        # Itself, not as an ORM statement has it: queries of that look for rows of its class only.
+        # The plain table: queries of an ORM statement's table find only rows of its class.
         table = next(iter(bindings.values())).column.table
         return cls(connection, write, table, bindings, multiparams, params, options)
 
     @property
     def rows(self) -> list[Any]:
-        """Its parameter sets; an empty one where it has none."""
+        """Its parameter sets; one empty set if it has none."""
         return list(self.multiparams) if self.multiparams else [self.params]
 
     def gives_all_keys(self) -> bool:

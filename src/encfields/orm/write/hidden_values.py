@@ -1,10 +1,9 @@
-"""Values in a statement that outlives its execution.
+"""Hides values in statements that outlive their execution.
 
-SQLAlchemy's cache of compiled statements keeps the first statement of each form, and with it the
-values that it was made with. So a value that is looked up, or written by ``values()``, is not in
-its bind but behind a callable, which SQLAlchemy asks at every execution; and the callable holds
-it encrypted under a key that this process made for it. Nobody who lists objects, pickles them or
-looks at a bind's ``repr`` meets the value. It is no protection from whoever reads the process's
+SQLAlchemy's statement cache keeps the first statement of each form with its values. So a value that
+is looked up, or written by ``values()``, is not in its bind but behind a callable, which SQLAlchemy
+calls at every execution and which holds it encrypted under a key of this process. Object listings,
+pickles and ``repr`` do not show the value. It does not protect against reading the process's
 memory, where the key is too.
 """
 
@@ -30,16 +29,16 @@ _IV_BYTES = 12
 _IVS_AT_ONCE = 64
 
 _ivs: list[bytes] = []
-"""Drawn from the system and not used yet. Each is taken off by one thread."""
+"""Random IVs not used yet; each is taken by one thread."""
 
 in_forked_child(_ivs.clear)
 
 
 class Veiled:
-    """A bind's value; called, it gives it.
+    """A bind's hidden value; call it to get the value.
 
     :param value: anything that can be pickled.
-    :raises Exception: it cannot.
+    :raises Exception: it cannot be pickled.
     """
 
     __slots__ = ("_is_text", "_iv", "_sealed")
@@ -50,7 +49,7 @@ class Veiled:
         except IndexError:
             self._iv, *more = _drawn_ivs()
             _ivs.extend(more)
-        # Most values are a text, for which there is no need of pickling.
+        # Most values are texts, which need no pickling.
         self._is_text = type(value) is str
         data = value.encode("utf-8", _ANY) if type(value) is str else pickle.dumps(value)
         self._sealed = _cipher.encrypt(self._iv, data, None)
@@ -59,7 +58,7 @@ class Veiled:
         data = _cipher.decrypt(self._iv, self._sealed, None)
         if self._is_text:
             return data.decode("utf-8", _ANY)
-        # Nobody but this process can have made it: it authenticates.
+        # Authenticated, so only this process can have made it.
         return pickle.loads(data)  # noqa: S301
 
     def __repr__(self) -> str:
@@ -70,10 +69,10 @@ class Veiled:
 
 
 class VeiledBind(BindParameter[Any]):
-    """A bind whose value is veiled, and shown to whoever reads its attribute.
+    """A bind whose value is veiled, but readable as its attribute.
 
-    SQLAlchemy asks the callable when it executes the statement that has the bind. Where a loader
-    option with criteria meets a statement that is cached, it reads ``value`` instead.
+    SQLAlchemy calls the callable when it executes the statement, but reads ``value`` for a loader
+    option with criteria and a cached statement.
     """
 
     inherit_cache = True
@@ -81,7 +80,7 @@ class VeiledBind(BindParameter[Any]):
     @property
     def value(self) -> Any:
         """The value, as an attribute of SQLAlchemy's class."""
-        # In this order, for another thread may be about to veil it.
+        # In this order, since another thread may be veiling it.
         value, shown_by = self.__dict__["value"], self.__dict__.get("callable")
         return shown_by() if type(shown_by) is Veiled else value
 
@@ -97,7 +96,7 @@ class VeiledBind(BindParameter[Any]):
 
 
 _ANY = "surrogatepass"
-"""How UTF-8 holds every text that Python has, which is not this module's to refuse."""
+"""Encodes even texts that are not valid Unicode; refusing them is not this module's task."""
 
 
 def _drawn_ivs() -> list[bytes]:
@@ -106,11 +105,11 @@ def _drawn_ivs() -> list[bytes]:
 
 
 def veil(bind: BindParameter[Any]) -> None:
-    """Take the value out of a bind that nobody else has, or will ask for its value.
+    """Veil the value of a bind that nobody else reads.
 
-    ``None`` goes behind a callable too: the first statement of a form is the one that is compiled,
-    and where its bind has no callable, SQLAlchemy asks no later statement's for one either. A
-    value that cannot be pickled stays what it is, behind a callable of its own.
+    ``None`` is veiled, too: the first statement of a form is compiled, and if its bind has no
+    callable, SQLAlchemy does not call later statements' either. A value that cannot be pickled
+    stays unencrypted behind its callable.
     """
     if bind.callable is not None or bind.required:
         return
@@ -120,7 +119,7 @@ def veil(bind: BindParameter[Any]) -> None:
     except Exception:
         bind.callable = lambda: value
         return
-    # Another thread may execute the same statement meanwhile: at no moment is the value not there.
+    # Another thread may be executing the same statement, so the value must always be there.
     if type(bind) is BindParameter:
         bind.__class__ = VeiledBind
     bind.callable = veiled
@@ -128,15 +127,15 @@ def veil(bind: BindParameter[Any]) -> None:
 
 
 def veil_written(execution: WriteExecution) -> None:
-    """Take out of their binds the values that ``values()`` gives encrypted columns."""
+    """Veil the values that ``values()`` gives encrypted columns."""
     for target, value in internals.update_values(execution.statement):
-        # An attribute of the ORM may have another name than its column.
+        # An ORM attribute may have another name than its column.
         if getattr(target, "key", target) in execution.bindings or is_encrypted(target):
             veil_all(value)
 
 
 def veil_all(side: Any) -> None:
-    """Take each value on one side of a comparison out of its bind."""
+    """Veil each value on one side of a comparison."""
     parts: Iterable[Any] = ()
     if isinstance(side, BindParameter):
         if side.unique:

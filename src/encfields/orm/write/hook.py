@@ -1,7 +1,7 @@
-"""Writing: each parked value is exchanged for a message bound to its row.
+"""Replaces each parked value with a message bound to its row.
 
-One ``before_cursor_execute`` listener does it. There every row's final parameters are known,
-client-side defaults included, and nothing has reached a driver or a log yet.
+This happens in one ``before_cursor_execute`` listener. At that point every row's final parameters
+are known, including client-side defaults, and nothing has reached a driver or a log.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 
 
 _Rows = list[tuple[Mapping[str, Any], Any]]
-"""Each parameter set of an execution as the application gave it, and as the driver will get it."""
+"""Each parameter set of an execution, as the application gave it and as the driver will get it."""
 
 _ReadyIndex = tuple[IndexedBind, PendingIndex, RowIndex, Mapping[str, Any]]
 """A blind index that can be computed: where it goes, what is indexed, and the row's parameters."""
@@ -69,8 +69,8 @@ class WriteHook:
 
     :param encryption: where branch keys come from.
     :param dialect: of the engine.
-    :ivar keys: those of rows that the database gives keys.
-    :ivar binary: has encrypted cells delivered in binary form, if the driver is psycopg.
+    :ivar keys: handles rows whose keys the database generates.
+    :ivar binary: makes psycopg return encrypted cells in binary format.
     """
 
     def __init__(self, encryption: EngineEncryption, dialect: Dialect) -> None:
@@ -105,7 +105,7 @@ class WriteHook:
             if self.keys.given:
                 sent = self.keys.wording(context, statement), parameters
         if connection.dialect.name == "mysql":
-            # Only now: what gave the statement its keys had to know what was written before it.
+            # Only now: fetching the keys depends on what was written before.
             self.keys.mysql.side.note(connection, statement)
         return sent
 
@@ -132,12 +132,12 @@ class WriteHook:
         rows = parameters if executemany and isinstance(parameters, list) else [parameters]
         first = _first_pending(rows)
         if first is None and not plan.may_be_generated:
-            return statement, parameters  # of a look-up too: its type has hashed the value
+            return statement, parameters  # also for a look-up, whose type has hashed the value
         options = context.execution_options
         rehearsal = rehearsal_of(options) if REHEARSAL_OPTION in options else None
         if first is not None and not first.done:
             self._prepare(plan, connection, context, is_rehearsal=rehearsal is not None)
-        # A rehearsal is one without a value as well: undone, and with a step of its own.
+        # A rehearsal also has no value: it is undone, in a savepoint of its own.
         if rehearsal is not None:
             statement = rehearsal.reword(statement)
         elif self.keys.given or self.keys.under_way:
@@ -150,7 +150,7 @@ class WriteHook:
     def _prepare(
         self, plan: StatementPlan, connection: Connection, context: Any, *, is_rehearsal: bool
     ) -> None:
-        """Have what every row of the execution waits for."""
+        """Fetch what the rows of the execution need."""
         awaited = self.keys.awaited(context) if plan.may_be_generated else None
         if awaited is not None:
             self._require_keys(plan, context)
@@ -219,7 +219,7 @@ class WriteHook:
                 raise
 
     def _fetch_beacons(self, ready: list[_ReadyIndex]) -> None:
-        """Have the beacon keys of rows of many tenants at hand, in one query for all."""
+        """Fetch the beacon keys of rows of many tenants in one query."""
         templated = [(bind, row) for bind, _, row, _ in ready if bind.key and row.normalised]
         if key_ids := {row.key_id for _, row in templated}:
             try:
@@ -281,10 +281,10 @@ class WriteHook:
     def _to_read_back(
         self, plan: StatementPlan, connection: Connection, *, is_rehearsal: bool
     ) -> tuple[bool | None, list[list[Any]] | None]:
-        """Whether triggers may change rows' keys, and a list to note those in that are looked at.
+        """Whether triggers may change rows' keys, and a list to record the rows to check.
 
-        :returns: for the first, ``None`` if the database is asked only after the write.
-        :raises UnknownIdentityError: they may, and this role cannot look.
+        :returns: for the first, ``None`` if the database is queried only after the write.
+        :raises UnknownIdentityError: they may, and this role cannot check.
         """
         if is_rehearsal or plan.table is None:
             return False, None
@@ -302,7 +302,7 @@ class WriteHook:
         return bool(is_told), None if is_told is None else []
 
     def _require_keys(self, plan: StatementPlan, context: Any) -> None:
-        """Have the branch keys, while no lock is held that the making of one would wait for."""
+        """Fetch the branch keys before taking locks that creating one would wait for."""
         if any(bind.binding.key.columns for bind in plan.sealed):
             rows = context.compiled_parameters
         else:
@@ -326,9 +326,9 @@ class WriteHook:
         execution_options: Any,
         result: Any,
     ) -> None:
-        """SQLAlchemy's event: look that rows have the keys they were sealed for, have the cells of
-        a result opened as they are fetched, and take rows that were not asked for out of it."""
-        context = getattr(result, "context", None)  # a default's own value has none
+        """SQLAlchemy's event: check that rows have the keys they were sealed for; set up the result
+        to open cells as they are fetched and drop rows that do not match."""
+        context = getattr(result, "context", None)  # the value of a default has none
         if context is None:
             return
         plan = self._plans.get(context.compiled) if context.compiled is not None else None
@@ -346,7 +346,7 @@ class WriteHook:
     def _check_written(
         self, plan: StatementPlan, connection: Connection, context: Any, result: Any
     ) -> None:
-        """Look that rows have the keys they were sealed for."""
+        """Check that rows have the keys they were sealed for."""
         table = cast("Table", plan.table)
         ask = cache(lambda: self._triggered.may_move(connection, table, plan.read_back, plan.kinds))
         seen = self.keys.check(connection, context, result, ask) if plan.may_be_generated else ()
@@ -364,7 +364,7 @@ def _first_pending(rows: Sequence[Any]) -> Pending | None:
 
 
 def _is_left_by_upsert(binding: ColumnBinding, compiled: Any) -> bool:
-    """Whether a row that is there already keeps the value that it has, and others change."""
+    """Whether an upsert keeps an existing row's value while other columns change."""
     own = {binding.column.key, binding.column.name}
     parts = internals.clauses_apart(internals.dml_statement(compiled))
     given = [{name for name, _ in internals.upsert_values(part)} for part in parts]
@@ -372,7 +372,7 @@ def _is_left_by_upsert(binding: ColumnBinding, compiled: Any) -> bool:
 
 
 def _leave_indexes_empty(rows: _Rows) -> None:
-    """The blind indexes of rows that are given no value are NULL."""
+    """Set the blind indexes of rows without a value to NULL."""
     for _, given in rows:
         for parked in given.values() if isinstance(given, dict) else given or ():
             if type(parked) is PendingIndex:
@@ -386,14 +386,14 @@ def _as_spelt(
     values: Mapping[str, Any],
     spelling: StoredSpelling,
 ) -> RowIndex:
-    """What of a row is indexed, under the key of the row as the database spells it."""
+    """What to index of a row, under its key as the database spells it."""
     value = next(plan.by_bind[source] for source in bind.sources if source)
     texts = cast("list[str]", identity_texts(value, values))
     return row.under(value.binding.key_id(spelling.of(value, values, texts)))
 
 
 def _dummy_index(bind: IndexedBind, values: Mapping[str, Any]) -> bytes | None:
-    """What a rehearsed INSERT has in the place of a row's blind index."""
+    """A placeholder for the blind index in a rehearsed INSERT."""
     if bind.is_null(values):
         return None
     return dummy_index(bind.index.definition.stored_bytes)
