@@ -25,6 +25,7 @@ from sqlalchemy.exc import (
 from encfields.bulk.errors import DatabaseUnavailableError, ReencryptionError
 from encfields.bulk.runs.tables import metadata
 from encfields.errors import EncFieldsError, KeyUnavailableError
+from encfields.keys.cache.outages import is_outage
 from encfields.keys.sql.failures import (
     NOT_ALLOWED,
     error_number,
@@ -34,9 +35,6 @@ from encfields.keys.sql.failures import (
 )
 
 log = logging.getLogger("encfields.bulk")
-
-_KEY_OUTAGES = frozenset({"unreachable", "throttled", "error"})
-"""Other reasons are deliberate, such as a denied key; waiting does not help."""
 
 _REFUSALS = frozenset({1292, 1366, 1644, 3819, 4025, "P0001"})
 """Errors of a value, CHECK or trigger that drivers do not give a class of its own."""
@@ -77,7 +75,7 @@ _GRANTS = (
 def is_transient(error: Exception) -> bool:
     """Whether retrying later can help: the database or KMS is unreachable, busy, or full."""
     if isinstance(error, KeyUnavailableError):
-        return error.reason in _KEY_OUTAGES
+        return is_outage(error)
     if isinstance(error, ConnectionError | TimeoutError):
         return True
     return (

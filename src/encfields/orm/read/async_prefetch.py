@@ -17,13 +17,12 @@ from sqlalchemy import Connection
 from sqlalchemy.util.concurrency import in_greenlet
 
 from encfields.errors import EncFieldsError
+from encfields.message.header import PROVIDER_ID
 from encfields.orm import internals
 from encfields.orm.read.results import encrypted_columns
 
 HoldsKey = Callable[[str, str], bool]
 
-_PROVIDER = b"aws-kms-hierarchy"
-"""Name of the hierarchical keyring, before the key id in every message of ours. Frozen."""
 _VERSION = slice(30, 46)
 """Where a key's version is after its id: past a length, a salt of 16 and an IV of 12 bytes."""
 
@@ -60,7 +59,7 @@ class AsyncPrefetch:
         for cell in cells:
             if not isinstance(cell, bytes):
                 continue
-            start = cell.find(_PROVIDER) + len(_PROVIDER)
+            start = cell.find(PROVIDER_ID) + len(PROVIDER_ID)
             end = start + 2 + int.from_bytes(cell[start : start + 2], "big")
             key = cell[start + 2 : end] + cell[end:][_VERSION]
             if key not in seen:

@@ -127,8 +127,7 @@ def parked_in(
     :param kind: the class of the parked values.
     """
     if isinstance(given, dict):
-        pairs = [(bind, given.get(name)) for bind, name in binds]
-        return [(bind, value) for bind, value in pairs if type(value) is kind]
+        return [(bind, value) for bind, name in binds if type(value := given.get(name)) is kind]
     parked = [value for value in given if type(value) is kind]
     if len(parked) == len(binds):
         return [(bind, value) for (bind, _), value in zip(binds, parked, strict=True)]
