@@ -187,6 +187,14 @@ def test_altered_cells_are_refused_alike(reading):
         assert isinstance(reading.outcome(mutate(rng, Given([cell]), Counter())), tuple)
 
 
+def test_keys_that_no_database_delivers_are_refused_alike(reading):
+    tag, *parts, message = reading.cell(b"123-45-6789").split(b":", len(reading.texts) + 1)
+    for at in range(len(parts)):
+        for part in (b"", b"!", b"!!", b"!!!", b"!text", b"!\xff!\xff", b"!null", b"\xff", b"0!x"):
+            cell = b":".join([tag, *parts[:at], part, *parts[at + 1 :], message])
+            assert isinstance(reading.outcome(cell), tuple), cell
+
+
 def test_every_flipped_bit_before_the_message_is_refused_alike(reading):
     cell = reading.cell(b"123-45-6789")
     for offset in range(cell.index(b"\x02\x04\x78") + 3):

@@ -209,8 +209,8 @@ def as_stored(part: bytes, type_: TypeEngine[Any], dialect: Dialect) -> str:
     if part == NULL_PART or part.startswith(_MARK + b"null"):
         return "NULL"
     if part.startswith(_MARK):
-        _, storage, digits = part.split(_MARK, 2)
-        return f"{_legible(digits)!r} stored as {storage.decode('ascii')}"
+        storage, _, digits = part.removeprefix(_MARK).partition(_MARK)
+        return f"{_legible(digits)!r} stored as {storage.decode('ascii', 'backslashreplace')}"
     kind = kind_of(type_, dialect)
     in_hex = kind in (IdentityKind.TEXT, IdentityKind.CHAR)
     part = part.partition(_MARK)[0]
