@@ -21,6 +21,7 @@ from sqlalchemy import (
     inspect,
     literal,
     select,
+    text,
 )
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.exc import IntegrityError, ProgrammingError
@@ -156,6 +157,34 @@ def test_the_key_is_among_the_defaults_that_are_returned(shop):
         assert has_returning or shop.backend.family == "mariadb"
         if has_returning:
             assert (done.returned_defaults.id,) == done.inserted_primary_key
+
+
+def test_the_defaults_that_an_insert_returns_are_those_of_a_plain_table(shop):
+    """Told what was generated, an application reads it by name, place or column."""
+    metadata = MetaData()
+    keys = {
+        "counted": lambda: Column("id", Integer, primary_key=True),
+        "by_server": lambda: Column("id", Integer, primary_key=True, server_default=text("7")),
+        "by_sql": lambda: Column("id", Integer, primary_key=True, default=text("8")),
+    }
+    twins = [
+        [Table(name + suffix, metadata, key(), Column("v", type_)) for name, key in keys.items()]
+        for suffix, type_ in (("_plain", String(9)), ("_sealed", EncryptedType(String(9))))
+    ]
+    shop.create(metadata)
+    with shop.begin() as connection:
+        for tables in zip(*twins, strict=True):
+            for ask in (insert, lambda table: insert(table).return_defaults()):
+                plain, sealed = (connection.execute(ask(t), {"v": "v"}) for t in tables)
+                assert sealed.inserted_primary_key == plain.inserted_primary_key
+                assert sealed.returned_defaults == plain.returned_defaults
+                assert sealed.returned_defaults_rows == plain.returned_defaults_rows
+                if sealed.returned_defaults is not None:
+                    assert sealed.returned_defaults.id == plain.returned_defaults.id
+                    by_column = sealed.returned_defaults._mapping
+                    assert by_column[tables[1].c.id] == plain.returned_defaults.id
+                for table in tables:
+                    connection.execute(table.delete())
 
 
 def test_mysql_s_last_row_id_of_several_rows_is_their_first(mariadb):

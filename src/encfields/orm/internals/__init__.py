@@ -67,6 +67,7 @@ from encfields.orm.internals.inserts import (
     may_skip_rows,
     multi_value_rows,
     post_values_clause,
+    report_defaults,
     row_by_key,
     select_source_names,
     sibling_in,
@@ -85,6 +86,7 @@ from encfields.orm.internals.inserts import (
     with_upsert_where,
     without_reported_keys,
     without_select_defaults,
+    would_return_keys,
 )
 from encfields.orm.internals.schema import (
     ANY_BINARY,

@@ -22,10 +22,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
-from sqlalchemy import Column
+from sqlalchemy import Column, Table
+from sqlalchemy.engine.result import IteratorResult, SimpleResultMetaData
 from sqlalchemy.sql.dml import Insert, Update
 from sqlalchemy.sql.elements import ClauseElement
 from sqlalchemy.sql.selectable import Alias, Select
+
+from encfields.orm.internals.schema import autoincrement_column
 
 
 def has_select_source(statement: Insert | Update) -> bool:
@@ -159,6 +162,23 @@ def with_keys_among_defaults(statement: Insert, keys: Sequence[Column[Any]]) -> 
     if not statement._return_defaults or statement._return_defaults_columns:
         return statement
     return statement.return_defaults(supplemental_cols=keys)
+
+
+def would_return_keys(context: Any, table: Table) -> bool:
+    """Whether SQLAlchemy has an INSERT of one row return the key that it was not given."""
+    dialect = context.dialect
+    is_reported_otherwise = dialect.postfetch_lastrowid and autoincrement_column(table) is not None
+    is_wanted = table.implicit_returning and not context.compiled.inline
+    return bool(is_wanted and dialect.insert_returning and not is_reported_otherwise)
+
+
+def report_defaults(context: Any, values: Sequence[tuple[Column[Any], Any]]) -> None:
+    """Have ``returned_defaults`` be these values of the one row that an INSERT stored."""
+    if values:
+        columns = [column for column, _ in values]
+        named = SimpleResultMetaData([c.name for c in columns], [(c, c.key) for c in columns])
+        row = tuple(value for _, value in values)
+        context.returned_default_rows = IteratorResult(named, iter([row])).all()
 
 
 def are_plain_rows(rows: Sequence[Mapping[Any, Any]]) -> bool:

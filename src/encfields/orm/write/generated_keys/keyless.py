@@ -270,6 +270,7 @@ def with_keys_to_come(
     ours = [column for column in insert.missing if has_own_bind(column, dialect)]
     binds = {column: key_bind(column, dialect) for column in ours}
     statement = internals.without_reported_keys(statement, insert.missing)
+    statement = internals.with_keys_among_defaults(statement, insert.missing)
     keys = [dict(zip(names, places, strict=True)) for places in insert.places]
     return _with_parameters(statement, insert, binds, parameters, keys)
 

@@ -109,9 +109,7 @@ class GeneratedKeys:
             _settle(insert, reserved, context)
         elif reserved.to_check:
             savepoint.begin(connection)
-        is_part = internals.is_part_of_insert(context.invoked_statement)
-        if reserved.to_check or reserved.overriding or is_part:
-            self.under_way[context] = insert, reserved
+        self.under_way[context] = insert, reserved
 
     def wording(self, context: Any, statement: str) -> str:
         """The text of the INSERT, as the database has to be given it."""
@@ -143,6 +141,8 @@ class GeneratedKeys:
         if internals.is_part_of_insert(context.invoked_statement) and not result.returns_rows:
             # Its keys were given and need not be returned, but the ORM reads rows nevertheless.
             result.cursor_strategy = FullyBufferedCursorFetchStrategy(None, initial_buffer=[])
+        if not result.returns_rows:
+            _report_key(context, insert, reserved.keys)
         if not reserved.to_check:
             return ()
         _fetch_at_once(result)
@@ -224,6 +224,17 @@ def are_stored(connection: Connection, insert: KeylessInsert, keys: list[tuple[A
         if _count(connection, insert, among) < len(set(wanted)):
             return False
     return True
+
+
+def _report_key(context: Any, insert: KeylessInsert, keys: list[tuple[Any, ...]]) -> None:
+    """Have ``returned_defaults`` be the key of the one row, where SQLAlchemy would have had the
+    database return what it was not given."""
+    (key, *others) = keys
+    if others or insert.is_multi or insert.may_skip:
+        return
+    if internals.would_return_keys(context, insert.table):
+        made = zip(insert.missing, key, strict=True)
+        internals.report_defaults(context, [(c, value) for c, value in made if c.primary_key])
 
 
 def _report_first_key(context: Any, keys: list[tuple[Any, ...]]) -> None:
