@@ -48,7 +48,7 @@ def write_run_guard(operations: Operations, verb: str, job: Job, *, queue: bool)
     if queue:
         write_comment(operations, f"Record op.{verb}() of {columns} by running the migration.")
         message = f"{columns}: the run of op.{verb}() is not recorded: run the migration once"
-        write_guard(operations, Guard.no_run, runs, job.fingerprint(), message=message)
+        write_recorded_guard(operations, Guard.no_run, job.fingerprint(), message=message)
         return True
     write_comment(
         operations,
@@ -83,6 +83,19 @@ def write_guard(
         write_comment(operations, "Run this script with `sqlite3 -bail`, which stops at an error.")
     for statement in guard.raising(condition(guard, *arguments), message):
         impl.static_output(statement + impl.command_terminator)
+
+
+def write_recorded_guard(
+    operations: Operations, condition: Callable[..., str], *arguments: Any, message: str
+) -> None:
+    """Have the script end with `message` while a condition of the recorded runs is true.
+
+    The first run makes the tables that runs are kept in: without them, none was recorded.
+
+    :param condition: a method of :class:`Guard`, of that table; its further arguments follow.
+    """
+    write_guard(operations, Guard.no_table, runs, message=message)
+    write_guard(operations, condition, runs, *arguments, message=message)
 
 
 def write_comment(operations: Operations, text: str) -> None:
@@ -204,6 +217,16 @@ class Guard:
     def any_key(self, keys: Table) -> str:
         """True while the key table holds a key."""
         return _exists(self._preparer.format_table(keys), f"purpose <> {self._text(NAME_PURPOSE)}")
+
+    def no_table(self, table: Table) -> str:
+        """True while a table is not there."""
+        name = self._preparer.format_table(table)
+        if self._name == "postgresql":
+            return f"to_regclass({self._text(name)}) IS NULL"
+        if self._name == "mysql":
+            of_database = f"table_schema = DATABASE() AND table_name = {self._text(table.name)}"
+            return f"NOT {_exists('information_schema.tables', of_database)}"
+        return f"NOT {_exists('sqlite_master', f'name = {self._text(table.name)}')}"
 
     def no_run(self, runs: Table, fingerprint: str) -> str:
         """True while no run with this description was recorded."""

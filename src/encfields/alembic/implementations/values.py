@@ -16,6 +16,7 @@ from encfields.alembic.implementations.script import (
     write_comment,
     write_guard,
     write_index_guard,
+    write_recorded_guard,
     write_run_guard,
 )
 from encfields.alembic.operations.adoptions import PostponedAdoptionOp
@@ -37,7 +38,6 @@ from encfields.bulk.errors import UnfinishedError
 from encfields.bulk.reencryption import Reencryption
 from encfields.bulk.rows.job import Job
 from encfields.bulk.runs.store import RunStore, has_run_tables
-from encfields.bulk.runs.tables import runs
 from encfields.bulk.survey.index_check import count_unindexed
 
 log = logging.getLogger("encfields.alembic")
@@ -95,7 +95,7 @@ def _write_fill_guard(operations: Operations, operation: FillBlindIndexOp, job: 
     if operation.queue:
         write_comment(operations, f"Record op.{operation.verb}() of {names} by the migration.")
         message = f"{names}: the run that fills it is not recorded: run the migration once"
-        write_guard(operations, Guard.no_run, runs, job.fingerprint(), message=message)
+        write_recorded_guard(operations, Guard.no_run, job.fingerprint(), message=message)
         return
     write_comment(
         operations,
@@ -107,8 +107,8 @@ def _write_fill_guard(operations: Operations, operation: FillBlindIndexOp, job: 
         # may have finished long ago, before other declarations.
         now = dt.datetime.now(dt.UTC).replace(microsecond=0)
         message = f"{names}: no run has computed it again since {now:%Y-%m-%d %H:%M:%S} UTC"
-        arguments = runs, job.fingerprint(), now
-        write_guard(operations, Guard.no_finished_run, *arguments, message=message)
+        arguments = job.fingerprint(), now
+        write_recorded_guard(operations, Guard.no_finished_run, *arguments, message=message)
     write_index_guard(operations, job.spec)
 
 
@@ -187,4 +187,5 @@ def convert_encrypted(operations: Operations, operation: ConvertEncryptedOp) -> 
     # Only the key shows which type wrote a value.
     now = dt.datetime.now(dt.UTC).replace(microsecond=0)
     message = f"{columns}: no run has converted it since {now:%Y-%m-%d %H:%M:%S} UTC"
-    write_guard(operations, Guard.no_finished_run, runs, job.fingerprint(), now, message=message)
+    arguments = job.fingerprint(), now
+    write_recorded_guard(operations, Guard.no_finished_run, *arguments, message=message)
