@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import text
 
 from encfields.bulk.connections import Connections
-from encfields.bulk.errors import ConflictingRunError, LeaseLostError
+from encfields.bulk.errors import ConflictingRunError, LeaseLostError, ReencryptionError
 from encfields.bulk.recorded_runs import abandon, pause, report_of, work
 from encfields.bulk.reencryption import Options
 from encfields.bulk.rows.spec import TableSpec
@@ -48,6 +48,20 @@ def test_a_run_that_is_stopped_goes_on_where_it_was(clinic, told):
     assert second.rows_written == 500  # none was written twice
     assert clinic.versions() == {("default", version): 834}
     assert clinic.values() == before
+
+
+@pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
+def test_a_run_whose_tables_key_has_other_columns_since_says_what_to_do(clinic, told):
+    clinic.rotate()
+    stop = threading.Event()
+    assert clinic.run().run(stop=stop, progress=stopping(stop, 150)).state == "running"
+    with clinic.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE patient DROP CONSTRAINT patient_pkey"))
+        connection.execute(text("ALTER TABLE patient ADD PRIMARY KEY (seen, id)"))
+    stored = clinic.stored()
+    with pytest.raises(ReencryptionError, match=r"patient: .* other columns .* abandon\(\)"):
+        clinic.run().run()
+    assert clinic.stored() == stored
 
 
 def test_a_stop_before_the_first_batch_changes_nothing(clinic):

@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from encfields.bulk.connections import Connections
+from encfields.bulk.errors import ReencryptionError
 from encfields.bulk.failures import Patience, TranslatedFailure
 from encfields.bulk.options import Options
 from encfields.bulk.rows.catalog import refuse_hidden_rows
@@ -134,7 +135,10 @@ class RunLoop:
         if self._may_hold_a_range:
             self._release()
         self._prepare(run, opened.job)
+        self._require_same_key(run.frontier)
         claim = self._next(run)
+        if claim is not None:
+            self._require_same_key(*claim.bounds)
         if claim is None and run.frontier_done:
             return None, self._end_pass(run)
         return claim, None
@@ -177,6 +181,19 @@ class RunLoop:
         if run.pass_number != self._pass:
             forget_active_versions(self._encryption)
             self._pass = run.pass_number
+
+    def _require_same_key(self, *noted: Key | None) -> None:
+        """See that the run's position is one in the table's key as it is now.
+
+        :raises ReencryptionError: the primary key has other columns since.
+        """
+        if any(key is not None and len(key) != len(self._prepared.key) for key in noted):
+            raise ReencryptionError(
+                "the table's primary key has other columns than when the run began, so it cannot "
+                "go on where it was: end it with abandon(), and start the run again",
+                table=self._prepared.job.table_name,
+                reason="primary-key",
+            )
 
     def _next(self, run: Run) -> Claim | None:
         """A range to work on: one that a worker gave up, or the next new one."""
