@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from sqlalchemy import inspect, select, text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.sql.compiler import SQLCompiler
 
 from encfields.adopt import (
     Adoption,
@@ -19,6 +22,7 @@ from encfields.adopt import (
     reopen_plaintext,
     withdraw_adoption,
 )
+from encfields.adopt.schema import Schema
 from tests.adoption.models import customer
 from tests.database import Database
 from tests.turns import databases_by_turns, on_each_database
@@ -246,3 +250,23 @@ def test_a_trigger_that_would_run_after_the_adoptions_own_is_refused(
         return
     with pytest.raises(AdoptionError, match="changes rows after"):
         ensure_adopted(legacy.engine, legacy.encryption, adoption)
+
+
+def test_what_the_catalog_is_asked_is_compiled_once(
+    postgresql_db: Database, adoption: Adoption, monkeypatch: pytest.MonkeyPatch
+):
+    """By each step on a connection of its own: to compile it takes longer than the answer."""
+    customer("old").metadata.create_all(postgresql_db.plain)
+    begin_adoption(postgresql_db.engine, adoption)
+    compiled: list[str] = []
+    original = SQLCompiler.__init__
+
+    def note(compiler: SQLCompiler, *arguments: Any, **options: Any) -> None:
+        original(compiler, *arguments, **options)
+        compiled.append(str(compiler))
+
+    monkeypatch.setattr(SQLCompiler, "__init__", note)
+    Schema(postgresql_db.engine, adoption).state()
+    assert compiled == []
+    Schema(postgresql_db.backend.create_engine(), adoption).state()
+    assert len(compiled) > 5  # of another engine
