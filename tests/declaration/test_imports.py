@@ -24,12 +24,18 @@ HEAVY = (
 
 
 def _loaded_after(code: str) -> set[str]:
-    script = f"import sys\n{code}\nprint('\\n'.join(sys.modules))"
+    (loaded,) = _loaded_after_each(code)
+    return loaded
+
+
+def _loaded_after_each(*parts: str) -> list[set[str]]:
+    """What one program has loaded after each of its parts."""
+    script = "import sys\n" + "".join(f"{part}\nprint(*sys.modules)\n" for part in parts)
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=240,
         env={"PYTHONPATH": ":".join(path for path in sys.path if path)},
     )  # fmt: skip
-    return set(done.stdout.split())
+    return [set(line.split()) for line in done.stdout.splitlines()]
 
 
 @pytest.mark.parametrize("module", HEAVY)
@@ -46,10 +52,12 @@ def loaded_by_import() -> set[str]:
 def test_a_keyring_of_aws_is_loaded_when_it_is_named() -> None:
     keyring = "encfields.keys.keyrings.aws_kms"
 
-    assert keyring not in _loaded_after(
-        "from encfields import EncryptedType, SqlKeyStore, attach, keyrings\nkeyrings.local"
+    before, after = _loaded_after_each(
+        "from encfields import EncryptedType, SqlKeyStore, attach, keyrings\nkeyrings.local",
+        "from encfields.keyrings import aws_kms_mrk",
     )
-    assert keyring in _loaded_after("from encfields.keyrings import aws_kms_mrk")
+    assert keyring not in before
+    assert keyring in after
 
 
 def test_declaring_a_column_loads_neither_the_aws_library_nor_boto3() -> None:
@@ -79,28 +87,31 @@ t = Table("t", MetaData(), Column("id", Integer, primary_key=True),
           Column("x", EncryptedType(String, index=BlindIndex())))
 """
 
-ATTACHED = f"""
-{DECLARED}
+ATTACHED = """
 engine = create_engine("sqlite://")
 attach(engine, SqlKeyStore(keyrings.local(bytes(range(32)))), create=True)
 """
 
-USED = f"""
-{ATTACHED}
+USED = """
 with engine.begin() as connection:
     t.metadata.create_all(connection)
-    connection.execute(insert(t), {{"id": 1, "x": "one"}})
+    connection.execute(insert(t), {"id": 1, "x": "one"})
     assert connection.execute(select(t.c.x).where(t.c.x == "one")).scalars().all() == ["one"]
 """
 
 
-def test_declaring_loads_nothing_that_statements_go_through() -> None:
-    assert not _loaded_after(DECLARED) & {*STATEMENTS}
+@pytest.fixture(scope="module")
+def loaded_in_turn() -> list[set[str]]:
+    return _loaded_after_each(DECLARED, ATTACHED, USED)
 
 
-def test_attach_loads_all_that_the_first_statement_needs() -> None:
-    attached = _loaded_after(ATTACHED)
-    of_statements = _loaded_after(USED) - attached
+def test_declaring_loads_nothing_that_statements_go_through(loaded_in_turn: list[set[str]]) -> None:
+    assert not loaded_in_turn[0] & {*STATEMENTS}
+
+
+def test_attach_loads_all_that_the_first_statement_needs(loaded_in_turn: list[set[str]]) -> None:
+    _, attached, used = loaded_in_turn
+    of_statements = used - attached
 
     assert attached >= {*STATEMENTS}
     assert {name for name in of_statements if name.startswith("encfields")} == set()
