@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from sqlalchemy import (
     true,
     update,
 )
+from sqlalchemy.exc import SAWarning
 from sqlalchemy.orm import DeclarativeBase, Mapped, aliased, mapped_column, with_loader_criteria
 
 from encfields import BlindIndex, EncryptedType
@@ -53,6 +55,15 @@ def test_the_where_clause_joins_too(clinic):
     assert rows(clinic, crossed) == [(1, 1), (1, 2), (2, 3)]
     named = select(patient.c.id, claim.c.id).where(claim.c.ssn.blind() == patient.c.ssn.blind())
     assert rows(clinic, named) == [(1, 1), (1, 2), (2, 3)]
+
+
+def test_what_a_comparison_joins_is_no_cartesian_product(clinic):
+    """SQLAlchemy warns of FROMs that nothing joins, and a subquery's index is looked up."""
+    one = select(claim.c.id, claim.c.ssn).where(claim.c.id < 3)
+    for other in (one.subquery(), one.cte()):
+        crossed = select(patient.c.id, other.c.id).where(patient.c.ssn == other.c.ssn)
+        with warnings.catch_warnings(action="error", category=SAWarning):
+            assert rows(clinic, crossed) == [(1, 1), (1, 2)]
 
 
 def test_a_table_is_joined_with_itself(clinic):

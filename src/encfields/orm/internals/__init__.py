@@ -32,6 +32,7 @@ from encfields.orm.internals.compiled import (
     has_written,
     is_dml,
     name_of_copy,
+    note_joined,
     note_key,
     parameter_rows,
     positional_names,

@@ -6,6 +6,7 @@ Read::
     sqlalchemy.engine.cursor.CursorResultMetaData  _processors
     sqlalchemy.engine.default.DefaultExecutionContext _expanded_parameters
     sqlalchemy.sql.compiler.SQLCompiler            _result_columns
+    sqlalchemy.sql.elements.ClauseElement          _de_clone _from_objects
     sqlalchemy.sql.dml.Insert                      _compile_state_factory
     sqlalchemy.sql.dml.InsertDMLState              _has_multi_parameters
     sqlalchemy.sql.dml.DMLState                    _dict_parameters _multi_parameters
@@ -14,6 +15,7 @@ Read::
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import product
 from typing import Any, NamedTuple
 
 from sqlalchemy import Column
@@ -42,6 +44,23 @@ class Expression(NamedTuple):
 
 
 Assigned = BoundValue | Expression
+
+
+def note_joined(left: Any, right: Any, options: Mapping[str, Any]) -> None:
+    """Tell SQLAlchemy, which warns of cartesian products, that a comparison joins two FROMs.
+
+    :param options: what the comparison is compiled with.
+    """
+    linter = options.get("from_linter")
+    if not linter:
+        return
+    joined = [[item._de_clone() for item in side._from_objects] for side in (left, right)]
+    lateral = options.get("lateral_from_linter")
+    if lateral is None:
+        linter.edges.update(product(*joined))
+    else:
+        enclosing = options["enclosing_lateral"]._de_clone()
+        lateral.edges.update(product(*([*side, enclosing] for side in joined)))
 
 
 def is_dml(compiled: Any) -> bool:

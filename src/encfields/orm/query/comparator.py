@@ -19,6 +19,7 @@ from sqlalchemy.sql.elements import (
 from sqlalchemy.types import TypeDecorator
 
 from encfields.errors import UnsupportedOperationError
+from encfields.orm import internals
 from encfields.orm.adoption.columns import plaintext_type
 from encfields.orm.adoption.expressions import NullTest, OfPlaintext, PlaintextInPlace, plain_of
 from encfields.orm.adoption.plaintext import WRITE_BOTH, WRITE_SEALED
@@ -267,6 +268,7 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
 
 @compiles(IndexComparison)
 def _compile_comparison(element: IndexComparison, compiler: Any, **kw: Any) -> str:
+    internals.note_joined(element.left, element.right, kw)
     return str(compiler.process(resolved(element, compiler), **kw))
 
 
