@@ -392,14 +392,14 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "slice": (lambda: select(Person).where(alike).slice(0, 2), "LIMIT"),
     "or": (lambda: select(Person).where(or_(alike, Person.id == 1)), "OR"),
     "or of two": (lambda: select(Person).where(or_(alike, Person.name == "name-8")), "OR"),
-    "not": (lambda: select(Person).where(~alike), "differs"),
+    "not": (lambda: select(Person).where(~alike), "differ"),
     "not of and": (lambda: select(Person).where(not_((alike) & (Person.id == 1))), "NOT"),
     "case": (lambda: select(Person).where(case((alike, 1), else_=0) == 1), "expression"),
     "selected comparison": (lambda: select(Person.name, alike.label("hit")), "expression"),
     "sorted by": (lambda: select(Person).order_by(alike), "expression"),
     "is": (lambda: select(Person).where(alike.is_(True)), "expression"),
-    "!=": (lambda: select(Person).where(Person.name != "name-7"), "differs"),
-    "not in": (lambda: select(Person).where(Person.name.not_in(["name-7"])), "differs"),
+    "!=": (lambda: select(Person).where(Person.name != "name-7"), "differ"),
+    "not in": (lambda: select(Person).where(Person.name.not_in(["name-7"])), "differ"),
     "outer join": (
         lambda: select(Pet, Person).outerjoin(
             Person, (Pet.owner_id == Person.id) & (Person.name == "name-7")
