@@ -1,4 +1,4 @@
-"""What a command imports of the application: its models and its engine."""
+"""Imports the application's models and engine for a command."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from encfields.errors import ConfigurationError, EncFieldsError
 
 
 def imported(place: str, what: str) -> Any:
-    """An object of the application's, which is looked for from the working directory on.
+    """An object of the application, searched from the working directory.
 
-    :param place: ``package.module:NAME``. :param what: what it is to be: ``"models"``.
+    :param place: ``package.module:NAME``. :param what: what it should be: ``"models"``.
     :raises ConfigurationError: there is no such thing.
     """
     module_name, _, name = place.partition(":")
@@ -36,7 +36,7 @@ def imported(place: str, what: str) -> Any:
         ) from None
     except EncFieldsError:
         raise
-    # A module of the user's may raise anything, and even end the program, with a status of its own.
+    # The user's module may raise anything, and even exit with a status of its own.
     except (Exception, SystemExit) as error:
         raise ConfigurationError(
             f"{place} cannot be imported: {module_name} raised {type(error).__name__}; import it "
@@ -66,7 +66,7 @@ def engine_named(place: str) -> Engine:
 def metadata_named(place: str) -> MetaData:
     """An application's ``MetaData``.
 
-    :param place: ``package.module:NAME`` of a ``MetaData`` or of what has a ``metadata``.
+    :param place: ``package.module:NAME`` of a ``MetaData`` or of something with a ``metadata``.
     :raises ConfigurationError: there is no such thing.
     """
     found = imported(place, "models")

@@ -1,7 +1,7 @@
-"""Columns whose declaration is being changed, ``formerly=``, and what commands say of them.
+"""Columns with ``formerly=``, and what commands say about them.
 
-The commands that count and verify look at values as they are written; the application also reads
-those that ``formerly=`` says.
+The commands that count and verify check values against the way they are written now; the
+application also reads the other way that ``formerly=`` describes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def says_formerly(column: Column[Any]) -> bool:
-    """Whether the models tell how the values were kept before."""
+    """Whether the models declare ``formerly=``."""
     return cast("SealedColumnType", column.type).formerly is not None
 
 
@@ -47,7 +47,7 @@ def changing_columns(settings: Settings, specs: Iterable[TableSpec]) -> list[Col
 
 
 def print_changes(columns: Iterable[Column[Any]], output: Output) -> None:
-    """Say of each why values may be counted as faults that the application reads."""
+    """Explain for each why values that the application reads may count as faults."""
     for column in columns:
         formerly = _formerly(column)
         written, other = "new", "former"
@@ -55,9 +55,9 @@ def print_changes(columns: Iterable[Column[Any]], output: Output) -> None:
         if formerly.writes_former:
             written, other, until = "former", "new", ""
         output.line(
-            f"{_name(column)} is being changed (formerly=), and is looked at as it is written, the "
-            f"{written} way. The application reads what is kept the {other} way too; here it "
-            f"counts as misplaced, or its blind index as wrong{until}.",
+            f"{_name(column)} is being changed (formerly=), and is checked against the way it is "
+            f"written, the {written} one. The application also reads values stored the {other} "
+            f"way; here they count as misplaced, or their blind index as wrong{until}.",
             style="yellow",
         )
 
@@ -65,7 +65,7 @@ def print_changes(columns: Iterable[Column[Any]], output: Output) -> None:
 def unconverted(
     columns: Iterable[Column[Any]], engine: Engine, encryption: Encryption
 ) -> Mapping[str, str]:
-    """What is left to convert, by column: values of a former inner type open as all others do.
+    """How many values are left to convert, by column; verification cannot tell, as they open.
 
     :raises KeyStoreError: a key cannot be fetched.
     """

@@ -1,4 +1,4 @@
-"""``encfields.toml``: what may stand in it, and what is wrong with one.
+"""Reads and checks ``encfields.toml``.
 
 ::
 
@@ -42,10 +42,10 @@ SETTINGS: Mapping[str, str] = {
     "models": TEXT,
     "tables": "[[tables]]",
 }
-"""What may stand at the top, and what it is."""
+"""The settings at the top level, with their meaning."""
 
 TABLE: Mapping[str, str] = {"name": TEXT, "schema": TEXT, "columns": "a list of columns"}
-"""What may stand in a ``[[tables]]``."""
+"""The settings in ``[[tables]]``."""
 
 COLUMN: Mapping[str, str] = {
     "name": TEXT,
@@ -54,10 +54,10 @@ COLUMN: Mapping[str, str] = {
     "former_keys": TEXTS,
     "bind_to": TEXTS,
 }
-"""What may stand in a column that is more than its name."""
+"""The settings of a column that is more than a name."""
 
 _ONE_OF = (("models", "tables"), ("database", "engine"))
-"""Settings that say the same in two ways."""
+"""Settings that exclude each other."""
 
 _KINDS = {
     bool: "true or false",
@@ -72,9 +72,9 @@ _KINDS = {
 def read_file(given: str | None) -> dict[str, Any]:
     """The settings of a file.
 
-    :param given: its name, as for ``--config``; ``None`` for the one in the working directory,
-        which need not be there.
-    :raises ConfigurationError: it cannot be read, or is not of the documented form.
+    :param given: its name, from ``--config``; ``None`` for the one in the working directory, if
+        any.
+    :raises ConfigurationError: it cannot be read, or does not have the documented form.
     """
     path = Path(given or FILE_NAME)
     if given is None and not path.is_file():
@@ -97,9 +97,9 @@ def _wrong(path: Path, what: str, advice: str = "see `encfields --help`") -> Con
 
 
 class _Checker:
-    """Compares a file with what may stand in it.
+    """Checks a file's settings.
 
-    :param path: its name. :param content: its text, to tell lines.
+    :param path: its name. :param content: its text, to find line numbers.
     """
 
     def __init__(self, path: Path, content: str) -> None:
@@ -107,7 +107,7 @@ class _Checker:
         self._lines = content.splitlines()
 
     def check(self, settings: Mapping[str, Any]) -> None:
-        """:raises ConfigurationError: something is not of the documented form."""
+        """:raises ConfigurationError: something does not have the documented form."""
         self._check_names(settings, SETTINGS, "")
         for one, other in _ONE_OF:
             if one in settings and other in settings:
@@ -161,7 +161,7 @@ class _Checker:
                 )
 
     def _place(self, name: str, where: str) -> str:
-        """Where a setting is: its line, if no other line has one of that name."""
+        """The line of a setting, if no other line has one with that name."""
         given = re.compile(rf"""(?:^|[{{,])\s*\[*\s*["']?{re.escape(name)}["']?\s*[=\]]""")
         lines = [number for number, line in enumerate(self._lines, 1) if given.search(line)]
         line = f"line {lines[0]}" if len(lines) == 1 else ""

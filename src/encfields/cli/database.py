@@ -20,10 +20,10 @@ _SYNCHRONOUS = {
     "aiomysql": ("pymysql", "mysqldb", "mysqlconnector"),
     "asyncmy": ("pymysql", "mysqldb", "mysqlconnector"),
 }
-"""Drivers that ask the same database without an event loop, the first that is installed."""
+"""Synchronous drivers for the same database; the first installed one is used."""
 
 _KEPT_OPTION = "schema_translate_map"
-"""The one execution option of an engine that says where tables are."""
+"""The execution option that says where tables are."""
 
 _ANY_DRIVER = frozenset({"charset"})
 """Parameters of a URL that mean the same to the drivers of a database."""
@@ -31,17 +31,17 @@ _ANY_DRIVER = frozenset({"charset"})
 
 @dataclass(frozen=True)
 class Database:
-    """Which database it is. Worker processes are handed it, and make an engine of their own.
+    """A command's database. Worker processes get it, and make their own engines.
 
     :param url: SQLAlchemy URL, which may hold a password.
-    :param engine: in its place, where the application has its engine: ``package.module:NAME``.
+    :param engine: instead, the place of the application's engine: ``package.module:NAME``.
     """
 
     url: str | None = field(default=None, repr=False)
     engine: str | None = None
 
     def new_engine(self) -> Engine:
-        """A new engine, to which nothing is attached.
+        """A new engine without encryption.
 
         :raises ConfigurationError: the URL or the application's engine cannot be used.
         """
@@ -51,19 +51,18 @@ class Database:
 
 
 def engine_like(engine: Engine, place: str) -> Engine:
-    """A new engine that connects as the application's does, with its own pool.
+    """A new engine that connects like the application's, with its own pool.
 
-    What the application gave its engine to connect with is kept: ``connect_args``, ``creator``,
-    and what listens to its connections and transactions. Of an asyncio engine's connections only
-    the URL can be.
+    It keeps ``connect_args``, ``creator``, and listeners to connections and transactions. From an
+    asyncio engine only the URL can be used.
 
-    :param place: where it is, for the message.
-    :raises ConfigurationError: the other drivers do not know what its driver is given.
+    :param place: where the engine is, for the message.
+    :raises ConfigurationError: no synchronous driver understands its connection arguments.
     """
     if engine.dialect.is_async:
         new = create_engine(_synchronous(engine, place))
     else:
-        # recreate() keeps the creator and the pool's listeners, and makes no connection yet.
+        # recreate() keeps the creator and the pool's listeners, and does not connect.
         new = create_engine(engine.url, pool=engine.pool.recreate())
     options = engine.get_execution_options()
     if _KEPT_OPTION in options:
@@ -74,7 +73,7 @@ def engine_like(engine: Engine, place: str) -> Engine:
 
 
 def _synchronous(engine: Engine, place: str) -> URL:
-    """The URL of the same database for a driver without an event loop."""
+    """The URL of the same database for a synchronous driver."""
     driver = engine.dialect.driver
     _, from_url = engine.dialect.create_connect_args(engine.url)
     if connect_parameters(engine) != from_url:

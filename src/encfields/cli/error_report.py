@@ -1,4 +1,4 @@
-"""How the command reports an error: what happened, and on a line of its own what to do."""
+"""Reports an error: what happened, and on the next line what to do."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _BY_REASON = {
     "unreachable": "check network, address and credentials with `encfields doctor`, and run it "
     "again",
 }
-"""What somebody at a command line does, where the library's own words are for a program."""
+"""Advice for the command line, where the library's own is for programs."""
 
 _BY_TYPE: dict[type[Exception], str] = {
     KeyAccessError: "give the --keyring that the key was made or rewrapped with",
@@ -66,7 +66,7 @@ def report_error(error: EncFieldsError | SQLAlchemyError, *, as_json: bool) -> N
 def parts_of(error: EncFieldsError | SQLAlchemyError) -> tuple[str, str]:
     """What happened, and what to do about it, which may be empty."""
     if isinstance(error, EncFieldsError):
-        # The library's own messages say the one, a semicolon, and the other.
+        # The library's messages separate the two with a semicolon.
         message, _, said = str(error).partition("; ")
         advice = _BY_REASON.get(error.reason or "") or said or _advice_for(error)
     else:
@@ -81,7 +81,7 @@ def _advice_for(error: Exception) -> str:
 
 
 def _database_message(error: SQLAlchemyError) -> str:
-    """What the driver says in its first line: the rest may hold the statement's parameters."""
+    """The first line of the driver's message: the rest may hold parameters."""
     if isinstance(error, DBAPIError):
         lines = str(error.orig).strip().splitlines() or [type(error.orig).__name__]
         return f"the database says: {lines[0]}"

@@ -12,7 +12,7 @@ from encfields.keys.dynamodb.store import DynamoDbKeyStore
 from encfields.keys.sql.store import SqlKeyStore
 
 DYNAMODB = "dynamodb:"
-"""What a key table's name starts with that is one of AWS's key store, in the KMS key's region."""
+"""Prefix of ``--key-table`` for AWS's key store, in the KMS key's region."""
 
 KEYRING_FORMS = (
     "kms:ARN[,ARN...], mrk:ARN[,ARN...] for multi-Region keys, "
@@ -21,7 +21,7 @@ KEYRING_FORMS = (
 
 
 class NoKeyring(Keyring):
-    """What stands in a command that was given no keyring: branch keys are listed, not opened."""
+    """Stands in for a missing keyring: branch keys can be listed, but not opened."""
 
     can_wrap = False
 
@@ -42,7 +42,7 @@ class NoKeyring(Keyring):
 def parse_keyring(text: str | None) -> Keyring:
     """The keyring that `text` describes.
 
-    :raises ConfigurationError: it describes none.
+    :raises ConfigurationError: it is not valid.
     """
     if text is None:
         return NoKeyring()
@@ -56,7 +56,7 @@ def parse_keyring(text: str | None) -> Keyring:
     if kind == "discovery" and "@" in rest:
         accounts, _, regions = rest.partition("@")
         return keyrings.aws_kms_discovery(_split(accounts), regions=_split(regions))
-    # The text is not repeated: it may be a key that was given in place of a path.
+    # Do not repeat the text: it may be a key given instead of a path.
     raise ConfigurationError(
         f"this is not a keyring; a keyring is one of {KEYRING_FORMS}", reason="keyring"
     )
@@ -70,8 +70,8 @@ def key_store_of(keyring: str | None, key_table: str, name: str | None = None) -
     """A key store, to be bound to an engine.
 
     :param keyring: as for ``--keyring``; ``None`` if keys are only listed.
-    :param key_table: the key table, with its schema where it has one.
-    :param name: the key store's logical name; by default the one that the table holds.
+    :param key_table: the key table, with its schema if it has one.
+    :param name: the key store's logical name; default the one in the table.
     :raises ConfigurationError: the keyring is not usable, or the table is AWS's key store's.
     """
     if key_table.startswith(DYNAMODB):
@@ -89,9 +89,8 @@ def any_key_store_of(
 ) -> SqlKeyStore | DynamoDbKeyStore:
     """The same, or AWS's key store.
 
-    :param key_table: may be ``dynamodb:TABLE`` or ``dynamodb:TABLE@NAME`` too, which
-        needs the keyring that wraps its keys even where they are only listed: it says where the
-        table is.
+    :param key_table: also ``dynamodb:TABLE`` or ``dynamodb:TABLE@NAME``, which needs its keyring
+        even to list keys, because that tells the region.
     """
     if not key_table.startswith(DYNAMODB):
         return key_store_of(keyring, key_table, name)

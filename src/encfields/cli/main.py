@@ -1,4 +1,4 @@
-"""The entry point: the command line, and one clear message for whatever goes wrong."""
+"""The command line, and one clear message for any error."""
 
 from __future__ import annotations
 
@@ -48,9 +48,8 @@ the parsed arguments and the :class:`~encfields.cli.output.Output` that returns 
 
 
 _DESCRIPTION = """\
-Look after the encrypted columns of a database: see which key versions their values are under,
-open them all, move them to the active version, inspect one, look after keys, and look for what
-would fail.
+Administer the encrypted columns of a database: count values by key version, verify them all, move
+them to the active version, inspect one, administer keys, and check for what would fail.
 
 What is not given as an option is taken from $ENCFIELDS_DATABASE_URL and $ENCFIELDS_KEYRING,
 then from encfields.toml in the working directory:
@@ -71,11 +70,11 @@ _PASSWORD = re.compile(r"(://[^:/@\s]*:)\S*@")
 
 
 class _Parser(argparse.ArgumentParser):
-    """Exits with a status that no answer of a subcommand has."""
+    """Exits with a status that no subcommand returns."""
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
-        # A URL in the wrong place is repeated in it.
+        # argparse's message may repeat a URL in the wrong place.
         shown = _PASSWORD.sub(r"\1***@", message)
         self.exit(exits.USAGE, f"{self.prog}: {shown}\n")
 
@@ -99,7 +98,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
 
-    :param argv: arguments without the program's name; default those of the process.
+    :param argv: arguments without the program's name; default ``sys.argv[1:]``.
     :returns: the exit status, see :mod:`encfields.cli.exits`.
     """
     try:
@@ -114,20 +113,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         report_error(error, as_json=as_json)
         return exits.FAILED
     except BrokenPipeError:
-        # The reader went away (`| head`); keep Python from flushing into the void at its end.
+        # The reader went away (`| head`); keep Python from flushing at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return exits.FAILED
     except KeyboardInterrupt:
         return exits.INTERRUPTED
-    except Exception as error:  # Python's own status for it would read as "work left"
+    except Exception as error:  # Python's own status 1 would mean "work left"
         _report_fault(error)
         return exits.FAILED
     return status_
 
 
 def _report_fault(error: Exception) -> None:
-    """Where an error of nobody's planning arose: its type and the lines of code, but not its
-    text, which may hold a value."""
+    """Report an unexpected error: its type and code locations, but not its text, which may hold a
+    value."""
     lines = "".join(traceback.format_tb(error.__traceback__))
     sys.stderr.write(
         f"{lines}encfields: an internal error, {type(error).__name__}; please report it with "

@@ -24,8 +24,8 @@ Cell = str | tuple[str, str]
 class Output:
     """Where one run of the command writes.
 
-    Tables and paragraphs are folded to the width of a terminal. A log file gets them as they are,
-    a line for each row, without colours; how a run goes on is told there in lines with their time.
+    Tables and paragraphs are folded to the width of a terminal. A log file gets them unfolded, one
+    line per row, without colours; progress is logged in timestamped lines.
 
     :param as_json: write one JSON document to standard output, and nothing else there.
     """
@@ -36,7 +36,7 @@ class Output:
         self._has_written = False
 
     def json(self, document: Any) -> None:
-        """Write the run's one document."""
+        """Write the command's JSON document."""
         sys.stdout.write(json.dumps(document, indent=2) + "\n")
 
     def gap(self) -> None:
@@ -45,7 +45,7 @@ class Output:
             self._write([])
 
     def line(self, text: str, style: str = "") -> None:
-        """Write a paragraph for people; if it is indented, its further lines are so the more."""
+        """Write a paragraph for people; if it is indented, its further lines are indented more."""
         for paragraph in plain(text).split("\n"):
             indent = paragraph[: len(paragraph) - len(paragraph.lstrip())]
             hanging = indent + INDENT if indent else ""
@@ -70,7 +70,7 @@ class Output:
 
     @contextmanager
     def progress(self, what: str, unit: str = "rows") -> Iterator[Callable[[int], None]]:
-        """Show on standard error how many rows were looked at.
+        """Show on standard error how many rows were read.
 
         :param unit: what is counted, if not rows.
         """
@@ -90,13 +90,12 @@ class Output:
 
     @property
     def has_terminal(self) -> bool:
-        """Whether somebody watches standard error, and a bar can be drawn there."""
+        """Whether standard error is a terminal that can show a bar."""
         console = new_console(sys.stderr) if sys.stderr.isatty() else None
         return console is not None and console.is_interactive
 
     def _width(self) -> int | None:
-        """Places of a line; as many as it takes where no terminal is written to, and $COLUMNS is
-        not set."""
+        """Columns of a line; unlimited if the output is not a terminal and $COLUMNS is not set."""
         if not sys.stdout.isatty():
             columns = os.environ.get("COLUMNS", "")
             return int(columns) if columns.isdecimal() and int(columns) else None
@@ -113,13 +112,13 @@ class Output:
         try:
             self._console.print(RichText.assemble(*pieces), soft_wrap=True)
         except SystemExit:
-            # rich ends the process with status 1 if the reader is gone; 1 has a meaning of ours.
+            # rich exits with status 1 if the reader is gone, which has another meaning here.
             raise BrokenPipeError from None
 
 
 def new_console(file: TextIO) -> Console | None:
-    """What colours a stream if it is a terminal that shows any; ``None`` without the rich library,
-    without which nothing is coloured and no bar drawn."""
+    """A console for coloured output; ``None`` without the rich library, so without colours and
+    bars."""
     try:
         from rich.console import Console
     except ImportError:
@@ -134,14 +133,14 @@ def _piece(cell: Cell) -> StyledText:
 
 
 def writable(text: str) -> str:
-    """`text` with what standard output's encoding has no character for written as an escape."""
+    """`text` with characters that standard output cannot encode written as escapes."""
     encoding = sys.stdout.encoding or "utf-8"
     return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def plain(text: str) -> str:
-    """`text` without control characters: key ids and contexts come from whoever wrote a value,
-    and must not steer the terminal."""
+    """`text` without control characters: key ids and contexts may come from anybody, and must not
+    control the terminal."""
     return "".join(
         character
         if character.isprintable() or character == "\n"

@@ -35,7 +35,7 @@ KEY_STORE_VARIABLE = "ENCFIELDS_KEY_STORE"
 
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:
-    """``--json``, and what says where the database and the keys are."""
+    """Add ``--json`` and the options for database and keys."""
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     names_a_file(
         parser.add_argument(
@@ -68,7 +68,7 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
         "--key-store",
         metavar="NAME",
         help="the key store's logical name, as given to SqlKeyStore(name=); default "
-        f"${KEY_STORE_VARIABLE}, else the one that the key table holds",
+        f"${KEY_STORE_VARIABLE}, or the one in the key table",
     )
 
 
@@ -76,7 +76,7 @@ class Settings:
     """The settings of one run.
 
     :param arguments: the parsed command line.
-    :raises ConfigurationError: the configuration file is missing or not of the documented form.
+    :raises ConfigurationError: the configuration file is missing or not valid.
     """
 
     def __init__(self, arguments: argparse.Namespace) -> None:
@@ -84,7 +84,7 @@ class Settings:
         self._file = read_file(arguments.config)
 
     def _text(self, name: str, variable: str | None = None) -> str | None:
-        """An option, else the environment's variable, else the file's entry."""
+        """From the option, the environment or the file, in that order."""
         value: str | None = getattr(self._arguments, name, None)
         if value is None and variable is not None:
             value = os.environ.get(variable) or None
@@ -111,7 +111,7 @@ class Settings:
             engine.dispose()
 
     def database(self) -> Database:
-        """The database. An option outranks the environment, and that the file.
+        """The database, from options, environment or file, in that order.
 
         :raises ConfigurationError: none is given.
         """
@@ -132,11 +132,11 @@ class Settings:
         return self._text("engine")
 
     def keyring_text(self) -> str | None:
-        """What was said of the keyring."""
+        """The given keyring, as text."""
         return self._text("keyring", KEYRING_VARIABLE)
 
     def key_table_name(self) -> str:
-        """The key table, with its schema where one is given."""
+        """The key table, with its schema if given."""
         return self._text("key_table") or TABLE_NAME
 
     def store_name(self) -> str | None:
@@ -175,7 +175,7 @@ class Settings:
     def key_store(self, *, keys_needed: bool = True) -> SqlKeyStore:
         """The key store, to be bound to an engine.
 
-        :param keys_needed: whether keys are opened or made, and not only listed.
+        :param keys_needed: whether keys are opened or created, and not only listed.
         :raises ConfigurationError: a keyring is needed and none is given, or it is not usable.
         """
         if not keys_needed:

@@ -36,7 +36,7 @@ class KeepOrder(argparse.Action):
 
 
 def add_sample_option(parser: argparse.ArgumentParser, does: str) -> None:
-    """``--sample``, for commands that can do with some rows of each table.
+    """Add ``--sample``, for commands that can use some rows of each table.
 
     :param does: what the command does with them, for the help.
     """
@@ -44,9 +44,9 @@ def add_sample_option(parser: argparse.ArgumentParser, does: str) -> None:
 
 
 def check_sample(sample: int | None) -> None:
-    """Refuse a sample without rows.
+    """Refuse an empty sample.
 
-    :raises ConfigurationError: it has none.
+    :raises ConfigurationError: it is empty.
     """
     if sample is not None and sample < 1:
         raise ConfigurationError("--sample is a number of rows, 1 or more", reason="options")
@@ -61,8 +61,8 @@ def add_target_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--models",
         metavar="MODULE:NAME",
-        help="a MetaData or declarative base; its encrypted columns are taken, those of the "
-        "--table options alone where there are any",
+        help="a MetaData or declarative base; use its encrypted columns, or only those of the "
+        "--table options if there are any",
     )
     options = {
         "--table": ("NAME", "a table; may be repeated"),
@@ -116,7 +116,7 @@ def _with_option(spec: TableSpec, option: str, value: str) -> TableSpec:
 
 
 def specs_from_file(tables: list[dict[str, Any]]) -> list[TableSpec]:
-    """The tables of a configuration file's ``[[tables]]``, which are of the documented form."""
+    """The tables of a configuration file's ``[[tables]]``, already checked."""
     return [
         TableSpec.of(
             entry["name"],

@@ -1,4 +1,4 @@
-"""The command as a terminal starts it: Ctrl-C ends it without a traceback, whenever it comes."""
+"""Entry point in a terminal: Ctrl-C ends the command without a traceback at any time."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ def run() -> int:
     :returns: the exit status, see :mod:`encfields.cli.exits`.
     """
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        return _main()()  # in the background, where Ctrl-C is not meant for it
-    # The last that Python does before it takes its own handlers away, and needs no more time.
+        return _main()()  # a background process ignores Ctrl-C
+    # The last thing that Python does before it removes its handlers.
     atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
     try:
         signal.signal(signal.SIGINT, _leave)
         command = _main()
         signal.signal(signal.SIGINT, signal.default_int_handler)
         return command()
-    except KeyboardInterrupt:  # one more, while the first was seen to
+    except KeyboardInterrupt:  # a second one, while the first was handled
         return exits.INTERRUPTED
     finally:
         signal.signal(signal.SIGINT, _leave)
@@ -39,5 +39,5 @@ def _main() -> Callable[[], int]:
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
-    """Go at once: nothing has begun yet, or all is done and Python waits for its threads."""
+    """Exit at once: nothing has begun yet, or all is done and Python waits for its threads."""
     os._exit(exits.INTERRUPTED)

@@ -114,7 +114,7 @@ MAX_BITS = 256
 """Length of HMAC-SHA256 in bits. Frozen."""
 
 MIN_BITS = 4
-"""Least length of an index in bits: with 16 stored values or fewer, a lookup reads a good part
+"""Least length of an index in bits: with 16 stored values or fewer, a look-up reads a good part
 of the table, and reading it all and decrypting it serves better."""
 
 

@@ -1,9 +1,9 @@
-"""What a blind index would give away, from nothing but how often each value occurs.
+"""What a blind index would give away, computed only from how often each value occurs.
 
-Whoever reads the database, without a key, sees the stored hashes and counts the rows of each.
-Whoever also knows how common the values are (from a census, an old dump, a competitor's list)
-guesses from the one at the other: the hash of most rows is the most common value, and so on.
-Here those guesses are made, to see for how many rows they name the right value:
+Anybody who reads the database without a key sees the stored hashes and can count the rows of each.
+Knowing also how common the values are (from a census, an old dump, a competitor's list), they can
+guess: the hash with most rows is the most common value, and so on. This module makes those guesses
+to see for how many rows they name the right value:
 
 * by an **outsider**, who knows how common each value is where the rows came from, but not in this
   very table. A value of ``c`` rows is known to him as ``c`` give or take its square root, which
@@ -14,8 +14,8 @@ Here those guesses are made, to see for how many rows they name the right value:
 Neither uses anything else. Someone who knows other columns of the rows, who may add rows of his
 own and look for their hashes, or who is content with nearly the right value, learns more.
 
-A truncated index puts several values behind each hash, so that the counts are of mixtures, and
-the guess is right for a part of the rows at most. It costs rows that are read in vain.
+A truncated index puts several values behind each hash, so counts are of mixtures, and a guess is
+right for at most a part of the rows. The cost is extra rows that look-ups read.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from functools import cached_property
 from encfields.index.hashing import FULL_BITS, MIN_BITS
 
 MOST_SIMULATED = 10_000
-"""Values, the most common first, that guesses are simulated for. The rest are rows among which
-those are hidden: each of them is too rare to stand out among thousands of its like."""
+"""Most values, the most common first, for which guesses are simulated. The rest only hide them:
+each is too rare to stand out among thousands of similar ones."""
 
 _VALUES_TO_DRAW = 60_000
 _MOST_ROUNDS = 200
@@ -41,8 +41,8 @@ _MOST_ROUNDS = 200
 class Frequencies:
     """How often each value of a column occurs.
 
-    :param counts: for each different value, its rows; in any order.
-    :param total_rows: rows of the whole table that hold a value, where `counts` are of a sample.
+    :param counts: the number of rows of each different value, in any order.
+    :param total_rows: rows of the whole table that have a value, if `counts` are of a sample.
     :raises ValueError: a count is not positive.
     """
 
@@ -56,12 +56,12 @@ class Frequencies:
 
     @property
     def scale(self) -> float:
-        """Rows of the table for each row counted."""
+        """Rows of the table per row counted."""
         return self.rows / self.counted_rows if self.counted_rows else 1.0
 
     @property
     def distinct(self) -> int:
-        """Different values that were seen."""
+        """Number of different values seen."""
         return len(self.counts)
 
     @cached_property
@@ -77,8 +77,8 @@ class Frequencies:
 
     @property
     def most_common_share(self) -> float:
-        """Share of rows with the most common value: who knows it and guesses it everywhere is
-        right so often, without any index."""
+        """Share of rows with the most common value: guessing it everywhere is right that often,
+        without any index."""
         return self.counts[0] / self.counted_rows if self.counts else 0.0
 
     @cached_property
@@ -99,19 +99,19 @@ class Frequencies:
 
     @cached_property
     def repeated_share(self) -> float:
-        """Share of rows that are not alone with their value: a full-length index shows of these
-        which are equal."""
+        """Share of rows whose value occurs more than once: a full-length index shows which of them
+        are equal."""
         alone = Counter(self.counts)[1]
         return 1 - alone / self.counted_rows if self.counts else 0.0
 
     @cached_property
     def unique_counts(self) -> int:
-        """Values whose number of rows no other value has."""
+        """Number of values whose row count no other value has."""
         return sum(1 for times in Counter(self.counts).values() if times == 1)
 
     @cached_property
     def insider_share(self) -> float:
-        """Share of rows whose value the insider names rightly on average, from a full-length
+        """Share of rows whose value the insider names correctly on average, with a full-length
         index. Among k values of equal frequency, any order gets one right."""
         return sum(set(self.counts)) / self.counted_rows if self.counts else 0.0
 
@@ -121,11 +121,11 @@ class Forecast:
     """What an index of some length costs and gives away; all are expectations.
 
     :param bits: its length in bits.
-    :param extra_rows: rows that a lookup reads in vain, averaged over lookups of rows' values.
-    :param extra_rows_most: the same of a lookup of the rarest value.
+    :param extra_rows: extra rows that a look-up reads, averaged over look-ups of rows' values.
+    :param extra_rows_most: the same for a look-up of the rarest value.
     :param values_per_hash: different values behind a stored hash.
     :param alone: share of values that share their hash with no other, and are not hidden.
-    :param outsider_share: share of rows whose value the outsider names rightly.
+    :param outsider_share: share of rows whose value the outsider names correctly.
     """
 
     bits: int
@@ -160,11 +160,11 @@ def forecast_of(frequencies: Frequencies, bits: int) -> Forecast:
 
 
 def outsider_share(frequencies: Frequencies, bits: int, *, seed: int = 0) -> float:
-    """Share of rows whose value the outsider names rightly, by the best of three ways to guess.
+    """Share of rows whose value the outsider names correctly, by the best of three ways to guess.
 
     Simulated, with another index key and other knowledge in each round.
 
-    :param seed: of the simulation; the same one gives the same answer.
+    :param seed: of the simulation, for repeatable results.
     """
     counts = [c * frequencies.scale for c in frequencies.counts[:MOST_SIMULATED]]
     others = max(0.0, frequencies.rows - sum(counts))
@@ -179,7 +179,7 @@ def outsider_share(frequencies: Frequencies, bits: int, *, seed: int = 0) -> flo
 
 
 class _Attack:
-    """What the outsider sees and knows in one round; his guesses return rows named rightly.
+    """What the outsider sees and knows in one round; the guesses return the rows named correctly.
 
     :param counts: rows of each value.
     :param others: rows of values that are not guessed, spread over all hashes.
@@ -199,13 +199,13 @@ class _Attack:
         self._known = [known[value] for value in self._values]
 
     def by_rank(self) -> float:
-        """The hash of most rows is the value known to be most common, and so on."""
-        # Hashes of equally many rows come in the order of the hashes, which is a random one.
+        """Guess that the hash with most rows is the most common value, and so on."""
+        # Hashes with equal counts are in the order of the hashes, which is random.
         hashes = sorted(sorted(self._seen), key=self._seen.__getitem__, reverse=True)
         return sum(map(self._rows_if_right, reversed(self._values), hashes))
 
     def by_count(self, allowance: float) -> float:
-        """Each hash is the value known to have as many rows, less an allowance for others."""
+        """Guess for each hash the value with as many known rows, less an allowance for others."""
         return sum(
             self._rows_if_right(self._nearest(rows - allowance), hash_)
             for hash_, rows in self._seen.items()
@@ -223,7 +223,7 @@ class _Attack:
 
 
 def lengths_to_consider(frequencies: Frequencies) -> list[int]:
-    """Lengths in bits between which the choice is: from the shortest to the one at which hardly
-    any two values share a hash, and full length."""
+    """The lengths in bits to choose from: from the shortest to one at which hardly any two values
+    share a hash, and full length."""
     longest = min(FULL_BITS - 1, math.ceil(math.log2(frequencies.distinct_estimate or 1)) + 2)
     return [*range(MIN_BITS, longest + 1, 2), FULL_BITS]

@@ -1,4 +1,4 @@
-"""What of a value a blind index is made of. Names and results are **frozen**.
+"""The parts of a value that a blind index is made of. Names and results are **frozen**.
 
 =============== ========================================================== ====================
 name            normalised value                                           of columns of
@@ -27,15 +27,15 @@ An exact index of numbers is one of ``number``, and of datetimes one of ``instan
 equal (1.5 and 1.50, 0.0 and -0.0, one moment in two time zones) is found by each other, as in a
 plain column.
 
-All are **idempotent**: a query gives either the whole value or what the transform leaves of it
-(``"6789"`` for last4, ``1984`` for year), and finds the same.
+All are **idempotent**: a query may give the whole value or its transformed part (``"6789"`` for
+last4, ``1984`` for year), and finds the same rows.
 
 What is promised across Python versions: exact, number, instant and year never change. The others
 depend on the Unicode version that Python brings, and Unicode's stability policy keeps the normal
 form, the case folding and the decimal value of a character once it is assigned. (Whether it is a
 letter, which first_letter asks, is not in that policy; from Python 3.11 to 3.13 it changed for
-none.) They differ for characters that one of the Pythons does not know yet: Python 3.11 knows those
-of Unicode 14 (2021). Whoever stores newer ones indexes them again after an upgrade of Python.
+none.) They differ for characters that a Python version does not know yet: Python 3.11 knows those
+of Unicode 14 (2021). If you store newer ones, index them again after upgrading Python.
 """
 
 from __future__ import annotations
@@ -58,9 +58,9 @@ Encode = Callable[[object], bytes]
 
 
 class Transform(abc.ABC):
-    """What of a value an index is made of. Immutable; two of the same name are equal.
+    """The part of a value to index. Immutable; two transforms with the same name are equal.
 
-    :ivar name: its name, which is part of the derivation of the index's key.
+    :ivar name: its name, which enters the derivation of the index's key.
     :ivar lossy: whether different values may have the same normalised value.
     """
 
@@ -71,14 +71,14 @@ class Transform(abc.ABC):
 
     @abc.abstractmethod
     def accepts(self, python_type: type) -> bool:
-        """Whether a column whose values are of `python_type` can have it.
+        """Whether it supports a column with values of `python_type`.
 
         :param python_type: of the column's values.
         """
 
     @abc.abstractmethod
     def apply(self, value: object, encode: Encode) -> bytes:
-        """The normalised value of `value`, whole or already transformed; never of ``None``.
+        """The normalised form of `value`, whole or already transformed; not for ``None``.
 
         :param value: of the column, not ``None``.
         :param encode: the codec's: gives the canonical plaintext of a value.
@@ -94,9 +94,9 @@ class Transform(abc.ABC):
         return lambda value: self.apply(value, encode)
 
     def then(self, other: Transform) -> Transform:
-        """This one and then `other` on what it leaves: ``digits.then(last(4))``.
+        """This transform followed by `other`: ``digits.then(last(4))``.
 
-        :param other: what is made of the result.
+        :param other: transforms the result.
         :raises DeclarationError: one of them is not about text, or `other` is casefold.
         """
         given = other.name if isinstance(other, Transform) else kind(other)

@@ -1,20 +1,20 @@
-"""Branch keys: where they are kept, what wraps them, and the cache in front of them.
+"""Branch keys: their stores, what wraps them, and the cache in front.
 
 ======================  =====================================================================
 ``store``               :class:`~encfields.keys.store.KeyStore`, the base class of all stores
-``versions``            keys and their versions, as a store hands them on
+``versions``            keys and their versions, as a store returns them
 ``sql``, ``dynamodb``   the two stores that come with the library
-``keyrings``            which wrapping keys protect branch keys, and wrapping with them
-``cache``               keys at hand, fetched once, renewed, and how outages are survived
-``fetching``            threads and event loops on which keys are fetched
+``keyrings``            the wrapping keys, and wrapping with them
+``cache``               caches keys, renews them, and bridges outages
+``fetching``            fetches keys on threads and beside event loops
 ``aws``                 clients of AWS, their time limits and their failures
-``admin``, ``removal``  ``encryption.keys``, and what destroying a key asks for
+``admin``, ``removal``  ``encryption.keys``, and the preconditions of destroying a key
 ``many``                ``encryption.keys.each(...)``
-``coroutine_twins``     ``acreate()`` and its like, made of the blocking verbs
-``forking``             what a forked child does without
+``coroutine_twins``     makes ``acreate()`` and others from the blocking verbs
+``forking``             resets state in a forked child
 ======================  =====================================================================
 
-What a key store of your own is made of is to be imported from here.
+Import from here what your own key store needs.
 """
 
 from __future__ import annotations

@@ -44,11 +44,11 @@ if TYPE_CHECKING:
 class KeyAdmin:
     """Creates, rotates and lists keys. Each verb has a twin with an ``a`` for coroutines.
 
-    Called from a coroutine, the plain verbs block the event loop; the twins do not.
+    In a coroutine the plain verbs block the event loop; the twins do not.
 
-    :param store: where keys are kept.
-    :param cache: the cache of this process, which uses a new version at once. Other processes
-        use it when their copy of the old one expires.
+    :param store: stores the keys.
+    :param cache: the cache of this process, which uses a new version at once. Other processes use
+        it when their copy of the old one expires.
     :param count: counts the values under a key before it is destroyed.
     """
 
@@ -70,11 +70,12 @@ class KeyAdmin:
 
     @leaves_no_trace
     def create(self, key_id: str) -> KeyVersion:
-        """Make a new key.
+        """Create a new key.
 
         :param key_id: for instance ``"default"`` or ``"tenant/42"``, at most 255 characters.
-        :raises KeyExistsError: there is one of that id; that one is in force.
-        :raises KeyUnavailableError: KMS or the database is out of reach.
+        :returns: the new key's first version.
+        :raises KeyExistsError: the id exists; that key stays active.
+        :raises KeyUnavailableError: KMS or the database is unreachable.
         :raises ConfigurationError: the key table is missing, or the keyring only opens.
         """
         made = self._store.create(key_id)
@@ -85,12 +86,13 @@ class KeyAdmin:
 
     @leaves_no_trace
     def rotate(self, key_id: str) -> KeyVersion:
-        """Make a new version, which seals new values from now on; old values stay readable.
+        """Create a new version, which seals new values from now on; old values stay readable.
 
         :param key_id: branch key id.
+        :returns: the new version.
         :raises KeyNotFoundError: there is no such key.
         :raises KeyDestroyedError: it was destroyed.
-        :raises KeyUnavailableError: KMS or the database is out of reach.
+        :raises KeyUnavailableError: KMS or the database is unreachable.
         """
         asked_ids((key_id,))
         made = self._store.rotate(key_id)
@@ -101,15 +103,15 @@ class KeyAdmin:
 
     @leaves_no_trace
     def rotate_beacon(self, key_id: str) -> BeaconVersion:
-        """Make a second beacon key version beside the one in force. Values are then indexed and
-        looked for under both, until :meth:`retire_beacon`.
+        """Create a second beacon key version besides the active one. Values are then indexed and
+        looked up under both, until :meth:`retire_beacon`.
 
-        A process learns of it when its cached copy of the old one expires, so that for
-        ``cache_ttl`` some processes still index under the old one alone. Wait for that, index
-        again what was written before, and when every value is, call :meth:`retire_beacon`.
+        Other processes learn of it when their cached copy of the old one expires, so for
+        ``cache_ttl`` seconds some index only under the old one. Wait for that, index older values
+        again, and then call :meth:`retire_beacon`.
 
         :param key_id: branch key id.
-        :raises ConfigurationError: there are two already, or the key store allows one only.
+        :raises ConfigurationError: there are already two, or the key store allows only one.
         :raises KeyNotFoundError: there is no such key.
         :raises KeyDestroyedError: it was destroyed.
         """
@@ -121,16 +123,16 @@ class KeyAdmin:
     arotate_beacon = twin_for_coroutines(rotate_beacon)
 
     def retire_beacon(self, key_id: str, version: int, *, at_once: bool = False) -> None:
-        """Wipe the older of two beacon key versions. A value that is indexed only under it
-        can no longer be found: index all values under the newer one first.
+        """Wipe the older of two beacon key versions. A value indexed only under it can no longer be
+        found: index all values under the newer one first.
 
         :param key_id: branch key id.
         :param version: its number.
-        :param at_once: also while other processes may not know the newer one yet.
-        :raises ConfigurationError: it is the newest; or (``reason`` is ``"too-early"``) the
-            newest was made less than this process's ``cache_ttl`` and ``cache_grace`` ago; or the
-            key store allows one only.
-        :raises KeyNotFoundError: there is none of that number.
+        :param at_once: do it even if other processes may not know the newer one yet.
+        :raises ConfigurationError: it is the newest; or (``reason`` is ``"too-early"``) the newest
+            was created less than this process's ``cache_ttl`` and ``cache_grace`` ago; or the key
+            store allows only one.
+        :raises KeyNotFoundError: there is none with that number.
         """
         *older, newest = self._store.list_beacons(key_id)
         if not at_once and version in [version.version for version in older]:
@@ -141,7 +143,7 @@ class KeyAdmin:
     aretire_beacon = twin_for_coroutines(retire_beacon)
 
     def list_beacons(self, key_id: str) -> BeaconVersionList:
-        """The beacon key versions in force, the newest last; never any key material.
+        """The active beacon key versions, the newest last; never any key material.
 
         :param key_id: branch key id.
         """
@@ -150,11 +152,11 @@ class KeyAdmin:
     alist_beacons = twin_for_coroutines(list_beacons)
 
     def count_values(self, key_id: str, specs: CountableTables) -> list[ValuesUnder]:
-        """What destroying a key would make unreadable. Every row is looked at; no key is used.
+        """Count what destroying a key would make unreadable. Reads every row; uses no key.
 
         :param key_id: branch key id.
         :param specs: every table that may hold values under the key
-            (:class:`encfields.bulk.rows.spec.TableSpec`); others are not looked at.
+            (:class:`encfields.bulk.rows.spec.TableSpec`); others are not counted.
         :returns: the columns with values under any version of the key.
         """
         return self._counted(key_id, specs)[1]
@@ -177,24 +179,25 @@ class KeyAdmin:
     ) -> DestructionReceipt:
         """Destroy a key for good: crypto-shredding of everything under it.
 
-        First the key is refused: no process gets it any more, and those that have it in memory
-        stop sealing under it within ``cache_check`` seconds, for which this waits. Then the
-        values under it are counted, the wrapped material of all its versions is wiped, and dated
+        First the key store refuses the key: no process can fetch it, and those that have cached it
+        stop sealing under it within ``cache_check`` seconds, for which this waits. Then the values
+        under it are counted, the wrapped material of all its versions is wiped, and dated
         tombstones stay. If it is interrupted, call it again to finish. Other processes read with
         their copy until it expires (see the receipt).
 
         Reads then raise :class:`~encfields.errors.KeyDestroyedError`. The id is never used again.
-        Backups of the key table still hold the wrapped key: it is gone for good when they are.
-        What a transaction sealed before, and has not committed yet, is not counted.
+        Backups of the key table still hold the wrapped key: it is lost for good only with them.
+        Values that a transaction has sealed but not committed are not counted.
 
         :param key_id: branch key id.
-        :param confirm: the very key id, once more. Otherwise nothing is done, and the error says
-            how many values would become unreadable.
+        :param confirm: the key id again. Otherwise nothing is done, and the error says how many
+            values would become unreadable.
         :param specs: the tables to count first, every one that may hold values under the key;
             ``None`` destroys without counting.
         :param signed_off_by: who is responsible; recorded in the receipt.
-        :param at_once: do not wait. What other processes seal under the key within their
-            ``cache_check`` is then lost, and not counted.
+        :param at_once: do not wait. Values that other processes seal under the key within their
+            ``cache_check`` are then lost, and not counted.
+        :returns: the receipt.
         :raises ConfigurationError: not confirmed (``reason`` is ``"not-confirmed"``), or the
             key store cannot destroy.
         :raises KeyNotFoundError: there is no such key.
@@ -224,21 +227,20 @@ class KeyAdmin:
     def retire(
         self, key_id: str, version: str, *, specs: CountableTables, at_once: bool = False
     ) -> None:
-        """Wipe a version under which no value is any more, so that nothing can be read, or be
-        forged, under it ever again.
+        """Wipe a version without values, so that nothing can ever be read or forged under it.
 
-        The values under it are counted first, and once more when the key store has refused the
-        version for ``cache_check`` seconds: what another process sealed under it meanwhile keeps
-        it in force. Reads under it then raise :class:`~encfields.errors.KeyDestroyedError`, with
-        the reason ``"retired"``, whatever ``attach(destroyed=...)`` says.
+        The values under it are counted first, and again after the key store has refused the version
+        for ``cache_check`` seconds: a value that another process sealed under it meanwhile keeps it
+        active. Reads under it then raise :class:`~encfields.errors.KeyDestroyedError`, with the
+        reason ``"retired"``, whatever ``attach(destroyed=...)`` says.
 
         :param key_id: branch key id.
         :param version: its UUID text; not the newest. See :meth:`list`.
         :param specs: every table that may hold values under the key; at least one. Values that
             :meth:`Encryption.seal <encfields.engine.Encryption.seal>` made are in none.
-        :param at_once: also if the version that replaced it is younger than this process's
-            ``cache_ttl``, when another process that cannot reach the key store may still seal
-            under it; and do not wait before the second count.
+        :param at_once: do it even if its successor is younger than this process's ``cache_ttl``, so
+            that a process that cannot reach the key store may still seal under it; and do not wait
+            before the second count.
         :raises ConfigurationError: it is the newest; or values are under it (``reason`` is
             ``"values-left"``, the message says where); or (``"too-early"``) it was replaced only
             just now; or no table is named.
@@ -288,7 +290,8 @@ class KeyAdmin:
 
         :param key_ids: their ids; by default all keys.
         :param like: a pattern that their ids match: ``*`` is any text, ``?`` any one character,
-            and all else stands for itself.
+            and anything else is literal.
+        :returns: the verbs for these keys.
         :raises ConfigurationError: both are given.
         """
         from encfields.keys.many.many_keys import (
@@ -299,9 +302,9 @@ class KeyAdmin:
         return ManyKeys(self._store, self._cache, self._count, Selection(key_ids, like))
 
     def create_table(self) -> None:
-        """Make the key table unless it is there.
+        """Create the key table unless it exists.
 
-        :raises ConfigurationError: the store keeps its keys elsewhere than in a table.
+        :raises ConfigurationError: the store does not use a table.
         """
         self._store.create_table()
 

@@ -11,12 +11,12 @@ from encfields.keys.cache.key_cache import KeyCache
 
 
 class Administers(Protocol):
-    """What has verbs on keys."""
+    """Protocol of classes with verbs on keys."""
 
     _cache: KeyCache
 
     def _break_off(self) -> None:
-        """Have a verb that runs on another thread begin nothing more."""
+        """Make a verb that runs on another thread start nothing more."""
 
 
 A = TypeVar("A", bound=Administers)
@@ -27,7 +27,7 @@ T = TypeVar("T")
 def twin_for_coroutines(
     verb: Callable[Concatenate[A, P], T],
 ) -> Callable[Concatenate[A, P], Coroutine[Any, Any, T]]:
-    """A verb's twin, which leaves the event loop free. Cancelled, it is broken off."""
+    """A verb's coroutine twin, which does not block the event loop; cancelling stops the verb."""
 
     @wraps(verb)
     async def twin(self: A, /, *arguments: P.args, **named: P.kwargs) -> T:

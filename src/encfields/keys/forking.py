@@ -1,4 +1,4 @@
-"""What a forked child starts with: nothing of its parent's threads, clients and locks."""
+"""Resets threads, clients and locks in a forked child."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from collections.abc import Callable
 
 
 def in_forked_child(function: Callable[[], object]) -> None:
-    """Have `function` called in every child that is forked from now on.
-
-    Windows has no ``fork``: there nothing is to be done.
+    """Call `function` in every child forked from now on. Does nothing on Windows, which has no
+    ``fork``.
     """
     register = getattr(os, "register_at_fork", None)
     if register is not None:

@@ -1,6 +1,6 @@
-"""Destroying a key, or retiring a version of it: the preconditions, and the receipt.
+"""Preconditions and receipts of destroying a key or retiring a version.
 
-No process may seal under a key any more when it is wiped.
+When a key is wiped, no process may still seal under it.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def refused(store: KeyStore, cache: KeyCache, key_id: str, version: str | None) -> Iterator[None]:
-    """Within it, the key store refuses a key, or one version of it, and every process that asks
-    it within its ``cache_check`` has learnt so. It is admitted again if what is done there fails.
+    """Context in which the key store refuses a key, or one version of it, and every process has
+    learned so within its ``cache_check``. The key is readmitted if the body fails.
 
-    :param store: one that can refuse nothing, AWS's, is left as it is.
+    :param store: AWS's store, which cannot refuse keys, is not changed.
     """
     if not store.refuse(key_id, version):
         yield
@@ -40,11 +40,11 @@ def refused(store: KeyStore, cache: KeyCache, key_id: str, version: str | None) 
 
 
 def require_replaced_before(versions: Sequence[KeyVersion], version: str, ttl: float) -> None:
-    """Refuse while a process that was cut off from the key store may still seal under a version.
+    """Check that no process cut off from the key store can still seal under a version.
 
     :param versions: of the key.
-    :param ttl: seconds for which a process uses a version without asking.
-    :raises ConfigurationError: the version after it is younger.
+    :param ttl: seconds that a process uses a version without a request.
+    :raises ConfigurationError: its successor is younger than that.
     """
     (old,) = [known for known in versions if known.version == version]
     later = [version.created_at for version in versions if _is_after(version, old)]
@@ -66,11 +66,11 @@ def _is_after(version: KeyVersion, old: KeyVersion) -> bool:
 
 
 def require_known_everywhere(newest: BeaconVersion, seconds: float) -> None:
-    """Refuse while a process may still have the older of two beacon keys alone.
+    """Check that no process can still have only the older of two beacon keys.
 
     :param newest: the newer one.
-    :param seconds: for which a process uses what it has.
-    :raises ConfigurationError: it is younger than that.
+    :param seconds: how long a process uses cached keys.
+    :raises ConfigurationError: the newer one is younger than that.
     """
     known_at = newest.created_at + dt.timedelta(seconds=seconds)
     if dt.datetime.now(dt.UTC) < known_at:
@@ -84,7 +84,7 @@ def require_known_everywhere(newest: BeaconVersion, seconds: float) -> None:
 
 
 def no_database() -> ConfigurationError:
-    """The error for keys that are administered without an engine to count values on."""
+    """The error for counting values without an engine."""
     return ConfigurationError(
         "there is no database to count values in: use encryption.keys of an attached engine",
         reason="no-database",
@@ -101,7 +101,7 @@ def no_tables(key_id: str) -> ConfigurationError:
 
 
 def values_left(key_id: str, version: str, values: Sequence[Any]) -> ConfigurationError:
-    """The error for a version under which there are values.
+    """The error for a version that still has values.
 
     :param found: columns with table, column, values.
     """
@@ -155,11 +155,10 @@ class CountableTable(Protocol):
 
 
 Counted = tuple[list[str], list[ValuesUnder]]
-"""The tables that were looked at, and their columns with values under a key."""
+"""The tables that were counted, and their columns with values under a key."""
 
 CountedForEach = tuple[list[str], dict[str, list[ValuesUnder]]]
-"""The tables that were looked at, and their columns by key id; keys that no value is under are
-left out."""
+"""The tables that were counted, and their columns by key id; keys without values are left out."""
 
 CountableTables = Sequence[CountableTable]
 
@@ -178,16 +177,16 @@ class CountValues(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class DestructionReceipt:
-    """Evidence that a key was destroyed. It holds no key and no value.
+    """Evidence that a key was destroyed. It contains no key and no value.
 
     :ivar key_id: branch key id.
-    :ivar destroyed_at: when, in UTC; the tombstones' date too.
+    :ivar destroyed_at: when, in UTC; also the tombstones' date.
     :ivar versions: the branch key versions that were wiped, as UUID texts.
     :ivar store: where they were kept.
     :ivar tables: tables that were counted first; ``None`` if counting was declined.
     :ivar unreadable: values under the key when it was counted, by column.
-    :ivar cached_until: when the last process that held the key in its cache drops it, at the
-        latest, provided that all have this process's ``cache_ttl`` and ``cache_grace``.
+    :ivar cached_until: when the last process drops the key from its cache at the latest, if all
+        have this process's ``cache_ttl`` and ``cache_grace``.
     :ivar signed_off_by: who is responsible, as given.
     """
 
@@ -255,7 +254,7 @@ def receipt_of(
 def loss(unreadable: Sequence[ValuesUnder] | None) -> str:
     """What would become unreadable, in words.
 
-    :param unreadable: ``None`` if it was not counted.
+    :param unreadable: ``None`` if not counted.
     """
     if unreadable is None:
         return "the values under it were not counted"
@@ -265,7 +264,7 @@ def loss(unreadable: Sequence[ValuesUnder] | None) -> str:
 
 
 def places_of(values: Sequence[ValuesUnder]) -> str:
-    """Columns and how many values are in each."""
+    """Columns with their numbers of values."""
     return ", ".join(
         f"{counted.table}.{counted.column} ({counted.values:,} values)" for counted in values
     )

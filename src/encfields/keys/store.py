@@ -1,8 +1,8 @@
-"""Key stores: the base class of each, and the errors that they raise alike.
+"""The base class of key stores, and their common errors.
 
-A store of your own derives from :class:`KeyStore` and implements its abstract methods. The others
-have defaults, which :class:`~encfields.keys.sql.store.SqlKeyStore` and
-:class:`~encfields.keys.dynamodb.store.DynamoDbKeyStore` replace where they can do better.
+Derive your own store from :class:`KeyStore` and implement its abstract methods. The others have
+defaults, which :class:`~encfields.keys.sql.store.SqlKeyStore` and
+:class:`~encfields.keys.dynamodb.store.DynamoDbKeyStore` improve.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ if TYPE_CHECKING:
 
 
 class KeyStore(ABC):
-    """Branch keys, wherever they are kept.
+    """Stores branch keys.
 
-    Every method may block on a network. Implementations are safe to call from any thread and
-    from any process, a forked one included. All raise
+    Every method may block on a network. Implementations must be safe to call from any thread and
+    any process, including forked ones. All raise
     :class:`~encfields.errors.KeyUnavailableError` when the store or its wrapping key cannot be
     reached, :class:`~encfields.errors.KeyNotFoundError` and
     :class:`~encfields.errors.KeyDestroyedError`.
 
-    :cvar confirms_at_once: keys that one call of :meth:`newest_versions` may name. 0 if the store
-        cannot answer it cheaply: a key is then taken to be in force until its time to live ends.
+    :cvar confirms_at_once: most keys that one call of :meth:`newest_versions` may name. 0 if the
+        store cannot answer it cheaply: keys then count as active until their time to live ends.
     """
 
     confirms_at_once: ClassVar[int] = 0
@@ -62,9 +62,10 @@ class KeyStore(ABC):
 
     @abstractmethod
     def active(self, key_id: str) -> BranchKey:
-        """The version of `key_id` under which new values are sealed.
+        """The version of `key_id` that seals new values.
 
         :param key_id: the branch key id.
+        :returns: the version with its material.
         """
 
     @abstractmethod
@@ -84,19 +85,19 @@ class KeyStore(ABC):
         """
 
     def beacons(self, key_id: str) -> list[BeaconKey]:
-        """Every beacon key version in force, the newest last; raises as :meth:`beacon`.
+        """Every active beacon key version, the newest last; raises as :meth:`beacon`.
 
         :param key_id: branch key id.
         """
         return [BeaconKey(key_id, FIRST_VERSION, self.beacon(key_id))]
 
     def newest_versions(self, key_ids: Collection[str]) -> Mapping[str, str]:
-        """The newest version of each key that is in force, without a call of KMS.
+        """The newest version of each active key, without a KMS call.
 
-        It is the store's word without proof, and only decides whether to fetch the key again.
+        The answer is not proved; it only decides whether to fetch a key again.
 
         :param key_ids: branch key ids.
-        :returns: keys that are missing, retired or destroyed are left out.
+        :returns: the versions; keys that are missing, retired or destroyed are left out.
         """
         return {
             version.id: version.version
@@ -105,10 +106,9 @@ class KeyStore(ABC):
         }
 
     def wrapped_many(self, key_ids: Collection[str] | None) -> list[WrappedKey]:
-        """Every version of some keys, destroyed ones included, in one query where that is
-        possible.
+        """Every version of some keys, including destroyed ones, in one query if possible.
 
-        :param key_ids: ``None`` for all keys. Ids that the store does not have are left out.
+        :param key_ids: ``None`` for all keys. Unknown ids are left out.
         """
         return [
             WrappedKey(
@@ -122,27 +122,25 @@ class KeyStore(ABC):
         ]
 
     def versions_of(self, key_ids: Collection[str] | None) -> list[KeyVersion]:
-        """What is public about every version of some keys, ordered by id and age, in one query
-        where that is possible.
+        """The public data of every version of some keys, ordered by id and age, in one query if
+        possible.
 
-        :param key_ids: ``None`` for all keys. Ids that the store does not have are left out.
+        :param key_ids: ``None`` for all keys. Unknown ids are left out.
         """
         wanted = None if key_ids is None else frozenset(key_ids)
         return [version for version in self.list() if wanted is None or version.id in wanted]
 
     def wrapped_beacons(self, key_ids: Collection[str]) -> list[WrappedBeacons]:
-        """The beacon keys of some keys, in one query where that is possible.
+        """The beacon keys of some keys, in one query if possible.
 
-        :param key_ids: those that the store does not have, or whose keys were destroyed, may be
-            left out.
+        :param key_ids: unknown or destroyed ones may be left out.
         """
         return [WrappedBeacons(key_id, partial(self.beacons, key_id)) for key_id in sorted(key_ids)]
 
     def wrapped_with_beacons(
         self, key_ids: Collection[str] | None
     ) -> tuple[list[WrappedKey], list[WrappedBeacons]]:
-        """Both :meth:`wrapped_many` and the beacon keys of the same keys, in one query where that
-        is possible.
+        """Both :meth:`wrapped_many` and the beacon keys of the same keys, in one query if possible.
 
         :param key_ids: branch key ids.
         """
@@ -156,7 +154,7 @@ class KeyStore(ABC):
 
     @property
     def is_bound(self) -> bool:
-        """Whether the store needs no engine, or has one: ``attach()`` gives it one otherwise."""
+        """Whether the store needs no engine, or has one; otherwise ``attach()`` gives it one."""
         return True
 
     def bind(self, engine: Engine) -> None:  # noqa: B027 - most stores need nothing here
@@ -166,7 +164,7 @@ class KeyStore(ABC):
         """
 
     def preload(self) -> None:  # noqa: B027 - most stores need nothing here
-        """Import what unwraps keys now, not when the first one is fetched."""
+        """Import what unwraps keys now, not at the first fetch."""
 
     @property
     def runner(self) -> Runner:
@@ -175,7 +173,7 @@ class KeyStore(ABC):
 
     @property
     def needs_greenlet(self) -> bool:
-        """Whether keys can only be read by awaiting, from inside a greenlet of SQLAlchemy's."""
+        """Whether keys can only be read by awaiting, inside one of SQLAlchemy's greenlets."""
         return False
 
     @property
@@ -187,15 +185,15 @@ class KeyStore(ABC):
 
     @abstractmethod
     def create(self, key_id: str) -> KeyVersion:
-        """Make a new key and its first version.
+        """Create a new key and its first version.
 
         :param key_id: branch key id.
-        :raises KeyExistsError: there is one of that id.
+        :raises KeyExistsError: the id exists.
         """
 
     @abstractmethod
     def rotate(self, key_id: str) -> KeyVersion:
-        """Make a new version and let new values use it; older ones stay readable.
+        """Create a new version for new values; older versions stay readable.
 
         :param key_id: branch key id.
         """
@@ -205,24 +203,24 @@ class KeyStore(ABC):
 
         :param key_id: the branch key id.
         :param version: the UUID of the version that the caller has seen as the newest.
-        :returns: ``None`` if it is not, because somebody else has rotated it.
+        :returns: the new version; ``None`` if somebody else has rotated it.
         """
         newest = self.newest_versions([key_id]).get(key_id, version)
         return self.rotate(key_id) if newest == version else None
 
     def list_beacons(self, key_id: str) -> list[BeaconVersion]:
-        """The beacon key versions in force, the newest last, without their material.
+        """The active beacon key versions, the newest last, without their material.
 
         :param key_id: branch key id.
-        :raises ConfigurationError: the store has one beacon key for each key and keeps no date.
+        :raises ConfigurationError: the store has one beacon key per key and records no dates.
         """
         raise self._has_one_beacon()
 
     def rotate_beacon(self, key_id: str) -> BeaconVersion:
-        """Make a second beacon key version beside the one in force.
+        """Create a second beacon key version besides the active one.
 
         :param key_id: branch key id.
-        :raises ConfigurationError: there are two already, or the store allows one only.
+        :raises ConfigurationError: there are already two, or the store allows only one.
         """
         raise self._has_one_beacon()
 
@@ -231,22 +229,22 @@ class KeyStore(ABC):
 
         :param key_id: the branch key id.
         :param version: the beacon key version's number.
-        :raises ConfigurationError: it is the newest, or the store allows one only.
-        :raises KeyNotFoundError: there is none of that number.
+        :raises ConfigurationError: it is the newest, or the store allows only one.
+        :raises KeyNotFoundError: there is none with that number.
         """
         raise self._has_one_beacon()
 
     def refuse(self, key_id: str, version: str | None = None) -> bool:
-        """Refuse everybody a key, or one version of it, from now on; what is wrapped is kept.
+        """Stop giving out a key, or one version of it; its wrapped material is kept.
 
         :param key_id: the branch key id.
         :param version: by default all of the key, its beacon key too.
-        :returns: whether anything is refused now: ``False`` for a store that cannot.
+        :returns: whether anything is refused now; ``False`` if the store cannot do it.
         """
         return False
 
     def readmit(self, key_id: str, version: str | None = None) -> None:  # noqa: B027 - most stores need nothing here
-        """Take :meth:`refuse` back.
+        """Undo :meth:`refuse`.
 
         :param key_id: the branch key id.
         :param version: by default all of the key, its beacon key too.
@@ -281,9 +279,10 @@ class KeyStore(ABC):
     def rewrap(self, new: Keyring, *, progress: OnRewrap | None = None) -> RewrapReport:
         """Move every wrapped key to another keyring, without touching a value.
 
-        :param new: the keyring that is to wrap the keys from now on.
-        :param progress: called with what was done so far, after each key.
-        :raises ConfigurationError: the store cannot, or the keyring only opens keys.
+        :param new: the keyring that wraps keys from now on.
+        :param progress: called with the counts so far, after each key.
+        :returns: the counts.
+        :raises ConfigurationError: the store cannot do it, or the keyring only opens keys.
         """
         raise self._cannot("rewrap")
 
@@ -291,15 +290,15 @@ class KeyStore(ABC):
         """Use another keyring from now on, as :meth:`rewrap` does.
 
         :param new: the keyring that wraps from now on.
-        :returns: what moves all that is wrapped of one key; it is called from several threads.
+        :returns: a function that moves one key; it is called from several threads.
         :raises ConfigurationError: as :meth:`rewrap`.
         """
         raise self._cannot("rewrap")
 
     def create_table(self) -> None:
-        """Make the table that keys are kept in, unless it is there.
+        """Create the store's table unless it exists.
 
-        :raises ConfigurationError: they are kept elsewhere.
+        :raises ConfigurationError: the store does not use a table.
         """
         raise ConfigurationError(
             f"{type(self).__name__} has no table to create", reason="no-table-store"
@@ -320,7 +319,7 @@ class KeyStore(ABC):
 
 
 MAX_TRIES = 10
-"""Times that a change steps behind another one of the same key before it gives up."""
+"""Attempts at a change that conflicts with others of the same key."""
 
 
 class Conflict(Exception):
@@ -337,7 +336,7 @@ def already_exists(key_id: str) -> KeyExistsError:
 
 
 def was_destroyed(key_id: str, when: dt.datetime | None = None) -> KeyDestroyedError:
-    """The error for a key of which a tombstone is left."""
+    """The error for a destroyed key."""
     return KeyDestroyedError(
         f"the key was destroyed{f' on {when:%Y-%m-%d}' if when else ''}; what it sealed is gone",
         key_id=key_id,
@@ -346,7 +345,7 @@ def was_destroyed(key_id: str, when: dt.datetime | None = None) -> KeyDestroyedE
 
 
 def was_retired(key_id: str, version: str, when: dt.datetime | None = None) -> KeyDestroyedError:
-    """The error for a version of which a tombstone is left, while its key is in force."""
+    """The error for a retired version of an active key."""
     return KeyDestroyedError(
         f"version {version} of this key was retired{f' on {when:%Y-%m-%d}' if when else ''}, when "
         "no value was under it. Restore the value, or the version's row in the key table, from a "

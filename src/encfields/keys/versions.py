@@ -1,5 +1,5 @@
-"""What passes between a key store and the rest of the library: keys, wrapped or not, and what is
-public about them."""
+"""Data that key stores exchange with the rest of the library: keys, wrapped or not, and their
+public data."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from encfields.branch_key import BEACON_KEY_BYTES, BranchKey
 from encfields.errors import ConfigurationError
 
 MAX_KEY_ID_CHARS = 255
-"""Length of a branch key id at most, in characters."""
+"""Most characters of a branch key id."""
 
 FIRST_VERSION = 1
-"""Number of the beacon key that a key is made with. Frozen."""
+"""Number of the beacon key created with a key. Frozen."""
 
 
 def check_key_id(key_id: str) -> None:
-    """Refuse an id that some key store, database or message could not hold exactly.
+    """Refuse an id that some key store, database or message cannot store exactly.
 
     :raises ConfigurationError: says what an id is.
     """
@@ -35,7 +35,7 @@ def check_key_id(key_id: str) -> None:
 
 
 def asked_ids(given: Iterable[str] | str) -> frozenset[str]:
-    """The ids of keys that are asked for: one, or several.
+    """The requested key ids: one, or several.
 
     :raises ConfigurationError: something else was given.
     """
@@ -51,17 +51,16 @@ def asked_ids(given: Iterable[str] | str) -> frozenset[str]:
 
 
 class BeaconKey:
-    """One version of the beacon key of one key id: what its blind indexes are derived from.
+    """One version of a key's beacon key, from which its blind indexes' keys are derived.
 
     :param id: the branch key id that it belongs to.
-    :param version: 1 for the one made with the key, 2 for the next, and so on. A number is
-        never used again.
+    :param version: 1 for the one created with the key, 2 for the next, and so on. Numbers are never
+        reused.
     :param material: 32 secret bytes.
-    :param created_at: when it was made, in UTC; ``None`` where the store does not know.
-    :ivar derived: what others derive from the material and want to keep no longer than it, by
-        any key of theirs.
+    :param created_at: when it was created, in UTC; ``None`` if the store does not know.
+    :ivar derived: a cache of what others derive from the material, with its lifetime.
 
-    Its ``repr`` shows no material, and it refuses to be pickled.
+    Its ``repr`` does not show the material, and it cannot be pickled.
     """
 
     __slots__ = ("created_at", "derived", "id", "material", "version")
@@ -92,17 +91,17 @@ class BeaconKey:
 
 @dataclass(frozen=True, slots=True)
 class KeyVersion:
-    """What is public about a branch key version: never its material.
+    """The public data of a branch key version, never its material.
 
     :param id: branch key id.
     :param version: UUID text of the version.
     :param active: whether new values are sealed under it.
-    :param created_at: when it was made, in UTC.
+    :param created_at: when it was created, in UTC.
     :param destroyed_at: when it was destroyed or retired, or ``None``.
-    :param number: its place in its key's order, 1 for the first; ``None`` where it is not known.
-    :param fault: what is malformed where it is stored; ``""`` for nothing.
-    :param wiped: whether nothing of its material is kept any more. A version that is about to be
-        destroyed or retired has a date, and is not.
+    :param number: its position among its key's versions, 1 for the first; ``None`` if unknown.
+    :param fault: what is malformed in its stored form; ``""`` for nothing.
+    :param wiped: whether its material is gone. A version about to be destroyed or retired already
+        has a date, but is not wiped.
     """
 
     id: str
@@ -117,7 +116,7 @@ class KeyVersion:
 
 @dataclass(frozen=True, slots=True)
 class BeaconVersion:
-    """What is public about a beacon key version in force: never its material.
+    """The public data of an active beacon key version, never its material.
 
     :param id: branch key id.
     :param version: its number.
@@ -130,10 +129,10 @@ class BeaconVersion:
 
 
 class WrappedKey(NamedTuple):
-    """A branch key version that was read but not unwrapped yet.
+    """A branch key version that was read but not unwrapped.
 
-    :ivar key_version: what is public about it.
-    :ivar unwrap: unwraps it, with one KMS call; blocks, from any thread; raises as
+    :ivar key_version: its public data.
+    :ivar unwrap: unwraps it with one KMS call; blocks, callable from any thread; raises as
         :meth:`KeyStore.version` does.
     """
 
@@ -142,7 +141,7 @@ class WrappedKey(NamedTuple):
 
 
 class WrappedBeacons(NamedTuple):
-    """The beacon key versions in force of one key, read but not unwrapped yet.
+    """The active beacon key versions of one key, read but not unwrapped.
 
     :ivar id: branch key id.
     :ivar unwrap: unwraps them, the newest last, with one KMS call for each; blocks, from any
@@ -158,8 +157,8 @@ class RewrapReport:
     """What a rewrap did.
 
     :ivar moved: wrapped keys (branch key versions and beacon keys) that were moved.
-    :ivar already: those that the new keyring's wrapping keys held already, from an earlier run.
-    :ivar destroyed: destroyed ones, which hold nothing to move.
+    :ivar already: those already under the new wrapping keys, from an earlier run.
+    :ivar destroyed: destroyed ones, which have nothing to move.
     """
 
     moved: int = 0
@@ -187,7 +186,7 @@ BeaconVersionList = list[BeaconVersion]
 WrappedBeaconsList = list[WrappedBeacons]
 
 OnRewrap = Callable[[RewrapReport], None]
-"""Called after each wrapped key with how far the rewrap is."""
+"""Called after each wrapped key with the counts so far."""
 
 
 def utc_now() -> dt.datetime:

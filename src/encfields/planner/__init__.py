@@ -1,9 +1,9 @@
 """What blind indexes on real data would cost and give away: ``encfields index plan``.
 
 ====================  ====================================
-``subjects``          which indexes are meant
+``subjects``          the indexes to judge
 ``counting``          how often each value occurs
-``stored_plaintext``  what a stored value is in plaintext
-``plan``              what follows of that, and is advised
+``stored_plaintext``  the plaintext of a stored value
+``plan``              the judgement and the advice
 ====================  ====================================
 """

@@ -1,8 +1,8 @@
-"""How often each value of a column, or of several together, occurs in the database.
+"""Counts how often each value of a column, or of several together, occurs in the database.
 
-A value is held only as long as its step of rows. What is counted is an HMAC of it under a key
-that is drawn for this count and thrown away, so that no value, and nothing that could be compared
-with another count, is left in memory.
+Values are held only while their step of rows is counted. What is counted is an HMAC under a key
+drawn for this count and then discarded, so that no value, and nothing comparable with another
+count, stays in memory.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from encfields.branch_key import FindKey
 
 Parts = tuple[tuple[str, Transform], ...]
-"""What an index is of: columns' names in the database, and what of each; mostly one."""
+"""The parts of an index: column names in the database with their transforms; usually one."""
 
 _DIGEST_BYTES = 16
 
@@ -52,7 +52,7 @@ class ColumnCount:
     :ivar nulls: rows in which it is NULL.
     :ivar encrypted: values that were opened.
     :ivar plaintext: values that are not encrypted yet.
-    :ivar unreadable: values that are counted nowhere, by reason.
+    :ivar unreadable: values that were not counted, by reason.
     """
 
     column: str
@@ -65,13 +65,13 @@ class ColumnCount:
 
 @dataclass(slots=True)
 class ValueFrequencies:
-    """How often each value occurs that an index would be made of.
+    """How often each value of a planned index occurs.
 
-    :ivar parts: the columns, and what of each.
-    :ivar columns: what those columns hold, in that order.
+    :ivar parts: the columns with their transforms.
+    :ivar columns: the counts of those columns, in that order.
     :ivar inapplicable: rows with a value that the transform cannot be applied to.
-    :ivar by_key: for each branch key id, how often each normalised value occurs. Equal values
-        under two keys have two hashes, so each key's are counted apart.
+    :ivar by_key: for each branch key id, how often each normalised value occurs. Equal values under
+        two keys have two hashes, so keys are counted separately.
     """
 
     parts: Parts
@@ -90,7 +90,7 @@ class ValueFrequencies:
         return "+".join(transform.name for _, transform in self.parts)
 
     def largest_key(self) -> str | None:
-        """The key id that most rows are under: the one whose counts tell most."""
+        """The key id with most rows, whose counts reveal most."""
         return max(self.by_key, key=lambda key_id: self.by_key[key_id].total(), default=None)
 
     def add(self, normalised: bytes, key_id: str, secret: bytes) -> None:
@@ -122,7 +122,7 @@ class TableCount:
     def frequencies(self, index: ValueFrequencies, key_id: str | None = None) -> Frequencies:
         """How often each normalised value occurs.
 
-        :param key_id: under which branch key; ``None`` for all values as if they were under one.
+        :param key_id: count only this branch key; ``None`` for all values as if under one key.
         """
         counts: Counter[bytes] = Counter()
         for found, more in index.by_key.items():
@@ -143,18 +143,19 @@ def count_values(
 ) -> TableCount:
     """Count the values of a table's columns.
 
-    It reads in steps by primary key, each a short transaction on an engine; nothing is locked.
+    It reads in steps by primary key, each a short transaction if `bind` is an engine, and locks
+    nothing.
 
     :param bind: an ``Engine`` or ``Connection`` of a synchronous driver.
-    :param find_key: opens values; not called where none is encrypted.
-    :param spec: the table, and the columns that are encrypted or are to be.
+    :param find_key: opens values; not called if none is encrypted.
+    :param spec: the table, and its encrypted or future encrypted columns.
     :param indexes: what to count, of the spec's columns.
-    :param sample: look at about so many rows of a huge table, drawn at random.
+    :param sample: read about so many rows of a huge table, drawn at random.
     :param progress: called after each step with the number of rows read.
     :returns: the counts of each column and blind index.
     :raises DeclarationError: the table or a column is missing, or its type cannot hold encrypted
         values.
-    :raises KeyUnavailableError: KMS or the key store is out of reach.
+    :raises KeyUnavailableError: KMS or the key store is unreachable.
     """
     source = RowSource(bind)
     with source.connection() as connection:
@@ -200,7 +201,7 @@ class _Counting:
         ]
         columns = [column.count for column in self._columns]
         self._secret = secrets.token_bytes(32)
-        # For each index, where its columns stand among those, and what is taken of each.
+        # For each index, the positions of its columns, and their transforms.
         self._indexes = [
             (
                 ValueFrequencies(parts, tuple(columns[names.index(name)] for name, _ in parts)),
@@ -212,7 +213,7 @@ class _Counting:
         self.result = TableCount(reflected.spec.full_name, columns, made)
 
     def count_all(self, rows: ScannedRows) -> int:
-        """Count the values of some rows; returns how many bytes or characters they had."""
+        """Count the values of some rows; return their bytes or characters."""
         size = 0
         for row in rows:
             found = [column.read(row) for column in self._columns]
@@ -224,7 +225,7 @@ class _Counting:
     def _count(
         self, index: ValueFrequencies, parts: list[tuple[OpenedValue | None, Transform]]
     ) -> None:
-        """Count one row for one index; with NULL in one of its columns it is not in the index."""
+        """Count one row for one index, which has no rows with NULL in one of its columns."""
         normalised, key_id = [], ""
         try:
             for plaintext, transform in parts:
@@ -240,9 +241,9 @@ class _Counting:
 
 
 class _ColumnCounter:
-    """One column under way.
+    """Counts one column.
 
-    :param at: where in a row its value stands. :param positions: and its identity.
+    :param at: position of its value in a row. :param positions: positions of the row's identity.
     """
 
     def __init__(self, reader: ColumnReader, at: int, positions: Sequence[int]) -> None:

@@ -1,5 +1,4 @@
-"""What a planned blind index would give away, and whether the column should have it, of which
-length."""
+"""Judges what a planned blind index would give away, and recommends a length."""
 
 from __future__ import annotations
 
@@ -17,19 +16,19 @@ if TYPE_CHECKING:
     from encfields.planner.counting import ValueFrequencies
 
 FEW_VALUES = 16
-"""Fewer different values than these are refused outright: whoever counts them knows them."""
+"""Fewer different values than this are refused: counting the rows identifies them all."""
 
 FEW_ROWS = 100
-"""With fewer rows, frequencies say nothing about those that the table will have."""
+"""With fewer rows, frequencies do not predict those of the growing table."""
 
 GOOD_SHARE = 0.05
-"""Up to here, counting rows names so few of them that an index is recommended without more."""
+"""Largest share of rows named by counting at which an index is recommended without caution."""
 
 MOST_SHARE = 0.25
-"""Beyond this share of rows named rightly, an index is refused."""
+"""Largest share of rows named by counting at which an index is not refused."""
 
 EXTRA_ROWS = 1_000
-"""Rows that a lookup may read in vain, by default: some 20 ms of decryption."""
+"""Default for the extra rows that a look-up may read: some 20 ms of decryption."""
 
 
 class Verdict(enum.Enum):
@@ -45,7 +44,7 @@ class Verdict(enum.Enum):
 class Advice:
     """The planner's answer about one transform of one column.
 
-    :param verdict: on the length in `bits`; ``REFUSED`` if on every one.
+    :param verdict: on the length in `bits`; ``REFUSED`` if every length is.
     :param bits: the length recommended, or ``None``.
     :param reason: short word for why: ``"even"`` (frequencies tell little), ``"truncated"``
         (truncation hides them), ``"uneven"``, ``"boolean"``, ``"enum"``, ``"few-values"``,
@@ -70,7 +69,7 @@ class Advice:
 
 
 def judge(share: float) -> Verdict:
-    """What is thought of an index by which an outsider names `share` of the rows rightly."""
+    """The verdict on an index by which an outsider names `share` of the rows correctly."""
     if share <= GOOD_SHARE:
         return Verdict.GOOD
     return Verdict.CAUTION if share <= MOST_SHARE else Verdict.REFUSED
@@ -85,12 +84,12 @@ def advise(
 ) -> Advice:
     """Whether, and with how many bits, to index values of these frequencies.
 
-    A full-length index is preferred: it needs no filter, can be unique and answers counts. Then
-    the longest one that hides enough and reads no more than `extra_rows` rows in vain.
+    A full-length index is preferred: it needs no filter, can be unique and answers counts. Next
+    comes the longest one that hides enough and reads at most `extra_rows` extra rows.
 
     :param few_values_of: ``"boolean"`` or ``"enum"``, if the column's type allows few values.
-    :param extra_rows: rows that a lookup of the rarest value may read in vain.
-    :param also: further lengths in bits to look at.
+    :param extra_rows: extra rows that a look-up of the rarest value may read.
+    :param also: further lengths in bits to consider.
     """
     forecasts: Sequence[Forecast] = ()
     if frequencies.counts:
@@ -126,17 +125,17 @@ _WHATEVER_THE_LENGTH = frozenset({"boolean", "enum", "few-values"})
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A judgement with all that it rests on.
+    """A judgement with its evidence.
 
-    :param table: the table, with its schema where one is named.
-    :param bits: the length that is declared or asked about; ``None`` to have one recommended.
+    :param table: the table, with its schema if one is named.
+    :param bits: the declared or requested length; ``None`` to recommend one.
     :param accepted: why its leakage is acceptable, in the words of whoever accepts it.
-    :param name: of an index over several columns, its name.
+    :param name: the name of an index over several columns.
     :param index: what was counted.
-    :param frequencies: how often each value occurs, under the branch key that most rows are under.
+    :param frequencies: how often each value occurs, under the branch key with most rows.
     :param key_id: that key, if there are several.
     :param advice: what is recommended.
-    :param sample: what was drawn; ``None`` if every row was looked at.
+    :param sample: what was drawn; ``None`` if every row was read.
     """
 
     table: str
@@ -151,13 +150,13 @@ class Plan:
 
     @property
     def judged(self) -> Forecast | None:
-        """The forecast of the length asked about, or else of the one recommended."""
+        """The forecast of the requested length, or of the recommended one."""
         bits = self.advice.bits if self.bits is None else self.bits
         return next((forecast for forecast in self.advice.forecasts if forecast.bits == bits), None)
 
     @property
     def verdict(self) -> Verdict:
-        """What is thought of the length asked about, or else of the one recommended."""
+        """The verdict on the requested length, or on the recommended one."""
         fixed = self.advice.reason in _WHATEVER_THE_LENGTH
         if self.bits is None or fixed or self.advice.verdict is Verdict.UNKNOWN:
             return self.advice.verdict
@@ -165,17 +164,17 @@ class Plan:
 
     @property
     def is_refused(self) -> bool:
-        """Whether nobody has accepted what it gives away."""
+        """Whether it is refused and its leakage was not accepted."""
         return self.verdict is Verdict.REFUSED and self.accepted is None
 
     @property
     def nulls(self) -> int:
-        """Rows that are NULL in one of the columns; of several columns, at most so many."""
+        """Rows that are NULL in one of the columns; an upper bound for several columns."""
         return sum(column.nulls for column in self.index.columns)
 
     @property
     def unreadable(self) -> Counter[str]:
-        """Values that are counted nowhere, by reason."""
+        """Values that were not counted, by reason."""
         return sum((column.unreadable for column in self.index.columns), Counter[str]())
 
     def to_json(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The canonical plaintext of a stored value, be it encrypted or not yet."""
+"""The canonical plaintext of a stored value, encrypted or not."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
 
 class OpenedValue(NamedTuple):
-    """What a stored value holds.
+    """A stored value's plaintext.
 
     :param data: its canonical plaintext.
     :param key_id: branch key id of its row.
-    :param was_encrypted: whether it had to be opened.
+    :param was_encrypted: whether it was opened.
     """
 
     data: bytes
@@ -44,10 +44,10 @@ class OpenedValue(NamedTuple):
 class ColumnReader:
     """Reads the values of one column.
 
-    :param table: as the database has it.
+    :param table: the reflected table.
     :param binding: of the column, encrypted or not.
-    :param find_key: opens values; not called where none is encrypted.
-    :raises DeclarationError: values of the column's type could not be encrypted.
+    :param find_key: opens values; not called if none is encrypted.
+    :raises DeclarationError: values of the column's type cannot be encrypted.
     :ivar type: the column's type in the database.
     """
 
@@ -67,13 +67,13 @@ class ColumnReader:
             raise
 
     def read(self, value: object, identity: Sequence[Any]) -> OpenedValue:
-        """What a value holds.
+        """The plaintext of a value.
 
         :param value: as :func:`as_to_read` selects it; not ``None``.
         :param identity: the values of its row's identity.
         :raises DecryptionError: it does not open in its place.
-        :raises KeyStoreError: its key could not be fetched.
-        :raises ValueEncodingError: it is not encrypted, and could not be.
+        :raises KeyStoreError: its key cannot be fetched.
+        :raises ValueEncodingError: it is not encrypted, and cannot be.
         """
         texts = self._places.texts(identity)
         if texts is None:
@@ -101,7 +101,7 @@ class ColumnReader:
 
 
 def as_to_read(column: ColumnElement[Any]) -> ColumnElement[Any]:
-    """A binary column past SQLAlchemy's types, as messages are read; another as its own values."""
+    """A binary column without result processing, as for messages; another as its own values."""
     return (
         type_coerce(column, NullType()) if isinstance(column.type, internals.ANY_BINARY) else column
     )

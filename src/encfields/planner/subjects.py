@@ -1,4 +1,4 @@
-"""Which indexes ``encfields index plan`` is about: those declared, or those asked about."""
+"""The indexes that ``encfields index plan`` judges: those declared, or those requested."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from encfields.planner.plan import FEW_VALUES
 class Subject:
     """One index.
 
-    :param parts: its column, or its columns, and what is taken of each.
-    :param name: of an index over several columns, its name.
-    :param bits: the length declared or asked about, if there is one.
-    :param one_key: whether its values are under one key though the column's are under several.
-    :param accepted: why what it gives away is acceptable, as declared.
+    :param parts: its columns with their transforms.
+    :param name: the name of an index over several columns.
+    :param bits: the declared or requested length, if any.
+    :param one_key: whether its values are under one key although the column's are under several.
+    :param accepted: why its leakage is acceptable, as declared.
     :param type: its column's type in the models, if they have the column.
     """
 
@@ -51,11 +51,11 @@ def subjects_of(
 ) -> list[Subject]:
     """The indexes of a table.
 
-    :param transforms: those asked about; none for what is declared.
-    :param bits: the length asked about.
+    :param transforms: the requested ones; none for the declared ones.
+    :param bits: the requested length.
     :param named: whether the columns were named. Otherwise they are all that the models encrypt,
-        and only those are meant that have an index, or can have the one asked about.
-    :raises DeclarationError: a transform is not for the type of a column that was named.
+        and only those with an index, or that can have the requested one, are included.
+    :raises DeclarationError: a transform does not support the type of a named column.
     """
     table = _declared_table(spec, metadata)
     found: list[Subject] = []
@@ -72,7 +72,7 @@ def subjects_of(
 
 
 def completed(spec: TableSpec, metadata: MetaData | None, subjects: Sequence[Subject]) -> TableSpec:
-    """The spec of the subjects' columns, with what the models say of those merely named."""
+    """The spec of the subjects' columns, completed from the models."""
     table = _declared_table(spec, metadata)
     known = () if table is None else TableSpec.from_table(table).columns
     declared = {column.name: column for column in known}
@@ -86,7 +86,7 @@ def completed(spec: TableSpec, metadata: MetaData | None, subjects: Sequence[Sub
 
 
 def few_values_of(*types: TypeEngine[Any] | None) -> str | None:
-    """``"boolean"`` or ``"enum"``, if a column of one of these types can have few values only."""
+    """``"boolean"`` or ``"enum"``, if one of the types allows only few values."""
     for type_ in types:
         while isinstance(type_, TypeDecorator):
             type_ = type_.impl_instance
@@ -141,7 +141,7 @@ def _asked(
     *,
     named: bool,
 ) -> list[Subject]:
-    """The indexes that were asked about, of one column."""
+    """The requested indexes of one column."""
     type_: TypeEngine[Any] | None = None
     fitting = list(transforms)
     if column is not None:

@@ -2,15 +2,15 @@
 
 ======================  ====================================
 ``status``              values by key version, without a key
-``verify``              every value is opened
-``inspect``             what one message says of itself
-``reencrypt``           runs, and working at them
+``verify``              opens every value
+``inspect``             shows a message's header
+``reencrypt``           runs, and work on them
 ``adopt``               the steps of an adoption
-``rebind_and_convert``  values follow a changed declaration
-``keys``                looking after keys
+``rebind_and_convert``  moves values after a changed declaration
+``keys``                administers keys
 ``index_plan``          what a blind index would give away
-``index_plan_report``   how that is shown
-``doctor``              what would fail
-``completion``          for shells
+``index_plan_report``   its report
+``doctor``              checks for what would fail
+``completion``          scripts for shells
 ======================  ====================================
 """

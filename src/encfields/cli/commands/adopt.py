@@ -45,7 +45,7 @@ deployed in between:
   end       drop the plaintext column; lists what remains on disk      then without adopts=
 
   status    compare, and change nothing
-  reopen    the way back from close: take plaintext again              then "read-sealed"
+  reopen    undo close: accept plaintext again                         then "read-sealed"
   refill    write plaintext again, from "read-sealed"
   withdraw  undo begin
 
@@ -58,8 +58,8 @@ No value is ever shown. Steps other than begin, end, reopen and withdraw need a
 class _Step:
     """One step of the command.
 
-    :param about: one line of help. :param run: what does it. :param needs_keys: whether it opens
-        or seals values.
+    :param about: one line of help. :param run: does it. :param needs_keys: whether it opens or
+        seals values.
     """
 
     about: str
@@ -133,7 +133,7 @@ def _work(
 
 
 def _advice(engine: Engine, column: Column[Any], adoption: Adoption) -> tuple[str, ...]:
-    """What to declare otherwise before the step, in words."""
+    """What to change in the declaration before the step, in words."""
     with engine.connect() as connection:
         return advice_on_case(connection, column, adoption.plain)
 

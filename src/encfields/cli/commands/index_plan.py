@@ -26,12 +26,12 @@ from encfields.planner.subjects import Subject, completed, few_values_of, subjec
 
 _DESCRIPTION = """\
 Count how often each value of the named columns occurs, and tell for blind indexes of several
-lengths how many rows a lookup would read in vain, and for how many rows somebody who counts
-hashes, and knows how common values are, would name the right value. Recommend a length, or refuse.
+lengths how many extra rows a look-up would read, and for how many rows somebody who counts hashes,
+and knows how common values are, would name the right value. Recommend a length, or refuse.
 
-Columns may be encrypted already, which needs a --keyring, or still be plaintext. With --models,
-the indexes that are declared there are judged; otherwise those of --transform and --bits. Values
-are counted as hashes under a key that is thrown away, and never shown.
+Columns may be encrypted, which needs a --keyring, or still plaintext. With --models, the indexes
+declared there are judged; otherwise those of --transform and --bits. Values are counted as hashes
+under a key that is discarded, and never shown.
 
 Booleans, enumerations of few members, and columns with few or uneven values are refused, with
 exit status 2, unless --accept-leakage says in writing why that is acceptable.
@@ -78,15 +78,15 @@ def _add_index_options(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=EXTRA_ROWS,
         metavar="N",
-        help="rows that a lookup may read in vain (default: %(default)s)",
+        help="extra rows that a look-up may read (default: %(default)s)",
     )
     add_sample_option(
-        parser, "look at about so many rows of each table, drawn at random, and extrapolate"
+        parser, "read about so many rows of each table, drawn at random, and extrapolate"
     )
     parser.add_argument(
         "--accept-leakage",
         metavar="WHY",
-        help="plan an index that would be refused, for the reason that is given and shown",
+        help="plan an index that would be refused; give the reason, which is shown",
     )
 
 
@@ -108,7 +108,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
 
 def _plans(settings: Settings, engine: Engine, request: _Request, output: Output) -> list[Plan]:
-    """The plans of all tables, each of which is read once."""
+    """The plans of all tables, reading each once."""
     models = settings.models()
     metadata = None if models is None else metadata_named(models)
     find_key = _find_key(settings, engine)
@@ -132,7 +132,7 @@ def _plans(settings: Settings, engine: Engine, request: _Request, output: Output
 
 
 class _Request:
-    """What the options ask.
+    """The request in the options.
 
     :raises EncFieldsError: an option is not usable.
     """
@@ -152,7 +152,7 @@ class _Request:
 
 
 def _find_key(settings: Settings, engine: Engine) -> FindKey:
-    """Opens keys; a keyring is asked for when the first encrypted value is met."""
+    """Opens keys; requires a keyring only for the first encrypted value."""
 
     @cache
     def encryption() -> Encryption:

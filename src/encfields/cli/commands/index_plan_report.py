@@ -19,7 +19,7 @@ _STYLES = {
 _HEADINGS = [
     "bits",
     "leakage",
-    "rows read in vain",
+    "extra rows",
     "of the rarest",
     "values behind a hash",
     "values alone",
@@ -42,7 +42,7 @@ def print_plans(plans: Sequence[Plan], output: Output) -> None:
 
 
 def outcome(plan: Plan) -> str:
-    """The verdict in one word, or that a refusal was overridden."""
+    """The verdict in one word, or whether a refusal was overridden."""
     if plan.verdict is Verdict.REFUSED and plan.accepted is not None:
         return "accepted"
     return plan.verdict.value
@@ -118,8 +118,8 @@ def _facts(plan: Plan) -> list[str]:
         )
     if plan.key_id is not None:
         facts.append(
-            f"values are under {len(plan.index.by_key):,} keys, whose hashes have nothing in "
-            f"common; these are the figures of {plan.key_id}, which has most rows"
+            f"values are under {len(plan.index.by_key):,} keys, whose hashes cannot be compared; "
+            f"these are the figures of {plan.key_id}, which has most rows"
         )
     odd = {"NULL": plan.nulls, "not applicable": plan.index.inapplicable}
     odd |= {f"unreadable ({why})": n for why, n in sorted(plan.unreadable.items())}
@@ -147,7 +147,7 @@ def _sentence(plan: Plan) -> str:
     said += f"counting names {_share(judged.outsider_share)} of the rows"
     if judged.bits < FULL_BITS:
         said += (
-            f", a lookup reads {_number(judged.extra_rows)} rows in vain, which are left out after "
+            f", a look-up reads {_number(judged.extra_rows)} extra rows, which are left out after "
             "decryption"
         )
     if plan.verdict is Verdict.CAUTION:
@@ -164,12 +164,12 @@ def _recommended(plan: Plan) -> str:
 def _refusal(plan: Plan) -> str:
     seen = plan.frequencies
     reasons = {
-        "boolean": "a boolean has two values: who counts the rows of each hash knows them all",
+        "boolean": "a boolean has two values: counting the rows of each hash identifies them all",
         "enum": f"an enumeration of fewer than {FEW_VALUES} members: who counts the rows of each "
         "hash knows them",
         "few-values": f"{seen.distinct:,} different values: who counts the rows of each hash "
         "knows them, whatever the length",
-        "too-costly": "a length that hides enough would have a lookup read too many rows in vain",
+        "too-costly": "a length that hides enough would make a look-up read too many extra rows",
     }
     why = reasons.get(plan.advice.reason)
     if plan.bits is not None and plan.judged is not None and why is None:

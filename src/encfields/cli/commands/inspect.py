@@ -1,4 +1,4 @@
-"""``encfields inspect``: what one message says about itself, without a key."""
+"""``encfields inspect``: shows a message's header, without a key."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from encfields.message.header import MAGIC, TAG_BYTES, as_bytes, read_header
 from encfields.orm.declare.row_keys import kind_of
 
 _DESCRIPTION = """\
-Print what a stored value says of itself: format, suite, branch key and version, encryption
-context, sizes. No key is used, so nothing of it is proved; `encfields verify` does that.
+Print what a stored value says about itself: format, suite, branch key and version, encryption
+context, sizes. No key is used, so nothing is proved; `encfields verify` does that.
 Messages of other suites, keyrings and format version 1 are described too, with exit status 1.
 
   encfields inspect 020478...                    hexadecimal, with or without 0x or \\x
@@ -49,7 +49,7 @@ def register(subparsers: Any) -> None:
     parser = add_command(
         subparsers,
         "inspect",
-        summary="show what a message says of itself; needs no key",
+        summary="show what a message says about itself; needs no key",
         description=_DESCRIPTION,
     )
     add_common_options(parser)
@@ -87,7 +87,7 @@ def _not_of_ours(value: Any, error: MalformedMessageError) -> dict[str, Any]:
 
 
 def describe(data: bytes) -> dict[str, Any]:
-    """What a message says of itself, as plain data; ``fault`` only if its body is not whole.
+    """A message's header as plain data, with ``fault`` if its body is not whole.
 
     :raises MalformedMessageError: it is not a message of suite 0x0478 with a data key of the
         hierarchical keyring.
@@ -163,7 +163,7 @@ def given(text: str) -> bytes:
         if Path(text).is_file():
             return Path(text).read_bytes()
     except OSError as error:
-        if len(text) < 256:  # else it is no path, and the name was too long for one
+        if len(text) < 256:  # longer texts are not paths
             raise ConfigurationError(
                 f"the file cannot be read: {error.strerror}", reason="file"
             ) from None
@@ -245,7 +245,7 @@ def _typed(column: Column[Any], text: str) -> Any:
 
 
 def _uuid_in_hex(text: str) -> str:
-    """Where there is no type for UUIDs they are kept as 32 digits."""
+    """Without a UUID type they are stored as 32 digits."""
     try:
         return uuid.UUID(text).hex
     except ValueError:
@@ -255,9 +255,8 @@ def _uuid_in_hex(text: str) -> str:
 def describe_legacy(data: bytes, error: MalformedMessageError) -> dict[str, Any] | None:
     """A message of another program as plain data; ``legacy`` says why it is not ours.
 
-    AWS's own parser reads it: the other suites and format version 1 are no business of our
-    reader's. That parser is no public interface of its library, so whatever it raises only means
-    that there is less to tell.
+    AWS's parser reads it, since ours does not support other suites and format version 1. That
+    parser is not a public interface, so any error of it only means that there is less to show.
 
     :param error: why our reader refused it.
     :returns: ``None`` if it is no whole header of such a message.

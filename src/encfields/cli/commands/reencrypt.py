@@ -37,33 +37,33 @@ from encfields.engine import Encryption, attach
 from encfields.errors import ConfigurationError
 
 _DESCRIPTION = """\
-Open and seal again what is not under the active version of its key, on a live table, without
-losing an update of the application. Without further options it works at the runs that a
-migration, or --start elsewhere, has recorded: run it on as many hosts as you like. It may be
-stopped or killed at any moment and continues where it left off. It needs a --keyring.
+Reseal values that are not under the active version of their key, on a live table, without losing an
+update by the application. Without further options it works on the runs that a migration, or --start
+elsewhere, has recorded: run it on as many hosts as you like. It may be stopped or killed at any
+moment and continues where it stopped. It needs a --keyring.
 
-The job of a run is sealed under a branch key (--run-key), so that nobody who can only write to
-the database can set one up. A run that rebinds values, takes in what former keys sealed, or
-writes plaintext is worked at by its id alone, with --run.
+The job of a run is sealed under a branch key (--run-key), so that write access to the database is
+not enough to set one up. A run that rebinds values, accepts values under former keys, or writes
+plaintext runs only by its id, with --run.
 """
 
 _OPTIONS: dict[str, tuple[type, str, str]] = {
     "workers": (int, "N", "worker processes"),
-    "batch-rows": (int, "ROWS", "rows read, encrypted and written together, at most"),
+    "batch-rows": (int, "ROWS", "most rows to read, encrypt and write together"),
     "range-rows": (int, "ROWS", "rows that one worker claims at a time"),
-    "rows-per-second": (float, "ROWS", "bound of all workers of this command together"),
+    "rows-per-second": (float, "ROWS", "limit for all workers of this command together"),
     "duty-cycle": (float, "SHARE", "share of the time in which a worker works, up to 1"),
     "max-lag": (
         float,
         "SECONDS",
         "pause while a replica is further behind (PostgreSQL reports it)",
     ),
-    "max-lag-query": (str, "SQL", "gives the replicas' lag in seconds, on other databases"),
+    "max-lag-query": (str, "SQL", "returns the replicas' lag in seconds, on other databases"),
     "pause-query": (str, "SQL", "pause while its one value is true"),
     "lease-seconds": (float, "SECONDS", "how long a worker that died keeps its rows"),
     "outage-seconds": (float, "SECONDS", "how long to wait for the database, or for KMS"),
     "max-quarantined": (int, "N", "values that do not open before the run stops"),
-    "run-key": (str, "ID", "branch key under which the jobs of runs are sealed"),
+    "run-key": (str, "ID", "branch key that seals the jobs of runs"),
     "max-age-days": (float, "DAYS", "older runs are refused"),
 }
 """The options of the engine that the command line gives, by type, metavar and meaning."""
@@ -72,8 +72,8 @@ _OPTIONS: dict[str, tuple[type, str, str]] = {
 _CLOSING = {
     exits.OK: "Done: nothing is left to do.",
     exits.WORK_LEFT: "Work is left: run it again, here or elsewhere, and it continues.",
-    exits.FAULTS: "Values were left that do not open: `encfields inspect` shows what one says of "
-    "itself, and a backup may have it whole.",
+    exits.FAULTS: "Values were left that do not open: `encfields inspect` shows what one says "
+    "about itself, and a backup may have it whole.",
     exits.FAILED: "It could not be done, for the reason above. Nothing is lost: run it again when "
     "that is fixed.",
 }
@@ -97,7 +97,7 @@ def register(subparsers: Any) -> None:
                                                "is used, nothing is written",
     )  # fmt: skip
     verb.add_argument("--run", dest="run_id", metavar="ID", help="work at this run alone")
-    verb.add_argument("--show", metavar="ID", help="show where a run stands")
+    verb.add_argument("--show", metavar="ID", help="show the state of a run")
     verb.add_argument("--pause", metavar="ID", help="let every worker of a run pause")
     verb.add_argument("--resume", metavar="ID", help="let them go on")
     verb.add_argument("--abandon", metavar="ID", help="end a run; what it has written stays")
@@ -124,7 +124,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         )
     with settings.open_engine() as engine:
         if arguments.show:
-            # With keys, an end that no worker noted is found out.
+            # With keys, an end that no worker wrote is detected.
             known = settings.encryption(engine) if settings.keyring_text() else None
             options = _options(settings, arguments)
             return print_reports([report_of(engine, arguments.show, known, options)], output)
@@ -176,7 +176,7 @@ def _work(settings: Settings, engine: Engine, arguments: argparse.Namespace, out
     encryption = settings.encryption(engine)
     stop, reports = SignalledStop(), []
     runs = [Reencryption(engine, encryption, spec, options=options) for spec in specs]
-    # All are recorded before the first is worked at, so that other hosts find them at once.
+    # Record all before working on the first, so that other hosts find them at once.
     ids = [run.record() for run in runs] if arguments.start else [arguments.run_id]
     with working_progress(output) as progress:
         for run_id in ids:
@@ -197,11 +197,11 @@ def _options(settings: Settings, arguments: argparse.Namespace) -> Options:
 
 
 def work_options(settings: Settings, given: Mapping[str, Any]) -> Options:
-    """How a run is worked at.
+    """The options of a run.
 
-    :param given: options of the engine; ``None`` for its default.
+    :param given: options on the command line; ``None`` for the default.
     """
-    # A worker process makes its own engine and keys from what this one was given.
+    # A worker process makes its own engine and keys from this process's settings.
     setup = partial(
         set_up,
         settings.database(),
@@ -222,7 +222,7 @@ def set_up(
 
 @contextmanager
 def working_progress(output: Output) -> Iterator[Progress | None]:
-    """What shows the progress of a run: a bar in a terminal, lines in a log."""
+    """Shows a run's progress: a bar in a terminal, lines in a log."""
     if output.as_json:
         yield None
     elif output.has_terminal:
@@ -233,7 +233,7 @@ def working_progress(output: Output) -> Iterator[Progress | None]:
 
 
 def print_reports(reports: list[Report], output: Output, code: int | None = None) -> int:
-    """Tell where runs stand; the exit status."""
+    """Print the state of runs; return the exit status."""
     if output.as_json:
         output.json([asdict(report) for report in reports])
     elif not reports:

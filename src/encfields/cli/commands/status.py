@@ -1,4 +1,4 @@
-"""``encfields status``: under which key versions the values are, read without a key."""
+"""``encfields status``: counts values by key version, without a key."""
 
 from __future__ import annotations
 
@@ -25,11 +25,10 @@ from encfields.keys.versions import KeyVersions
 _DESCRIPTION = """\
 Count, for each encrypted column, the values under each key version, those in another format,
 plaintext, NULLs, and those that are damaged, belong to another row or are under a key that is
-neither their column's nor one of its former keys; and for each blind index
-that --models declares, the rows that have a value and are not in it. Only the first bytes of
-each value are read, and no key is used: no --keyring is needed. What a value says of itself is
-believed; `encfields verify` opens it. Values under a version that was destroyed, or that the key
-table does not have, do not open and count as faults.
+neither their column's nor one of its former keys; and for each blind index that --models declares,
+the rows that have a value but are not in it. It reads only the first bytes of each value and uses
+no key, so it needs no --keyring. Headers are believed; `encfields verify` opens the values. Values
+under a version that was destroyed, or that the key table lacks, do not open and count as faults.
 """
 
 
@@ -44,7 +43,7 @@ def register(subparsers: Any) -> None:
     add_common_options(parser)
     add_target_options(parser)
     add_sample_option(
-        parser, "look at about so many rows of each table, drawn at random, and extrapolate"
+        parser, "read about so many rows of each table, drawn at random, and extrapolate"
     )
     parser.set_defaults(run=run)
 
@@ -68,7 +67,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
 
 def _known_versions(settings: Settings, engine: Engine) -> KeyVersions | None:
-    """The key versions that there are; ``None`` if the database has no key table."""
+    """The existing key versions; ``None`` if the database has no key table."""
     try:
         return KeyVersions(settings.keys(engine, keys_needed=False).list())
     except ConfigurationError as error:
@@ -86,7 +85,7 @@ def _code(counted: Census, known: KeyVersions | None) -> int:
 # -- how it is shown --------------------------------------------------------------------------
 
 MAX_ALIKE = 10
-"""Key versions of one column and state that have a line each; the rest have one together."""
+"""Most key versions of a column and state with a line each; the rest share one."""
 
 _STYLES = {
     "current": "green",
@@ -156,7 +155,7 @@ def print_status(
 
 
 def keyless(column: ColumnCensus, known: KeyVersions) -> int:
-    """Values in their place under a version that nobody has, or that was destroyed."""
+    """Values in their place under a version that is missing or destroyed."""
     return known.without_key(column.versions) + known.without_key(column.former_key)
 
 
@@ -203,7 +202,7 @@ def _print_table(counted: Census, known: KeyVersions | None, output: Output) -> 
 
 
 def kinds(column: ColumnCensus, known: KeyVersions | None) -> list[ValueKind]:
-    """The lines that a column's values fall into; none of them is empty."""
+    """The lines of a column, without empty ones."""
     lines = []
     for (key_id, version), count in sorted(column.versions.items()):
         state = "version unknown" if known is None else known.state(key_id, version)
@@ -222,8 +221,8 @@ def kinds(column: ColumnCensus, known: KeyVersions | None) -> list[ValueKind]:
 
 
 def shown_kinds(lines: Iterable[ValueKind]) -> Iterator[ValueKind]:
-    """The lines of a column, those of a state together: the largest of many, and one for the
-    rest, so that ten thousand tenants do not hide what is wrong with one."""
+    """The lines of a column grouped by state: the largest ones, and one for the rest, so that ten
+    thousand tenants do not hide a fault of one."""
     order = list(_STYLES)
     by_state = sorted(lines, key=lambda kind: (order.index(kind.state.partition(":")[0]), kind))
     for state, alike in groupby(by_state, key=lambda kind: kind.state):
@@ -238,7 +237,7 @@ def shown_kinds(lines: Iterable[ValueKind]) -> Iterator[ValueKind]:
 
 
 def share_of(part: int, whole: int) -> str:
-    """A share that says neither none nor all of what is only nearly so."""
+    """A share, rounded so that it says 0% or 100% only if exact."""
     share = f"{part / whole:.1%}"
     if share == "0.0%" and part:
         return "<0.1%"
@@ -285,12 +284,12 @@ def _print_indexes(counted: Census, output: Output) -> None:
         if not index.is_there:
             output.line(f"  {index.column}: the database has no such column yet")
     if counted.sample is not None:
-        return  # what was not drawn may be missing
+        return  # rows not drawn may be missing
     for older, newer in _rotations(counted.indexes):
         if newer.is_complete:
             output.line(
-                f"  {newer.column} is complete: declare versions=({newer.version},), have a "
-                f"migration drop {older.column}, and then retire beacon key {older.version}"
+                f"  {newer.column} is complete: declare versions=({newer.version},), drop "
+                f"{older.column} in a migration, and then retire beacon key {older.version}"
             )
 
 

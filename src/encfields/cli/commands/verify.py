@@ -19,11 +19,10 @@ from encfields.cli.targets import add_sample_option, add_target_options, check_s
 from encfields.engine import Encryption
 
 _DESCRIPTION = """\
-Open every value of the encrypted columns, each for the row it is in, and list those that do not
-open: where they are, why, and where a swapped one belongs. With --models it also computes blind
-indexes again and lists those that are missing or not their value's, and tells what is left to
-convert where they declare another inner type with formerly=. It needs a --keyring. Values are
-never shown.
+Open every value of the encrypted columns, each for its own row, and list those that do not open:
+where they are, why, and where a swapped one belongs. With --models it also recomputes blind indexes
+and lists those that are missing or do not match their value, and counts values left to convert if
+formerly= declares another inner type. It needs a --keyring. Values are never shown.
 """
 
 
@@ -57,7 +56,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         encryption = settings.encryption(engine)
         verified = [_verified(spec, engine, encryption, arguments, output) for spec in specs]
         changing = changing_columns(settings, specs)
-        # A sample opens few values, and this all of them.
+        # Not for a sample: this opens all values.
         left = {} if arguments.sample else unconverted(changing, engine, encryption)
     ok = all(verification.ok for verification in verified)
     if output.as_json:
@@ -106,7 +105,7 @@ def _print_tables(verified: list[Verification], output: Output) -> None:
         indexes = sum(
             n for (_, reason), n in verification.failed.items() if reason in INDEX_REASONS
         )
-        of_indexes = f", {indexes:,} blind indexes are not their value's" if indexes else ""
+        of_indexes = f", {indexes:,} blind indexes do not match their value" if indexes else ""
         output.line(
             f"{verification.table}: {verification.rows:,} rows; {verification.opened:,} values "
             f"opened, {verification.nulls:,} NULL, {failed - indexes:,} did not open{of_indexes}"

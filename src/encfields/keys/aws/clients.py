@@ -1,9 +1,8 @@
-"""Sessions of AWS's client library: one for each client, sharing the data that they parse.
+"""Clients of AWS, each with a session of its own that shares parsed service descriptions.
 
-A session is not safe to use from several threads, so each client has one of its own. What a
-session first does is to parse the descriptions of AWS's services and endpoints, which are the
-same for all: 80 ms and 9 MB each time. They are parsed once in a process and only read from then
-on.
+A session is not thread-safe, so each client has its own. Parsing the descriptions of services and
+endpoints takes 80 ms and 9 MB per session; they are the same for all, so they are parsed once per
+process and only read afterwards.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import Any, NamedTuple, TypedDict
 from encfields.keys.aws.kms_calls import watch
 
 ClientFactory = Callable[[str], Any]
-"""Given an AWS region, makes a new boto3 KMS client for it."""
+"""Returns a new boto3 KMS client for an AWS region."""
 
 
 class ClientArguments(TypedDict, total=False):
@@ -34,16 +33,16 @@ class ClientArguments(TypedDict, total=False):
 class ClientOptions(NamedTuple):
     """How an AWS service is reached: KMS, and DynamoDB for the key store there.
 
-    :param client_factory: makes a new boto3 client for a region, called once per thread,
-        process and region; the other options are then its own affair, `timeout` excepted.
+    :param client_factory: returns a new boto3 client for a region; called once per thread, process
+        and region. The other options except `timeout` are then ignored.
     :param endpoint_url: another endpoint than AWS's, for instance of a VPC or a test server.
     :param profile_name: profile of the shared AWS configuration.
     :param connect_timeout: seconds.
     :param read_timeout: seconds.
-    :param max_attempts: calls in all, the first included, in botocore's "standard" retry mode
-        (exponential back-off with jitter).
-    :param timeout: seconds for one request to one key in all, its repeated attempts included,
-        after which it is broken off: even if the answer keeps trickling in.
+    :param max_attempts: total number of attempts, in botocore's "standard" retry mode (exponential
+        back-off with jitter).
+    :param timeout: seconds for one request to one key, including retries, after which it is aborted
+        even if the answer is still trickling in.
     """
 
     client_factory: ClientFactory | None = None
@@ -76,7 +75,7 @@ class ClientOptions(NamedTuple):
 
 @functools.cache
 def _loader() -> Any:
-    """What reads the descriptions, and remembers each."""
+    """Reads and caches the descriptions."""
     from botocore.loaders import create_loader
 
     return create_loader()

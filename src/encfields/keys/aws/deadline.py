@@ -19,11 +19,11 @@ from typing import Any
 
 
 class DeadlineExceeded(Exception):
-    """The request's time was up; says after how many seconds."""
+    """The request's time was up, after the given seconds."""
 
 
 class _Deadline:
-    """One request under way.
+    """One current request.
 
     :param seconds: until its connection is shut.
     """
@@ -39,8 +39,8 @@ class _Deadline:
         self._timer.start()
 
     def uses(self, connection: socket.socket) -> None:
-        """The connection that the request goes over from now on."""
-        # A handle of our own: the client detaches, wraps and closes its own as it goes.
+        """Note the connection that the request uses."""
+        # Our own handle: the client detaches, wraps and closes its own.
         handle = socket.fromfd(connection.fileno(), connection.family, connection.type)
         with self._lock:
             before, self._handle = self._handle, handle
@@ -50,7 +50,7 @@ class _Deadline:
             before.close()
 
     def end(self) -> None:
-        """The request has ended, in whatever way."""
+        """The request has ended."""
         self._timer.cancel()
         with self._lock:
             handle, self._handle = self._handle, None
@@ -68,8 +68,8 @@ class _Deadline:
 
 
 def _shut(handle: socket.socket) -> None:
-    """End the connection for every handle of it: a waiting reader wakes up."""
-    with suppress(OSError):  # ended by itself
+    """Shut the connection for all its handles, which wakes a waiting reader."""
+    with suppress(OSError):  # already closed
         handle.shutdown(socket.SHUT_RDWR)
 
 
@@ -100,17 +100,16 @@ def limit(client: Any, seconds: float) -> None:
 
 
 def _refuse_if_over(**_: Any) -> None:
-    """Another attempt would begin."""
+    """Called before each further attempt."""
     deadline = _current.deadline
     if deadline is not None and deadline.is_over:
         raise deadline.error()
 
 
 def exceeded() -> DeadlineExceeded | None:
-    """The error of this thread's request that has just ended, if its time was up.
+    """The error of this thread's last request, if its time was up.
 
-    An answer may have come all the same: the client takes one that is cut short for whole if what
-    came can be parsed.
+    There may be an answer nevertheless: the client accepts a truncated one that can be parsed.
     """
     deadline, _current.deadline = _current.deadline, None
     if deadline is None:
@@ -121,7 +120,7 @@ def exceeded() -> DeadlineExceeded | None:
 
 @functools.cache
 def _telling(pool: Any) -> Any:
-    """The same class of connection pool, whose connections say when they are used."""
+    """A subclass of the connection pool whose connections report their use."""
     base = pool.ConnectionCls
     if hasattr(base, "tells_deadline"):
         return pool

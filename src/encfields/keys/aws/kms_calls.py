@@ -1,4 +1,4 @@
-"""What happened at KMS during one wrap or unwrap, and keeping it out of other libraries' logs.
+"""Records what happened at KMS during a wrap or unwrap, and keeps it out of other libraries' logs.
 
 The Material Providers Library reports a modelled KMS error by its message alone, so a disabled
 key looks like a failing service; and it lets a connection error through without trying the next
@@ -6,8 +6,8 @@ keyring, so a region that is down would defeat the keys of the other regions. Bo
 mended with botocore's own event hooks: every failed call is noted with its error code, and a
 connection error is turned into a service error, which makes the library go on to the next key.
 
-That the key of another region opens what one does not is no error, and would go unnoticed: which
-KMS keys do not answer is said in the log once each, when it begins and when it is over.
+If one region's key fails and another's opens, that is no error and would go unnoticed: so a failing
+KMS key is logged once when it begins to fail and once when it works again.
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ _NOT_OURS = frozenset(
 )
 
 _URGENCY = ("unreachable", "throttled", "error", "denied", "disabled")
-"""The order of reasons when several keys failed, of which one is reported: what a retry may cure
-comes first, so that an outage is never reported as a final refusal."""
+"""Priority of reasons when several keys failed: those that a retry may cure come first, so that an
+outage is never reported as a final refusal."""
 
 
 class KmsFault(NamedTuple):
@@ -87,7 +87,7 @@ class KmsFault(NamedTuple):
 
     :param operation: for instance ``"Decrypt"``.
     :param code: the service's error code, or one of ours for a call that got no answer.
-    :param detail: the service's own words; KMS never repeats a key in them.
+    :param detail: the service's text, in which KMS never repeats a key.
     :param arn: the KMS key that was asked.
     """
 
@@ -112,7 +112,7 @@ class KmsFault(NamedTuple):
 
     @property
     def words(self) -> str:
-        """What went wrong, without what was asked of whom."""
+        """What went wrong, without operation and key."""
         return f"{self.code.removeprefix('Encfields')}: {self.detail[:300]}"
 
     def __str__(self) -> str:
@@ -149,7 +149,7 @@ def kms_calls() -> Iterator[list[KmsFault]]:
 
 
 def kms_attempts() -> int:
-    """Requests that this thread has sent to KMS through watched clients, repeated ones too."""
+    """Requests that this thread has sent to KMS through watched clients, including retries."""
     return _call.attempts
 
 
@@ -182,7 +182,7 @@ def _note_attempt(event_name: str = "", **_: Any) -> None:
 
 
 class _CutShort(Exception):
-    """An answer that ended before its declared end."""
+    """A truncated answer."""
 
 
 def _note_answer(
@@ -207,7 +207,7 @@ def _take_arn() -> str | None:
 
 
 def _add(fault: KmsFault) -> None:
-    """Note a fault of a call under way."""
+    """Record a fault of the current call."""
     if _call.faults is not None:
         _call.faults.append(fault)
     if fault.arn and fault.reason:
@@ -215,7 +215,7 @@ def _add(fault: KmsFault) -> None:
 
 
 def _note_silence(exception: Any = None, event_name: str = "", **_: Any) -> None:
-    """Raise, in place of a connection error, a service error that the library can handle."""
+    """Raise a service error, which the library can handle, in place of a connection error."""
     from botocore.exceptions import ClientError
 
     late = exceeded()
@@ -250,7 +250,7 @@ def _describe(exception: Any) -> str:
 
 
 class _QuietFilter(logging.Filter):
-    """Drops, during our own calls alone, records that would print a key.
+    """Drops log records that would print a key, only during our own calls.
 
     botocore logs request and response bodies at DEBUG, and KMS's hold plaintext data keys.
     """
@@ -272,26 +272,26 @@ def _install_filters() -> None:
 log = logging.getLogger("encfields.keys")
 
 MAX_WATCHED_KEYS = 100
-"""Failing KMS keys that are remembered and logged: a discovery keyring takes their ARNs from
-stored keys, which anybody may have written."""
+"""Most failing KMS keys to remember: a discovery keyring takes ARNs from stored keys, which anybody
+may have written."""
 
 
 class KmsHealth:
-    """KMS keys of this process that failed when they were last asked."""
+    """KMS keys that failed in their last request in this process."""
 
     def __init__(self) -> None:
         self.start_afresh()
 
     def start_afresh(self) -> None:
-        """Know of no failure."""
+        """Forget all failures."""
         self._lock = threading.Lock()
         self._failing: dict[str, str] = {}
 
     def failed(self, arn: str, reason: str, what: str) -> None:
-        """A key did not do what it was asked for.
+        """Record a failed request to a key.
 
-        :param reason: as of a ``KeyUnavailableError``.
-        :param what: the service's words for it; never a key.
+        :param reason: as in ``KeyUnavailableError``.
+        :param what: the service's text; never a key.
         """
         with self._lock:
             is_full = len(self._failing) >= MAX_WATCHED_KEYS and arn not in self._failing
@@ -301,7 +301,7 @@ class KmsHealth:
         log.warning("KMS key %s fails, which is logged once: %s", _printable(arn), what)
 
     def answered(self, arn: str) -> None:
-        """A key did what it was asked for."""
+        """Record a successful request to a key."""
         if arn not in self._failing:
             return
         with self._lock:
@@ -311,11 +311,11 @@ class KmsHealth:
 
 
 def _printable(arn: str) -> str:
-    """An ARN that begins no line of its own in a log."""
+    """An ARN escaped for the log."""
     return shortened(arn if arn.isprintable() else ascii(arn))
 
 
 kms_health = KmsHealth()
-"""The one of this process."""
+"""This process's instance."""
 
 in_forked_child(kms_health.start_afresh)

@@ -1,7 +1,7 @@
-"""Requests to KMS, for those who count them.
+"""Lets observers count requests to KMS.
 
-A local wrapping key has no KMS, and its wrapping operations are announced as the calls that would
-take their place; so a test without AWS counts what production would pay for.
+A local wrapping key announces its operations as the KMS calls that would replace them, so that
+tests without AWS count what production would pay for.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from encfields.errors import shortened
 
 
 class KmsRequest(NamedTuple):
-    """One request to KMS, repeated attempts each on their own.
+    """One request to KMS; each retry counts separately.
 
     :ivar operation: for instance ``"Decrypt"``.
     :ivar wrapping_key: ARN of the KMS key, or the local wrapping key's name.
-    :ivar key_id: the branch key that it was about, where its encryption context names one.
+    :ivar key_id: the branch key in its encryption context, if any.
     """
 
     operation: str
@@ -31,12 +31,12 @@ class KmsRequest(NamedTuple):
 
 
 _KEY_ID_PAIRS = ("enc:key-id", "branch-key-id")
-"""What the pair is called that names the branch key, in a wrap of the SQL key store and of AWS's
-own hierarchical one."""
+"""Context keys that name the branch key, in wraps of the SQL key store and of AWS's hierarchical
+one."""
 
 
 def key_id_in(context: Mapping[str, str]) -> str | None:
-    """The branch key that an encryption context of a wrap names."""
+    """The branch key named in a wrap's encryption context."""
     return next((context[name] for name in _KEY_ID_PAIRS if name in context), None)
 
 
@@ -47,7 +47,7 @@ _observers: list[RequestObserver] = []
 
 @contextmanager
 def observed_by(observer: RequestObserver) -> Iterator[None]:
-    """Call `observer` with each request of this process, on the thread that makes it."""
+    """Call `observer` with each request of this process, on the requesting thread."""
     _observers.append(observer)
     try:
         yield
@@ -56,6 +56,6 @@ def observed_by(observer: RequestObserver) -> Iterator[None]:
 
 
 def announce(operation: str, wrapping_key: str | None, key_id: str | None) -> None:
-    """A request is about to be made."""
+    """Tell observers of a request about to be made."""
     for observer in tuple(_observers):
         observer(KmsRequest(operation, wrapping_key, key_id))

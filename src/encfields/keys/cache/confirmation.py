@@ -1,13 +1,12 @@
-"""How a process learns within seconds that a key must not seal any more.
+"""Confirms within seconds that a key may still seal.
 
-A key is unwrapped once in its time to live, because that costs a call to KMS. Whether it is still
-in force costs one short query for all keys in use, and is asked every few seconds: a caller that
-seals under a key that was last confirmed longer ago waits for the answer. So nothing is sealed any
-more under a key that another process destroyed or rotated, long before the copies in memory expire.
+A key is unwrapped only once per time to live, because that costs a KMS call. Whether it is still
+active costs one short query for all keys in use, every few seconds: a caller that seals under a key
+confirmed longer ago waits for the answer. So nothing is sealed under a key that another process
+destroyed or rotated, long before the cached copies expire.
 
-The answer is the key store's word without proof. It makes a process forget a key, or fetch it
-again, and never makes it believe one. While the store is out of reach, a key at hand keeps sealing
-until its time to live is over, as it does while KMS is.
+The answer is not proved. It can make a process forget a key or fetch it again, but never trust one.
+While the store is unreachable, as while KMS is, a cached key seals until its time to live ends.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from encfields.keys.store import KeyStore
 
 
 class Confirmation:
-    """Asks whether keys at hand are in force, once for all who wait."""
+    """Checks whether cached keys are active, once for all waiting callers."""
 
     def __init__(
         self, store: KeyStore, entries: Entries, fetcher: Fetcher, times: KeyLifetimes
@@ -37,7 +36,7 @@ class Confirmation:
         self._under_way: Future[None] | None = None
 
     def confirm(self, key_id: str) -> None:
-        """Have the active version at hand confirmed, or forgotten."""
+        """Confirm the cached active version, or forget it."""
         while self._is_due(key_id):
             with self._fetcher.lock:
                 flight, leads = self._under_way, False
@@ -55,7 +54,7 @@ class Confirmation:
         return entry is not None and entry.usable <= monotonic() < entry.expires
 
     def _ask_and_settle(self, key_id: str, flight: Future[None]) -> None:
-        """Ask for a key, and for others in use along with it."""
+        """Check a key, together with others in use."""
         try:
             self._ask(self._to_be_confirmed(key_id))
         finally:
@@ -83,7 +82,7 @@ class Confirmation:
         except KeyUnavailableError:
             self._believe_for_now(key_ids)
         except EncFieldsError:
-            # Fetching them will show what is wrong.
+            # Fetching them will show the error.
             for key_id in key_ids:
                 self._forget(key_id, active_only=False)
         else:
@@ -104,7 +103,7 @@ class Confirmation:
             if newest.get(key_id) == entry.value.version:
                 entry.confirm(asked, self._times.check)
             else:
-                # Rotated, if it has another one; otherwise it is gone with all its versions.
+                # Rotated if it has another version; otherwise destroyed.
                 self._forget(key_id, active_only=key_id in newest)
 
     def _forget(self, key_id: str, *, active_only: bool) -> None:

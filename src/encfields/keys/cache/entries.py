@@ -1,6 +1,6 @@
-"""What a key cache has: keys at hand and keys that are known to be missing, both bounded in number.
+"""The content of a key cache: keys, and keys known to be missing, both bounded in number.
 
-What is asked for is the active version of a key id, a given version, or its beacon keys.
+Entries are the active version of a key id, a given version, or its beacon keys.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ for its beacon keys."""
 
 
 Jobs = list[tuple[CacheKey, Callable[[], Any]]]
-"""What to fetch, and what fetches it."""
+"""What to fetch, and the function that fetches it."""
 
 
 def key_id_of(key: CacheKey) -> str:
@@ -33,25 +33,25 @@ def key_id_of(key: CacheKey) -> str:
 
 
 def what_of(key: CacheKey) -> What:
-    """What of the branch key it is."""
+    """The kind of entry."""
     if isinstance(key, str):
         return "active"
     return "beacon" if key[1] is None else "version"
 
 
 def cache_key_of(wrapped: WrappedKey) -> CacheKey:
-    """Where a key version goes that was read but not unwrapped yet."""
+    """The cache key of a version that was read but not unwrapped."""
     version = wrapped.key_version
     return version.id if version.active else (version.id, version.version)
 
 
 def belongs(key: CacheKey, key_id: str, active_only: bool) -> bool:
-    """Whether it is one of a key id's."""
+    """Whether it belongs to a key id."""
     return key == key_id or (not active_only and isinstance(key, tuple) and key[0] == key_id)
 
 
 def fetch_from(store: KeyStore, key: CacheKey) -> Any:
-    """What the key store has: a branch key, or a tuple of beacon keys, the newest last."""
+    """Fetch from the key store: a branch key, or a tuple of beacon keys, the newest last."""
     if isinstance(key, str):
         return store.active(key)
     key_id, version = key
@@ -59,7 +59,7 @@ def fetch_from(store: KeyStore, key: CacheKey) -> Any:
 
 
 def named(key: CacheKey) -> str:
-    """As the log names it."""
+    """Its name in the log."""
     what, key_id = what_of(key), repr(shortened(key_id_of(key)))
     if what == "version":
         return f"version {key[1]!r} of key {key_id}"
@@ -67,10 +67,10 @@ def named(key: CacheKey) -> str:
 
 
 MISSING_PAUSE = 1.0
-"""Seconds for which a missing or destroyed key is not asked for again."""
+"""Seconds before a missing or destroyed key is requested again."""
 
 MAX_MISSING = 1_000
-"""Missing keys that are remembered at most: anybody who writes a message can name any id."""
+"""Most missing keys to remember: anybody who writes a message can name any id."""
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -90,15 +90,15 @@ class KeyLifetimes:
 
 
 class Entry:
-    """A key at hand, until when, and when it was used last.
+    """A cached key.
 
     :ivar expires: end of its time to live.
-    :ivar usable: until when it is used without asking anybody: never longer than ``expires``, and
-        shorter for a version that seals and has to be confirmed.
-    :ivar asked: when the key store was last asked whether it is in force.
-    :ivar retry_at: when a read past ``expires`` asks again.
-    :ivar failure: what the last fetch failed with.
-    :ivar is_logged: whether the log says that it stood in past ``expires``.
+    :ivar usable: until when it is used without a request: at most ``expires``, and earlier for a
+        sealing version that must be confirmed.
+    :ivar asked: when the key store was last asked whether it is active.
+    :ivar retry_at: when a read past ``expires`` tries to fetch again.
+    :ivar failure: the error of the last fetch.
+    :ivar is_logged: whether its use past ``expires`` was logged.
     """
 
     __slots__ = (
@@ -121,20 +121,20 @@ class Entry:
         self.counters = counters
         self.used = self.fetched = now
         self.expires = self.usable = now + times.ttl
-        # Spread, so that keys that were loaded together are not renewed together.
+        # Jitter, so that keys loaded together are not renewed together.
         self.renew_at = self.expires - times.lead * (0.5 + 0.5 * random.random())  # noqa: S311
         self.retry_at = 0.0
         self.failure: str | None = None
         self.is_logged = False
 
     def confirm(self, asked: float, seconds: float) -> None:
-        """Note that the key was in force at `asked`, which is relied on for some seconds."""
+        """Record that the key was active at `asked`, which is valid for some seconds."""
         self.asked = asked
         self.usable = min(self.expires, asked + seconds)
 
 
 class Entries:
-    """Keys at hand. Call its methods under the cache's lock.
+    """Cached keys. Call its methods under the cache's lock.
 
     :ivar held: by cache key; reading one needs no lock.
     :ivar epoch: changes whenever something is forgotten.
@@ -149,23 +149,23 @@ class Entries:
         self.epoch = 0
 
     def value(self, key: CacheKey) -> Any:
-        """What is at hand, ``None`` if nothing is or its time to live is over."""
+        """The cached value; ``None`` if there is none or it has expired."""
         entry = self.held.get(key)
         return entry.value if entry is not None and monotonic() < entry.expires else None
 
     def keep(self, key: CacheKey, value: Any, confirmed_at: float | None) -> list[CacheKey]:
-        """Have a key at hand.
+        """Cache a key.
 
-        :param confirmed_at: when the key store was asked for an active version, if it can be
-            asked again whether that is in force.
-        :returns: which of the entries that it replaces had stood in past their time.
+        :param confirmed_at: when the key store was asked for an active version, if the store can
+            confirm it later.
+        :returns: the replaced entries that had been used past their time.
         """
         now = monotonic()
         keys: list[CacheKey] = [key, (key, value.version)] if isinstance(key, str) else [key]
         stood_in = [key for key in keys if (old := self.held.get(key)) and old.is_logged]
         entry = self.held[key] = Entry(value, self._stats.of(key_id_of(key)), now, self._times)
         for version in keys[1:]:
-            # Due at the same time, and then renewed by the same fetch.
+            # Due at the same time, so renewed by the same fetch.
             self.held[version] = copy.copy(entry)
         if isinstance(key, str) and confirmed_at is not None:
             entry.confirm(confirmed_at, self._times.check)
@@ -175,7 +175,7 @@ class Entries:
     def _make_room(self) -> None:
         excess = len(self.held) - self._max_entries
         if excess > 0:
-            # An eighth at once, so that a scan is paid for by many insertions.
+            # Drop an eighth at once, so that many insertions share the cost of a scan.
             count = max(excess, self._max_entries // 8)
             oldest = heapq.nsmallest(count, self.held.items(), key=lambda item: item[1].used)
             for victim, _ in oldest:
@@ -183,7 +183,7 @@ class Entries:
             self._stats.evicted += len(oldest)
 
     def known_missing(self, key: CacheKey) -> EncFieldsError | None:
-        """The error of a key that was missing a moment ago, to be raised by this caller."""
+        """A copy of the error of a key that was missing a moment ago."""
         noted = self.missing.get(key)
         if noted is None:
             return None
@@ -195,20 +195,20 @@ class Entries:
         return copy.copy(error)
 
     def note_missing(self, key: CacheKey, error: EncFieldsError) -> None:
-        """The key store does not have it, or not any more."""
+        """Record that the key store does not have the key."""
         self.held.pop(key, None)
         if len(self.missing) >= MAX_MISSING:
             self.missing.pop(next(iter(self.missing)))
         self.missing[key] = (copy.copy(error), monotonic() + MISSING_PAUSE)
 
     def forget(self, is_meant: Callable[[CacheKey], bool]) -> None:
-        """Forget some keys; what is fetched for them now is out of date."""
+        """Forget some keys; current fetches of them are outdated."""
         self.epoch += 1
         drop(self.held, is_meant)
         drop(self.missing, is_meant)
 
 
 def drop(held: dict[CacheKey, Any], is_meant: Callable[[CacheKey], bool]) -> None:
-    """Delete some of what is kept by cache key."""
+    """Delete some entries by cache key."""
     for key in [key for key in held if is_meant(key)]:
         del held[key]

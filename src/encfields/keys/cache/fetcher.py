@@ -1,6 +1,6 @@
-"""How a key cache fetches: once for all who ask, whatever becomes of it.
+"""Fetches keys for a cache, once for all callers.
 
-A fetch under way is a future (a flight) that all who ask for the same key wait for.
+A current fetch is a future (a flight) that all callers for the same key wait for.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ from encfields.keys.versions import MAX_KEY_ID_CHARS
 _log = logging.getLogger(__name__)
 
 PAUSE_FACTOR = 9
-"""Of a failed fetch's own time, for which is paused at the least: a reader that has to make the
-attempts itself is held up for a tenth of the time."""
+"""Minimum pause after a failed fetch, as a multiple of its duration: a reader that must try by
+itself is delayed at most a tenth of the time."""
 
 Call = Callable[[], Any]
 
 
 class Fetcher:
-    """Fetches keys from a store and has them at hand.
+    """Fetches keys from a store into the cache.
 
-    :ivar lock: guards what the cache holds. Nobody fetches, logs or observes under it.
+    :ivar lock: guards the cache. No fetching, logging or observing under it.
     """
 
     def __init__(
@@ -73,12 +73,12 @@ class Fetcher:
     def runner(self) -> Runner:
         """How fetches run and how callers wait for them."""
         if self._runner is None:
-            # Asked late, because a store learns what engine it serves when it is bound.
+            # Looked up late, since a store learns its engine when it is bound.
             self._runner = self._store.runner
         return self._runner
 
     def fetch(self, key: CacheKey) -> Any:
-        """A key at hand or fetched, also by somebody who is fetching the same.
+        """A cached or fetched key, or one that another caller is fetching.
 
         :raises KeyStoreError: it cannot be fetched, or was missing a moment ago.
         """
@@ -98,7 +98,7 @@ class Fetcher:
         return wait_for(flight, self.runner)
 
     def refetch(self, key: CacheKey) -> Any:
-        """A key as the store has it now. What is at hand stays if the store cannot be asked."""
+        """Fetch a key again. The cached one stays if the store is unreachable."""
         with self.lock:
             flight, leads = self._join(key)
         if leads:
@@ -106,7 +106,7 @@ class Fetcher:
         return wait_for(flight, self.runner)
 
     def fetch_many(self, jobs: Jobs, asked: float) -> None:
-        """Have many keys at hand; the first failure is raised when all are settled.
+        """Cache many keys; the first failure is raised when all are settled.
 
         :param asked: when the key store was asked for them.
         """
@@ -133,8 +133,8 @@ class Fetcher:
             raise failures[0]
 
     def join(self, key: CacheKey) -> tuple[Flight, bool]:
-        """The fetch of a key, and whether the caller has to launch it, for one who does not wait
-        for it in any case."""
+        """The fetch of a key, and whether the caller must launch it; for callers that may not wait
+        for it."""
         with self.lock:
             return self._flights.join(key)
 
@@ -143,7 +143,7 @@ class Fetcher:
         return self._flights.join(key)
 
     def forget(self, is_meant: Callable[[CacheKey], bool]) -> None:
-        """Forget some keys; fetches of them that are under way are answered but not kept."""
+        """Forget some keys; current fetches of them are answered but not cached."""
         with self.lock:
             self._entries.forget(is_meant)
             self._flights.forget(is_meant)
@@ -167,7 +167,7 @@ class Fetcher:
         flight: Flight,
         fly: Callable[[], None],
     ) -> None:
-        """Start what settles `flight`, and settle it if it cannot be started."""
+        """Start the job that settles `flight`; settle it with an error if it cannot start."""
         try:
             start(fly)
         except BaseException as error:
@@ -188,7 +188,7 @@ class Fetcher:
     ) -> None:
         """Fetch and settle `flight`, whatever happens.
 
-        :param call: what fetches it, instead of asking the store.
+        :param call: fetches it, instead of the store.
         :param asked: when the key store was asked for what is now only unwrapped.
         """
         when = monotonic() if asked is None else asked
@@ -197,7 +197,7 @@ class Fetcher:
                 key, flight, call or partial(fetch_from, self._store, key), when, renewal
             )
         finally:
-            if not flight.done():  # interrupted between the fetch and its settling
+            if not flight.done():  # interrupted between fetching and settling
                 self.forget(lambda held: held == key)
                 flight.set_exception(broken_off(KeyboardInterrupt()))
 
@@ -211,7 +211,7 @@ class Fetcher:
             self._land_failed(key, flight, meter.stop(error), error)
             flight.set_exception(error)
         except BaseException as error:
-            # An interrupt is for this caller alone; the others only learn that it is over.
+            # An interrupt is only for this caller; others get an error to retry.
             self._land_failed(key, flight, meter.stop(error), error)
             flight.set_exception(broken_off(error))
             raise
@@ -227,7 +227,7 @@ class Fetcher:
                 self._outages.over()
                 can_confirm = self._store.confirms_at_once > 0
                 recovered = self._entries.keep(key, value, asked if can_confirm else None)
-        # Without the lock: a handler of the log may well need a key.
+        # Without the lock: a log handler may need a key.
         for stood_in in recovered:
             log_recovered(stood_in)
         self._report_fetch(fetch)
@@ -245,7 +245,7 @@ class Fetcher:
         self._report_fetch(fetch)
 
     def _note_failed(self, key: CacheKey, fetch: Fetch, error: BaseException) -> None:
-        """Remember an outage; have a decision end the use of a key that is past its time."""
+        """Record an outage; a deliberate refusal ends the use of an expired key."""
         entry, now = self._entries.held.get(key), monotonic()
         if is_outage(error):
             self._outages.seen()
@@ -267,7 +267,7 @@ class Fetcher:
 
 
 def _no_key_id(key_id: str) -> KeyNotFoundError:
-    """The error for an id that no store holds; it is neither asked for nor remembered."""
+    """The error for an id that no store can have; it is neither requested nor remembered."""
     return KeyNotFoundError(
         f"no key has this id: it has {len(key_id)} characters, and at most {MAX_KEY_ID_CHARS} "
         "are allowed",
@@ -280,13 +280,13 @@ Flight = Future[Any]
 
 
 class Flights:
-    """Fetches under way, one for each key. Call its methods under the cache's lock."""
+    """Current fetches, one per key. Call its methods under the cache's lock."""
 
     def __init__(self) -> None:
         self._under_way: dict[CacheKey, Flight] = {}
 
     def join(self, key: CacheKey) -> tuple[Flight, bool]:
-        """The fetch of a key, and whether it is a new one that the caller has to make."""
+        """The fetch of a key, and whether it is new, so that the caller must run it."""
         flight = self._under_way.get(key)
         if flight is not None:
             return flight, False
@@ -294,10 +294,9 @@ class Flights:
         return flight, True
 
     def end(self, key: CacheKey, flight: Flight) -> bool:
-        """Have a fetch come to its end.
+        """End a fetch.
 
-        :returns: whether it counts: if its key was forgotten since it began, what it brings may be
-            out of date.
+        :returns: whether its result is valid; not if its key was forgotten since it began.
         """
         if self._under_way.get(key) is not flight:
             return False
@@ -305,30 +304,29 @@ class Flights:
         return True
 
     def forget(self, is_meant: Callable[[CacheKey], bool]) -> None:
-        """Let fetches under way be answered but not kept."""
+        """Answer current fetches, but do not cache them."""
         drop(self._under_way, is_meant)
 
 
 def new_flight() -> Flight:
-    """A future that waiters cannot cancel: one's cancellation must not take the key away from
-    the others."""
+    """A future that waiters cannot cancel, since others wait for it, too."""
     flight: Flight = Future()
     flight.set_running_or_notify_cancel()
     return flight
 
 
 def wait_for(flight: Flight, runner: Runner) -> Any:
-    """What a fetch brings, or its error."""
+    """Wait for the result of a fetch, or raise its error."""
     try:
         return runner.wait(flight)
     except EncFieldsError as error:
         failure = copy.copy(error)
-    # A copy, because several threads raise it and each adds its own traceback.
+    # A copy, because each raising thread adds its traceback.
     raise failure
 
 
 def broken_off(error: BaseException) -> KeyUnavailableError:
-    """What those who wait for an interrupted fetch are given."""
+    """The error for those who wait for an interrupted fetch."""
     return KeyUnavailableError(
         f"the fetch of the key was interrupted ({type(error).__name__}); retry", reason="error"
     )

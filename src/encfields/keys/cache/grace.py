@@ -1,9 +1,8 @@
-"""How a key cache reads past a key's time to live, while KMS or the store may be away.
+"""Reads with an expired key while KMS or the store may be unreachable.
 
-A decision of KMS (denied, disabled) takes effect at the time to live, so the first reader asks,
-and waits for the answer for :data:`PATIENCE` at the most. Once an outage is known nobody waits:
-readers have the expired key until its grace is over, and one fetch after the other is tried
-beside them.
+A deliberate refusal by KMS (denied, disabled) takes effect at the time to live, so the first reader
+fetches, and waits at most :data:`PATIENCE` for the answer. During a known outage nobody waits:
+readers use the expired key until its grace ends, while fetches are tried in the background.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ from encfields.keys.fetching.threads import daemon_threads
 from encfields.keys.store import KeyStore
 
 PATIENCE = 0.5
-"""Seconds for which a reader of an expired key waits for its fetch, unless an outage is known."""
+"""Seconds that a reader of an expired key waits for its fetch, unless an outage is known."""
 
 
 class Grace:
-    """Reads for which an expired key stands in during an outage."""
+    """Serves reads with expired keys during an outage."""
 
     def __init__(
         self,
@@ -43,12 +42,12 @@ class Grace:
         self._times = times
 
     def read(self, key: CacheKey) -> Any:
-        """A key for reading: fetched, or the expired one of an outage within its grace."""
+        """A key for reading: fetched, or expired but within its grace during an outage."""
         entry = self._entries.held.get(key)
         now = monotonic()
         if entry is None or now >= entry.expires + self._times.grace:
             return self._fetcher.fetch(key)
-        if now < entry.expires:  # renewed since the caller looked
+        if now < entry.expires:  # renewed meanwhile
             return entry.value
         if now < entry.retry_at:
             return self._stand_in(key, entry)
@@ -57,7 +56,7 @@ class Grace:
         return self._read_here(key, entry)
 
     def _read_beside(self, key: CacheKey, entry: Entry) -> Any:
-        """Fetch on another thread, and wait a moment for it if no outage is known."""
+        """Fetch on another thread, and wait briefly if no outage is known."""
         flight, leads = self._fetcher.join(key)
         if leads:
             fly = partial(self._fly_aside, key, flight)
@@ -65,7 +64,7 @@ class Grace:
         if self._outages.is_known and not flight.done():
             return self._stand_in(key, entry)
         if not self._fetcher.runner.wait_briefly(flight, PATIENCE):
-            # Set back when the fetch has come to its end.
+            # Reset when the fetch ends.
             self._outages.seen()
             entry.retry_at = math.inf
             return self._stand_in(key, entry)
@@ -76,11 +75,11 @@ class Grace:
             self._fetcher.fly(key, flight)
 
     def _read_here(self, key: CacheKey, entry: Entry) -> Any:
-        """Fetch on this thread: the store has one connection, which is the application's."""
+        """Fetch on this thread: the store's only connection is the application's."""
         return self._landed(key, entry, lambda: self._fetcher.refetch(key))
 
     def _landed(self, key: CacheKey, entry: Entry, wait: Callable[[], Any]) -> Any:
-        """What a fetch brought, or the expired key if it met an outage."""
+        """The fetched key, or the expired one if the fetch met an outage."""
         try:
             return wait()
         except KeyUnavailableError as error:
@@ -92,7 +91,7 @@ class Grace:
     def _stand_in(
         self, key: CacheKey, entry: Entry, error: KeyUnavailableError | None = None
     ) -> Any:
-        """An expired key, in an outage; logged once."""
+        """The expired key, logged once."""
         with self._fetcher.lock:
             entry.counters.stale += 1
             first, entry.is_logged = not entry.is_logged, True

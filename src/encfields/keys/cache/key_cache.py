@@ -1,16 +1,15 @@
-"""The cache in front of a key store: what is asked for once per value is answered here.
+"""The cache in front of a key store, used once per value.
 
 Guarantees:
 
-* one fetch per key at a time, however many ask (single flight), and no caller waits behind the
+* one fetch per key at a time for any number of callers (single flight), and no caller waits for the
   fetch of another key;
-* a key is fetched again after its time to live, so that a permission that KMS takes away takes
-  effect;
+* a key is fetched again after its time to live, so that a permission revoked in KMS takes effect;
 * a key is not sealed with for longer than a few seconds after it was destroyed, retired or
   rotated elsewhere (:mod:`encfields.keys.cache.confirmation`);
 * a key in use is renewed in the background before that, so that nobody waits for it;
 * during an outage, reads go on with an expired key for a grace period, writes never do;
-* a missing key is asked for once a second at most, however many callers need it;
+* a missing key is requested at most once a second, for any number of callers;
 * bounded memory; a forked child starts with an empty cache of its own.
 """
 
@@ -43,17 +42,18 @@ from encfields.keys.store import KeyStore
 from encfields.keys.versions import BeaconKey, asked_ids
 
 DEFAULT_TTL = 3600.0
-"""Seconds for which a key is used before it is fetched and unwrapped again."""
+"""Seconds that a key is used before it is fetched and unwrapped again."""
 
 DEFAULT_GRACE = 600.0
-"""Seconds past the time to live for which reads go on while KMS or the store is out of reach."""
+"""Seconds past the time to live during which reads continue while KMS or the store is unreachable.
+"""
 
 DEFAULT_MAX_ENTRIES = 35_000
-"""Keys held at most, two for the active version of each key id and one for its beacon keys:
-10,000 tenants' and more. Some 500 bytes each."""
+"""Most keys held, at some 500 bytes each: two for the active version of each key id and one for its
+beacon keys, so enough for 10,000 tenants."""
 
 DEFAULT_CHECK = 5.0
-"""Seconds for which a key seals before the key store is asked, without KMS, if it still may."""
+"""Seconds that a key seals before the key store is asked, without KMS, whether it still may."""
 
 
 class KeyCache:
@@ -61,9 +61,9 @@ class KeyCache:
 
     :param store: where keys come from.
     :param ttl: seconds.
-    :param grace: seconds past `ttl` for which reads, not writes, survive an outage.
-    :param max_entries: keys held; the least recently used go first.
-    :param runner: how fetches run; by default the store's own choice.
+    :param grace: seconds past `ttl` during which reads, but not writes, survive an outage.
+    :param max_entries: most keys held; the least recently used are dropped first.
+    :param runner: how fetches run; default the store's choice.
     :param renew_before: seconds before its end at which a key that was used since it was
         fetched is fetched again in the background; 0 for never, ``None`` for a tenth of `ttl`.
         At most half of it.
@@ -119,7 +119,7 @@ class KeyCache:
         self._grace = Grace(store, entries, fetcher, outages, times)
         self._confirmation = Confirmation(store, entries, fetcher, times)
         self._renewal = Renewal(store, entries, fetcher, times)
-        # The same dictionary, one attribute nearer: it is read for every value.
+        # The same dictionary, one attribute lookup less: it is read for every value.
         self._held = entries.held
 
     def __repr__(self) -> str:
@@ -130,12 +130,12 @@ class KeyCache:
 
     @property
     def ttl(self) -> float:
-        """Seconds for which a key is used before it is fetched again."""
+        """Seconds that a key is used before it is fetched again."""
         return self.times.ttl
 
     @property
     def grace(self) -> float:
-        """Seconds past :attr:`ttl` for which reads survive an outage."""
+        """Seconds past :attr:`ttl` during which reads survive an outage."""
         return self.times.grace
 
     @property
@@ -151,7 +151,7 @@ class KeyCache:
     # -- keys, once per value ------------------------------------------------------------------
 
     def _at_hand(self, key: CacheKey) -> Any:
-        """What is used without asking anybody, ``None`` if there is nothing."""
+        """The cached value that may be used without a request; ``None`` if there is none."""
         entry = self._held.get(key)
         if entry is not None:
             now = monotonic()
@@ -167,7 +167,7 @@ class KeyCache:
         :raises KeyStoreError: it cannot be fetched, and there is no expired copy within the grace
             period.
         """
-        # _at_hand() once more, without a call: this is asked for every value that is read.
+        # _at_hand() inlined, since this runs for every value read.
         entry = self._held.get((key_id, version))
         if entry is not None:
             now = monotonic()
@@ -203,9 +203,9 @@ class KeyCache:
         return self.beacons(key_id, for_writing=True)[-1].material
 
     def beacons(self, key_id: str, *, for_writing: bool = False) -> tuple[BeaconKey, ...]:
-        """Every beacon key version in force, the newest last: one, or two during a rotation.
+        """Every active beacon key version, the newest last: one, or two during a rotation.
 
-        :param for_writing: to store what is derived from them, and not only to look for it.
+        :param for_writing: to store indexes, not only to look them up.
         :raises KeyStoreError: they cannot be fetched; unless they are for writing, there is no
             expired copy within the grace period either.
         """
@@ -216,8 +216,8 @@ class KeyCache:
         return beacon_keys
 
     def beacons_at_hand(self, key_id: str) -> tuple[BeaconKey, ...]:
-        """:meth:`beacons`, none if anybody would have to be asked for them."""
-        # _at_hand() once more, without a call: this is asked for every value that is looked up.
+        """:meth:`beacons`, if they are cached; otherwise none."""
+        # _at_hand() inlined, since this runs for every value looked up.
         entry = self._held.get((key_id, None))
         if entry is not None:
             now = monotonic()
@@ -229,7 +229,7 @@ class KeyCache:
         return ()
 
     def refetched_beacons(self, key_id: str) -> tuple[BeaconKey, ...]:
-        """:meth:`beacons` as the store has them now. What is at hand stays if it cannot be asked.
+        """:meth:`beacons`, fetched again. Cached ones stay if the store is unreachable.
 
         :raises KeyStoreError: they cannot be fetched.
         """
@@ -250,9 +250,9 @@ class KeyCache:
     # -- many keys at once ---------------------------------------------------------------------
 
     def without(self, key_ids: Iterable[str], *, beacons: bool = False) -> list[str]:
-        """The ids of the keys, among some, whose active version is not at hand.
+        """The ids of those keys whose active version is not cached.
 
-        :param beacons: whose beacon keys, instead.
+        :param beacons: whose beacon keys are not cached, instead.
         """
         value = self._entries.value
         return [
@@ -266,13 +266,13 @@ class KeyCache:
         beacons: bool = False,
         active_only: bool = False,
     ) -> int:
-        """Load every readable version of some keys, so that no value has to wait for one: one
-        query, and as many unwraps at once as there are threads for them.
+        """Load every readable version of some keys, so that no value has to wait: one query, and
+        parallel unwraps.
 
         :param key_ids: by default all keys of the store.
-        :param beacons: their beacon keys as well.
-        :param active_only: not the versions that only read.
-        :returns: the number of key versions now at hand.
+        :param beacons: also their beacon keys.
+        :param active_only: leave out versions that only read.
+        :returns: the number of key versions now cached.
         """
         wanted = None if key_ids is None else asked_ids(key_ids)
         if wanted is not None and not wanted:
@@ -293,7 +293,7 @@ class KeyCache:
         if epoch == self._entries.epoch:
             self._fetcher.fetch_many(jobs, asked)
         else:
-            # Something was rotated or forgotten since the query: its answer may be out of date.
+            # Something was rotated or forgotten since the query, so its answer may be outdated.
             for key, _ in jobs:
                 self._fetcher.fetch(key)
         self._have_renewed()
@@ -309,19 +309,19 @@ class KeyCache:
     # -- what is forgotten ---------------------------------------------------------------------
 
     def forget(self, key_id: str, *, active_only: bool = False) -> None:
-        """Forget a key, or only which of its versions is active, in this process."""
+        """Forget a key in this process, or only which of its versions is active."""
         self._fetcher.forget(lambda key: belongs(key, key_id, active_only))
 
     def forget_beacons(self, key_id: str) -> None:
-        """Forget which beacon keys a key has, in this process."""
+        """Forget a key's beacon keys in this process."""
         self._fetcher.forget(lambda key: key == (key_id, None))
 
     def clear(self) -> None:
-        """Forget every key; fetches under way are answered but not kept."""
+        """Forget every key; current fetches are answered but not cached."""
         self._fetcher.forget(lambda key: True)
 
     def close(self) -> None:
-        """Forget every key and renew none any more, even if keys are asked for again."""
+        """Forget every key and stop renewing, even if keys are requested again."""
         self.times.lead = 0.0
         renewer.forget(self)
         self.clear()
@@ -329,12 +329,12 @@ class KeyCache:
     # -- for the thread that renews ------------------------------------------------------------
 
     def _have_renewed(self) -> None:
-        """Have the keys at hand renewed before they expire."""
+        """Renew cached keys before they expire."""
         if self.times.lead and self.store.may_fetch_in_background:
             renewer.watch(self)
 
     def renew_due(self) -> float:
-        """Renew what is due; seconds until it should be asked again."""
+        """Renew what is due; return the seconds until the next call."""
         return self._renewal.renew_due()
 
 
@@ -342,8 +342,8 @@ _caches: weakref.WeakSet[KeyCache] = weakref.WeakSet()
 
 
 def _start_all_afresh() -> None:
-    # A lock that another thread held at the fork would stay locked for ever in the child, and
-    # fetches under way have no thread there to finish them.
+    # In the child, a lock that another thread held would stay locked forever, and current fetches
+    # have no thread to finish them.
     for cache in list(_caches):
         cache._start_afresh()
 
@@ -352,9 +352,9 @@ in_forked_child(_start_all_afresh)
 
 
 def _check_number(option: str, value: object, takes: str, is_good: Callable[[], bool]) -> None:
-    """Refuse what :func:`encfields.attach` was given for one of its options.
+    """Check an option of :func:`encfields.attach`.
 
-    :raises ConfigurationError: says what it takes.
+    :raises ConfigurationError: says what the option takes.
     """
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or not is_good():

@@ -1,4 +1,4 @@
-"""What a key cache knows of an outage of KMS or the key store, and says of it in the log."""
+"""Tracks and logs outages of KMS or the key store."""
 
 from __future__ import annotations
 
@@ -12,46 +12,46 @@ from encfields.keys.cache.entries import CacheKey, Entry, named
 log = logging.getLogger("encfields.keys")
 
 RETRY_PAUSE = 1.0
-"""Seconds for which an outage is believed before a read in its grace period asks again."""
+"""Seconds after which a read in its grace period retries during an outage."""
 
 BELIEF = 30.0
-"""Seconds for which one key's outage is believed to be that of others."""
+"""Seconds during which one key's outage counts for other keys."""
 
 GRACE_REASONS = frozenset({"unreachable", "throttled", "error"})
-"""Outages. A denied or disabled key is somebody's decision and takes effect at once."""
+"""Reasons of outages. A denied or disabled key is deliberate and takes effect at once."""
 
 
 class Outages:
-    """When an outage was seen last."""
+    """Remembers when an outage was last seen."""
 
     def __init__(self) -> None:
         self._seen_at = -math.inf
 
     @property
     def is_known(self) -> bool:
-        """Whether KMS or the key store is believed to be out of reach now."""
+        """Whether KMS or the key store is assumed to be unreachable."""
         return monotonic() - self._seen_at < BELIEF
 
     def seen(self) -> None:
-        """A fetch met an outage, or does not come to its end."""
+        """A fetch met an outage, or hangs."""
         self._seen_at = monotonic()
 
     def over(self) -> None:
-        """A fetch brought a key."""
+        """A fetch succeeded."""
         self._seen_at = -math.inf
 
 
 def is_outage(error: BaseException | None) -> bool:
-    """Whether an error leaves a key past its time to live readable, within its grace."""
+    """Whether after this error an expired key may still be read, within its grace."""
     return isinstance(error, KeyUnavailableError) and error.reason in GRACE_REASONS
 
 
 def log_standing_in(
     key: CacheKey, entry: Entry, seconds: float, error: KeyUnavailableError | None
 ) -> None:
-    """Say that an expired key is read with.
+    """Log that reads use an expired key.
 
-    :param seconds: for which it will be.
+    :param seconds: how long they may.
     """
     log.warning(
         "the %s is past its time to live and cannot be fetched: reads continue with it for "
@@ -63,5 +63,5 @@ def log_standing_in(
 
 
 def log_recovered(key: CacheKey) -> None:
-    """Say that a key whose expired copy stood in was fetched."""
+    """Log that a key was fetched after its expired copy was used."""
     log.warning("the %s was fetched again after an outage", named(key))

@@ -1,7 +1,7 @@
 """Renewal of keys in use before they expire, by one thread for all caches of a process.
 
-The thread is made when a cache that renews has its first key at hand, never at import; it ends
-when no such cache is left. A forked child has no such thread and starts its own when it needs one.
+The thread starts when a renewing cache gets its first key, never at import; it ends when no such
+cache is left. A forked child starts its own when it needs one.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from encfields.keys.store import KeyStore
 from encfields.keys.versions import BeaconKey, WrappedBeacons
 
 MAX_SLEEP = 60.0
-"""Seconds after which the thread looks whether a cache is left, at the latest."""
+"""Longest sleep, in seconds, before the thread checks whether a cache is left."""
 
 
 class Renewable(Protocol):
-    """A cache, as the thread sees it."""
+    """A cache as seen by the thread."""
 
     def renew_due(self) -> float:
         """Renew what is due; seconds until it should be asked again."""
@@ -45,7 +45,7 @@ class Renewer:
         self._woken = False
 
     def watch(self, cache: Renewable) -> None:
-        """Renew the keys of `cache` from now on; doing it twice is harmless and cheap."""
+        """Renew the keys of `cache` from now on; repeated calls are harmless and cheap."""
         if cache in self._caches:
             return
         with self._wake:
@@ -59,7 +59,7 @@ class Renewer:
             self._wake.notify()
 
     def forget(self, cache: Renewable) -> None:
-        """Renew no key of `cache` any more."""
+        """Stop renewing the keys of `cache`."""
         with self._wake:
             self._caches.discard(cache)
             self._woken = True
@@ -82,8 +82,7 @@ class Renewer:
                 self._woken = False
 
     def _renew_all(self) -> float:
-        # In a function of its own, because a cache held by a local name while the thread sleeps
-        # would never be collected.
+        # A separate function, since a local name would keep a cache alive while the thread sleeps.
         with self._wake:
             caches = list(self._caches)
         return min([cache.renew_due() for cache in caches], default=MAX_SLEEP)
@@ -99,7 +98,7 @@ class RenewalPlan:
     """When keys of one cache are renewed.
 
     :param ttl: seconds for which a key is used.
-    :param lead: seconds before its end at which it is renewed at the earliest; 0 for never.
+    :param lead: seconds before expiry from which it is renewed; 0 for never.
     """
 
     __slots__ = ("lead", "pause", "tick", "ttl")
@@ -107,15 +106,15 @@ class RenewalPlan:
     def __init__(self, ttl: float, lead: float) -> None:
         self.ttl = ttl
         self.lead = lead
-        # Not each key by itself: looking for what is due takes a millisecond for 10,000 keys.
+        # Not per key: finding what is due takes a millisecond for 10,000 keys.
         self.tick = min(1.0, max(0.01, lead / 20))
         self.pause = max(self.tick, lead / 10)
 
     def next_look(self, earliest: float | None) -> float:
         """Seconds to sleep when the earliest known key is due at `earliest`.
 
-        A key that is kept meanwhile is due no sooner than `ttl` less `lead` from now, so that
-        nobody has to wake the thread for it.
+        A key cached meanwhile is due no sooner than `ttl` minus `lead` from now, so it need not
+        wake the thread.
         """
         longest = min(MAX_SLEEP, max(self.tick, self.ttl - self.lead))
         if earliest is None:
@@ -124,7 +123,7 @@ class RenewalPlan:
 
 
 class Renewal:
-    """Renews the keys of one cache; called by the thread alone."""
+    """Renews the keys of one cache; called only by the thread."""
 
     def __init__(
         self, store: KeyStore, entries: Entries, fetcher: Fetcher, times: KeyLifetimes
@@ -153,7 +152,7 @@ class Renewal:
         return self._plan.next_look(min(times, default=None))
 
     def _due(self) -> list[CacheKey]:
-        """Keys to renew, the active versions first: fetching one renews that version as well."""
+        """Keys to renew, active versions first: fetching one also renews its version."""
         now = monotonic()
         due = []
         with self._fetcher.lock:
@@ -170,7 +169,7 @@ class Renewal:
         return sorted(due, key=lambda key: not isinstance(key, str))
 
     def _unwraps(self, due: list[CacheKey]) -> dict[CacheKey, Callable[[], Any]]:
-        """What unwraps the keys that are due, read in one query."""
+        """The jobs that unwrap the due keys, read in one query."""
         if len(due) < 2:
             return {}
         epoch = self._entries.epoch
@@ -202,7 +201,7 @@ class Renewal:
 
 
 def beacon_jobs(wrapped: Iterable[WrappedBeacons]) -> Jobs:
-    """What unwraps beacon keys that were read already."""
+    """The jobs that unwrap beacon keys already read."""
     return [((beacons.id, None), _as_tuple(beacons.unwrap)) for beacons in wrapped]
 
 

@@ -1,4 +1,4 @@
-"""What a key cache counts, in all and by key id, and how each fetch went."""
+"""Counters of a key cache, in total and by key id, and reports of fetches."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Literal, NamedTuple
 from encfields.keys.aws.kms_calls import kms_attempts
 
 What = Literal["active", "version", "beacon"]
-"""What of a key is fetched."""
+"""Kinds of fetches."""
 
 MAX_KEY_IDS = 10_000
-"""Key ids that are counted apart; further ones are counted together, so that memory is bounded."""
+"""Most key ids counted separately; the rest are counted together, to bound memory."""
 
 MAX_UNKNOWN_IDS = 1_000
-"""Of these, ids under which no key was found yet: anybody who writes a value can name any id."""
+"""Most of these ids without a key: anybody who writes a value can name any id."""
 
 OTHERS = "*"
-"""The id under which key ids past these limits are counted. The counts of a key that is
-really called so would only be added to theirs."""
+"""The id under which further key ids are counted. The counts of a key with this very id would be
+added to theirs."""
 
 
 @dataclass(slots=True)
@@ -30,10 +30,10 @@ class KeyCounters:
     :ivar hits: answers from memory. May be a little low under many threads: counting exactly
         would cost a lock per value. ``stale`` likewise; all others are exact.
     :ivar misses: callers that had to wait for a fetch.
-    :ivar store_calls: fetches from the store, renewals included; each unwraps one key.
-    :ivar kms_calls: requests sent to KMS for them, repeated ones included.
+    :ivar store_calls: fetches from the store, including renewals; each unwraps one key.
+    :ivar kms_calls: requests sent to KMS for them, including retries.
     :ivar failures: fetches that failed.
-    :ivar refused: callers who were refused, without a fetch, a key that was missing a moment ago.
+    :ivar refused: callers refused without a fetch, because the key was missing a moment ago.
     :ivar stale: reads answered from an expired key during an outage.
     :ivar renewals: fetches in the background, before the key expired, that succeeded.
     :ivar seconds: time spent on all fetches together.
@@ -92,13 +92,13 @@ class CacheStats:
         return counters
 
     def add(self, fetch: Fetch) -> None:
-        """Count a fetch that is over. Call it under the cache's lock."""
+        """Count a finished fetch. Call it under the cache's lock."""
         self.of(fetch.key_id).add(fetch)
         if fetch.failure is None:
             self._unknown.pop(fetch.key_id, None)
 
     def _lump(self, key_id: str) -> None:
-        """Count an id from now on, and what was counted for it, together with others."""
+        """Merge an id's counts, past and future, with those of the other ids."""
         del self._unknown[key_id]
         counted = self.by_key.pop(key_id)
         others = self.by_key.setdefault(OTHERS, KeyCounters())
@@ -144,7 +144,7 @@ class CacheStats:
 
     @property
     def refused(self) -> int:
-        """Callers who were refused a key that was missing a moment ago."""
+        """Callers refused a key that was missing a moment ago."""
         return self._sum("refused")
 
     @property
@@ -164,7 +164,7 @@ class CacheStats:
 
 
 class Fetch(NamedTuple):
-    """One fetch that is over, for observers. It holds no key.
+    """One finished fetch, for observers. It contains no key.
 
     :ivar key_id: branch key id.
     :ivar what: ``"active"``, ``"version"`` or ``"beacon"``.
@@ -172,7 +172,7 @@ class Fetch(NamedTuple):
     :ivar started: when it started, in nanoseconds since 1970.
     :ivar seconds: how long it took.
     :ivar kms_calls: requests sent to KMS.
-    :ivar failure: ``None``, or the error's ``reason``, or its class where it has none.
+    :ivar failure: ``None``, or the error's ``reason``, or its class if it has none.
     """
 
     key_id: str
@@ -185,7 +185,7 @@ class Fetch(NamedTuple):
 
 
 FetchObserver = Callable[[Fetch], None]
-"""Called after each fetch, on the thread that made it; it must be quick and must not raise."""
+"""Called after each fetch on its thread; it must be quick and must not raise."""
 
 
 class FetchMeter:

@@ -2,12 +2,12 @@
 
 ===============  ==============================================
 ``store``        ``DynamoDbKeyStore``
-``table``        the table, and what a thread needs to reach it
-``items``        its items, attribute by attribute
-``opened_keys``  keys, opened by AWS's own library
-``removal``      keys are destroyed
-``rewrap``       items move to another KMS key
-``export``       keys are copied there from another store
-``failures``     what a failure of AWS means
+``table``        the table, and each thread's clients
+``items``        the attributes of its items
+``opened_keys``  keys opened by AWS's library
+``removal``      destroys keys
+``rewrap``       moves items to another KMS key
+``export``       copies keys there from another store
+``failures``     translates failures of AWS
 ===============  ==============================================
 """

@@ -1,4 +1,4 @@
-"""Where a key fetch runs, and how a caller waits for it without harming its event loop."""
+"""Where a key fetch runs, and how a caller waits for it without blocking its event loop."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ T = TypeVar("T")
 
 
 class Runner(Protocol):
-    """How the cache starts a fetch and waits for one that is under way.
+    """How the cache starts a fetch and waits for it.
 
-    The fetch and the waiting are apart because several callers wait for the same fetch, and on
-    an event loop the caller that started it must not be the one that everyone depends on.
+    Starting and waiting are separate because several callers wait for one fetch, and on an event
+    loop they must not depend on the caller that started it.
     """
 
     def start(self, job: Callable[[], None]) -> None:
@@ -28,7 +28,7 @@ class Runner(Protocol):
         ...
 
     def wait_briefly(self, future: Future[Any], seconds: float) -> bool:
-        """Whether the future is settled after this time at the most."""
+        """Wait at most this long; return whether the future is settled."""
         ...
 
     async def arun(self, call: Callable[[], T]) -> T:
@@ -36,11 +36,11 @@ class Runner(Protocol):
         ...
 
     def pause(self, seconds: float) -> None:
-        """Wait a while, without blocking an event loop where that can be helped."""
+        """Wait a while, if possible without blocking an event loop."""
         ...
 
     def aside(self) -> AbstractContextManager[None]:
-        """For fetches that a thread of ours makes on its own, while others go on."""
+        """The runner for background fetches on a thread of ours."""
         ...
 
 

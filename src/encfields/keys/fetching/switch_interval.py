@@ -1,10 +1,10 @@
-"""Letting an event loop go on while another thread fetches a key.
+"""Keeps an event loop responsive while another thread fetches a key.
 
-Opening a key is some 10 ms of Python on another thread. Python lets a thread run for 5 ms
-(``sys.getswitchinterval()``) before it gives way, so that the event loop would come late by as
-much each time it wakes. While a key is fetched beside an event loop, and only then, threads give
-way sooner. The setting is the whole process's: it is put back, unless the application changed it
-meanwhile, and one that is shorter already is left alone.
+Opening a key takes some 10 ms of Python on another thread. Python lets a thread run for 5 ms
+(``sys.getswitchinterval()``) before it switches, which would delay the event loop each time it
+wakes. So threads switch sooner while a key is fetched beside an event loop, and only then. The
+setting is process-wide: it is restored unless the application changed it meanwhile, and left alone
+if it is already shorter.
 """
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
-"""A wrapping key held by the application itself, and the file it is kept in: mode 0600, raw, in
-hexadecimal or base64."""
+"""A wrapping key held by the application, and its file: mode 0600; raw, hexadecimal or base64."""
 
 from __future__ import annotations
 
@@ -20,11 +19,11 @@ LOCAL_KEY_BYTES = 32
 
 
 LOCAL_NAMESPACE = "encfields"
-"""Key namespace of the raw AES keyring. Part of every locally wrapped key; may never change."""
+"""Key namespace of the raw AES keyring. Part of every locally wrapped key; must never change."""
 
 
 class LocalKeyring(Keyring):
-    """One AES-256 wrapping key held by the application. Its ``repr`` shows a fingerprint only."""
+    """One AES-256 wrapping key held by the application. Its ``repr`` shows only a fingerprint."""
 
     __slots__ = ("_key", "name")
 
@@ -50,9 +49,9 @@ class LocalKeyring(Keyring):
 
 
 def local(key: bytes | str | PathLike[str]) -> LocalKeyring:
-    """A wrapping key held by the application itself, for development and tests.
+    """A wrapping key held by the application, for development and tests.
 
-    Whoever reads the key and the database reads everything; production wants :func:`aws_kms`.
+    Anybody who has the key and the database can read everything; in production use :func:`aws_kms`.
 
     :param key: 32 secret bytes, or the path of a file that holds them raw, in hexadecimal or in
         base64. :func:`generate_local_key` writes such a file.
@@ -62,11 +61,11 @@ def local(key: bytes | str | PathLike[str]) -> LocalKeyring:
 
 
 def generate_local_key(path: str | PathLike[str]) -> None:
-    """Write a new random wrapping key to a new file, in base64, readable by its owner alone.
+    """Write a new random wrapping key to a new file, in base64, readable only by its owner.
 
-    :param path: file to make, mode 0600.
-    :raises ConfigurationError: there is a file already (an overwritten wrapping key makes every
-        key it wraps unreadable), or it cannot be written.
+    :param path: file to create, mode 0600.
+    :raises ConfigurationError: the file exists (overwriting a wrapping key would make every key it
+        wraps unreadable), or cannot be written.
     """
     if not isinstance(path, str | PathLike):
         raise ConfigurationError(

@@ -1,9 +1,10 @@
-"""Wrapping a branch key for storage: a genuine AWS Encryption SDK message by the stock client.
+"""Wraps a branch key for storage as an AWS Encryption SDK message, with AWS's client
+(docs/format.md).
 
-The encryption context names the key store, the key, its version, the version's number in its
-key's order, and its purpose. So a wrapped key opens in one place of one key store alone; KMS key
-policies can be conditioned on it (``kms:EncryptionContext:enc:key-id``), and CloudTrail shows
-which key was opened. It never holds a row's identity.
+The encryption context names the key store, the key, its version, the version's number and its
+purpose. So a wrapped key opens only in one place of one key store; KMS key policies can be
+conditioned on it (``kms:EncryptionContext:enc:key-id``), and CloudTrail shows which key was opened.
+It never holds a row's identity.
 """
 
 from __future__ import annotations
@@ -32,10 +33,10 @@ KEY_ID = "enc:key-id"
 KEY_VERSION = "enc:key-version"
 KEY_NUMBER = "enc:key-number"
 KEY_PURPOSE = "enc:purpose"
-"""Names of the pairs in a wrapped key's encryption context. They may never change."""
+"""Names of the pairs in a wrapped key's encryption context. They must never change."""
 
 MAX_WRAPPING_KEYS = 16
-"""Encrypted data keys that are looked at, so that a forged row cannot cost many KMS calls."""
+"""Most encrypted data keys to try, so that a forged row cannot cost many KMS calls."""
 
 
 class WrappingContext(NamedTuple):
@@ -44,8 +45,7 @@ class WrappingContext(NamedTuple):
     :ivar store: the key store's logical name.
     :ivar key_id: branch key id.
     :ivar version: UUID text of the version.
-    :ivar number: the version's place in its key's order: 1 for the first. The highest is the
-        one that seals.
+    :ivar number: the version's number, 1 for the first. The highest one seals.
     :ivar purpose: branch key or beacon key.
     """
 
@@ -69,10 +69,10 @@ class WrappingContext(NamedTuple):
 class KeyWrapper:
     """Wraps new keys with a keyring and opens wrapped ones.
 
-    Safe to call from any thread and any process: each has a keyring and KMS clients of its own.
+    Safe to call from any thread and process: each has its own keyring and KMS clients.
 
     :param keyring: one of :mod:`encfields.keyrings`.
-    :raises ConfigurationError: it is none.
+    :raises ConfigurationError: it is not a keyring.
     """
 
     def __init__(self, keyring: Keyring) -> None:
@@ -89,7 +89,7 @@ class KeyWrapper:
         return f"<KeyWrapper {self.keyring!r}>"
 
     def wrap_new(self, place: WrappingContext) -> bytes:
-        """Make a new random key and return it wrapped; nobody sees it before it is unwrapped.
+        """Create a new random key and return it wrapped.
 
         :param place: what it is bound to.
         :returns: an AWS Encryption SDK message, format 2, suite 0x0478; some 600 bytes and 200
@@ -138,7 +138,7 @@ class KeyWrapper:
         raise _unwrap_error(outcome, faults, key_id)
 
     def _announce(self, operation: str, key_id: str) -> None:
-        """Of a local keyring; KMS clients announce their own."""
+        """Announce a local keyring's operation; KMS clients announce their own."""
         if isinstance(self.keyring, LocalKeyring):
             announce(operation, self.keyring.name, key_id)
 
@@ -150,7 +150,7 @@ class KeyWrapper:
                 source=material,
                 keyring=self._keyring(),
                 encryption_context=context,
-                # Without a signature: who can open the key could have signed it.
+                # Without a signature: anybody who can open the key could have signed it.
                 algorithm=AlgorithmSuite.AES_256_GCM_HKDF_SHA512_COMMIT_KEY,
             )
             return bytes(message)
@@ -182,7 +182,7 @@ class KeyWrapper:
         )
 
     def _keyring(self) -> Any:
-        """This thread's and this process's own keyring."""
+        """The keyring of this thread and process."""
         pid, keyring = getattr(self._built, "entry", (None, None))
         if pid != os.getpid():
             keyring = self.keyring.build()
@@ -208,7 +208,7 @@ def _outage(faults: list[KmsFault], key_id: str) -> KeyUnavailableError | None:
 
 
 class _NotBuilt(Exception):
-    """The keyring or its clients could not be made; holds the name of the cause's class."""
+    """The keyring or its clients could not be built; holds the cause's class name."""
 
 
 @contextmanager

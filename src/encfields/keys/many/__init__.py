@@ -1,10 +1,10 @@
-"""One verb on many keys: which are meant, the work on each by itself, and what became of them.
+"""One verb on many keys: selecting them, working on each, and the report.
 
 ==================  =====================================================
 ``many_keys``       ``encryption.keys.each(...)``
-``worker_threads``  the work, a few keys at a time
-``destruction``     destroying, where all are counted and waited for once
-``report``          what became of each key
+``worker_threads``  works on a few keys at a time
+``destruction``     destroys keys, with one count and one wait for all
+``report``          the result for each key
 ==================  =====================================================
 """
 

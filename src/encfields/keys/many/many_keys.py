@@ -53,9 +53,10 @@ class ManyKeys:
 
     @leaves_no_trace
     def create(self, *, progress: OnKeys | None = None) -> KeysReport:
-        """Make the keys that are not there yet.
+        """Create the missing keys.
 
         :param progress: called after each key.
+        :returns: the report.
         :raises ConfigurationError: they are not named by their ids.
         """
         return self._work(self._selection.require_named(), self._create_one, progress)
@@ -74,12 +75,11 @@ class ManyKeys:
     def rotate(
         self, *, made_before: dt.datetime | None = None, progress: OnKeys | None = None
     ) -> KeysReport:
-        """Make a new version of each key. One that somebody else rotates meanwhile is not
-        rotated once more.
+        """Create a new version of each key. A key that somebody else rotates meanwhile is not
+        rotated again.
 
-        :param made_before: leave alone keys whose newest version was made at this time or later,
-            by the date in the key store. To continue a rotation that was interrupted, give the
-            time at which it began.
+        :param made_before: skip keys whose newest version was created at this time or later, by the
+            key store's date. To continue an interrupted rotation, give the time at which it began.
         :param progress: called after each key.
         :raises ConfigurationError: the time has no time zone.
         """
@@ -143,8 +143,8 @@ class ManyKeys:
         :meth:`KeyAdmin.destroy <encfields.keys.admin.KeyAdmin.destroy>` does to one, with one
         wait and one look at the tables for all.
 
-        :param confirm: how many keys there are to destroy. Otherwise nothing is done, and the
-            error says how many they are and how many values would become unreadable.
+        :param confirm: the number of keys to destroy. Otherwise nothing is done, and the error says
+            how many keys there are and how many values would become unreadable.
         :param specs: the tables to count first; ``None`` destroys without counting.
         :param signed_off_by: who is responsible; recorded in the receipts.
         :param at_once: do not wait for other processes to stop sealing.
@@ -216,8 +216,8 @@ class Selection:
     """Some keys of a key store.
 
     :param key_ids: their ids; ``None`` for all.
-    :param like: a pattern: ``*`` is any text, ``?`` any one character, and all else stands for
-        itself, upper and lower case told apart.
+    :param like: a pattern: ``*`` is any text, ``?`` any one character, and anything else is literal
+        and case-sensitive.
     :raises ConfigurationError: both are given, or an empty one.
     """
 
@@ -249,7 +249,7 @@ class Selection:
     def versions(self, store: KeyStore) -> list[KeyVersion]:
         """All versions of the keys that are meant, in one query where that is possible."""
         named = self.key_ids
-        # What is no id may not even be text to the database, and would spoil the query.
+        # An invalid id may not even be valid text for the database, and would fail the query.
         all_versions = store.versions_of(None if named is None else list(filter(_is_id, named)))
         if self._matches is None:
             return all_versions

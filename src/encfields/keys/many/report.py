@@ -13,7 +13,7 @@ from encfields.keys.versions import RewrapReport
 
 @dataclass(frozen=True, slots=True)
 class KeyFailure:
-    """A key with which it did not work. It holds no exception: that one's frames may hold keys.
+    """A key that failed. It does not keep the exception, whose frames may hold keys.
 
     :ivar key_id: branch key id.
     :ivar error: name of the exception's class, of :mod:`encfields.errors`.
@@ -43,12 +43,10 @@ class KeyFailure:
 
 @dataclass(frozen=True, slots=True)
 class KeysProgress:
-    """How far the work on many keys is.
+    """Progress of the work on many keys.
 
-    :ivar total: keys in all.
-    :ivar done: with which it is done.
-    :ivar already: with which there was nothing to do.
-    :ivar failed: with which it did not work.
+    :ivar total: all keys. :ivar done: keys finished now.
+    :ivar already: keys that needed nothing. :ivar failed: keys that failed.
     """
 
     total: int
@@ -58,7 +56,7 @@ class KeysProgress:
 
     @property
     def tried(self) -> int:
-        """Keys that need no more looking at in this run."""
+        """Keys that this run has finished with."""
         return self.done + self.already + self.failed
 
 
@@ -71,14 +69,13 @@ class KeysReport:
     """What one verb did to many keys. Nothing is raised for a key that failed: look at
     :attr:`is_complete`.
 
-    :ivar done: ids of the keys with which it is done.
-    :ivar already: ids of those with which there was nothing to do: made, rotated, moved or
-        destroyed before.
-    :ivar failed: those with which it did not work, and why.
-    :ivar left: ids of those that were not tried any more, because too many failed in a row for
-        want of KMS or the database.
-    :ivar rewrapped: of a rewrap, the wrapped keys; each key has two at the least.
-    :ivar receipts: of a destruction, one for each key that is destroyed now.
+    :ivar done: ids of the keys finished now.
+    :ivar already: ids of the keys that were created, rotated, moved or destroyed before.
+    :ivar failed: the keys that failed, and why.
+    :ivar left: ids of the keys not tried, because too many in a row failed from an outage of KMS or
+        the database.
+    :ivar rewrapped: counts of wrapped keys in a rewrap; each key has at least two.
+    :ivar receipts: one for each key destroyed now.
     """
 
     done: tuple[str, ...] = ()
@@ -90,7 +87,7 @@ class KeysReport:
 
     @property
     def is_complete(self) -> bool:
-        """Whether it is done with every key, now or before."""
+        """Whether every key is done, now or before."""
         return not self.failed and not self.left
 
     @property

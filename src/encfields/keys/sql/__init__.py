@@ -2,17 +2,17 @@
 
 ===============  =====================================================
 ``store``        ``SqlKeyStore``
-``schema``       the table, declared
-``table``        the table, read and changed
-``connection``   on connections that are not the application's
-``rows``         its rows, which anybody may have written
-``row_wrapper``  the wrapped keys in them, made and opened
-``store_name``   the key store's logical name, to which they are bound
-``branch_keys``  versions of branch keys: read, made, rotated
+``schema``       the table's declaration
+``table``        reads and changes the table
+``connection``   connections apart from the application's
+``rows``         its rows, validated: anybody may have written them
+``row_wrapper``  wraps and unwraps the keys in them
+``store_name``   the key store's logical name, to which keys are bound
+``branch_keys``  reads, creates and rotates branch keys
 ``beacons``      versions of beacon keys
-``removal``      keys are refused, retired, destroyed
-``rewrap``       rows move to another keyring
-``bring_over``   tables of development versions
-``failures``     what a database's failure means
+``removal``      refuses, retires and destroys keys
+``rewrap``       moves rows to another keyring
+``bring_over``   imports tables of development versions
+``failures``     translates database errors
 ===============  =====================================================
 """

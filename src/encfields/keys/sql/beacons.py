@@ -34,7 +34,7 @@ from encfields.keys.versions import (
 )
 
 MAX_IN_FORCE = 2
-"""Beacon key versions of one key: a lookup asks for each, and a row has room for two."""
+"""Beacon key versions of one key: a look-up uses each, and a row has room for two."""
 
 
 class Beacons:

@@ -15,17 +15,17 @@ from encfields.cli.settings import Settings
 from encfields.keys.admin import KeyAdmin
 from encfields.keys.versions import KeyVersion
 
-CREATE_TABLE = "make the key table unless it is there; needs a --keyring"
+CREATE_TABLE = "create the key table unless it exists; needs a --keyring"
 CREATE = (
-    "make new branch keys; needs a --keyring. Keys that exist already are left as they are. "
+    "create branch keys; needs a --keyring. Existing keys are left as they are. "
     + selection.GOES_ON
 )
 ROTATE = (
-    "make a new version, which seals new values from now on; needs a --keyring. Values under "
+    "create a new version, which seals new values from now on; needs a --keyring. Values under "
     "older versions stay readable; `encfields status` counts them. Several keys are rotated "
     "each by itself: one that fails stops no other. Interrupted, it continues with --made-before"
 )
-LIST = "show every version of every key, or of those that are named; needs no keyring"
+LIST = "show every version of every key, or of the named ones; needs no keyring"
 
 
 def create_table(arguments: argparse.Namespace, output: Output) -> int:
@@ -93,7 +93,7 @@ def _rotate(arguments: argparse.Namespace, keys: KeyAdmin, output: Output) -> in
     began = made_before or dt.datetime.now(dt.UTC)
     again = f"--made-before {began.isoformat(timespec='seconds')}"
     if made_before is None:
-        # Said now, because nothing is said when the process is killed.
+        # Printed now, because a killed process prints nothing.
         sys.stderr.write(f"encfields: if this is interrupted, go on with {again}\n")
     with selection.progress(output, "rotating", f"go on with {again}") as progress:
         report = many.rotate(made_before=made_before, progress=progress)
@@ -109,7 +109,7 @@ def _time(text: str) -> dt.datetime:
 
 
 def _print_name(name: str, output: Output) -> None:
-    """Show the name that a key store was given by chance."""
+    """Show the random name of a new key store."""
     if not output.as_json:
         output.line(
             f"The key store is called {name!r}. Give that name to the application, "

@@ -13,7 +13,7 @@ from encfields.cli.targets import add_target_options
 
 COUNT = (
     "count the values under a key, which nobody could read without it; needs no keyring, except "
-    "to say where AWS's key store is. Every row of the tables named is looked at"
+    "to say where AWS's key store is. Reads every row of the named tables"
 )
 
 
@@ -40,9 +40,9 @@ def count_values(arguments: argparse.Namespace, output: Output) -> int:
 
 RETIRE = (
     "wipe one version of a branch key, when no value is under it; needs no keyring, except to say "
-    "where AWS's key store is. Every value of the tables named is looked at, before and after the "
-    "version is refused to all processes: name every table that may hold values under the key. "
-    "Backups of the key table still hold the wrapped version"
+    "where AWS's key store is. Every value of the named tables is counted, before and after the "
+    "key store refuses the version to all processes: name every table that may hold values under "
+    "the key. Backups of the key table still hold the wrapped version"
 )
 
 
@@ -54,8 +54,8 @@ def add_retire_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--at-once",
         action="store_true",
-        help="also if it was replaced less than the default cache_ttl ago; and do not wait for "
-        "other processes",
+        help="do it even if it was replaced less than the default cache_ttl ago, and do not wait "
+        "for other processes",
     )
 
 

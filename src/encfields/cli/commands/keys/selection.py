@@ -1,5 +1,4 @@
-"""``ID...``, ``--file``, ``--like`` and ``--all``: which keys a command means, and what became of
-them."""
+"""``ID...``, ``--file``, ``--like`` and ``--all``: a command's keys, and its report."""
 
 from __future__ import annotations
 
@@ -30,10 +29,9 @@ GOES_ON = (
 def add_options(
     parser: argparse.ArgumentParser, *, like: bool = True, all_: bool = False, help_: str = ""
 ) -> None:
-    """The options that name keys.
+    """Add the options that name keys.
 
-    :param like: keys that are there may be found by a pattern.
-    :param all_: there is an ``--all``.
+    :param like: add ``--like``, which finds existing keys. :param all_: add ``--all``.
     """
     parser.add_argument("key_ids", metavar="ID", nargs="*", help=help_ or None)
     names_a_file(
@@ -53,7 +51,7 @@ def add_options(
 
 
 def names_one(arguments: argparse.Namespace) -> bool:
-    """Whether one key is named and no more could be meant."""
+    """Whether exactly one key is named, by its id."""
     like = getattr(arguments, "like", None)
     several = arguments.file is not None or like is not None or getattr(arguments, "all", False)
     return len(arguments.key_ids) == 1 and not several
@@ -62,9 +60,9 @@ def names_one(arguments: argparse.Namespace) -> bool:
 def selected(
     arguments: argparse.Namespace, keys: KeyAdmin, *, all_by_default: bool = False
 ) -> ManyKeys:
-    """The keys that are meant.
+    """The selected keys.
 
-    :param all_by_default: if nothing is named.
+    :param all_by_default: select all if nothing is named.
     :raises ConfigurationError: none is named, or in several ways; or the file cannot be read.
     """
     like = getattr(arguments, "like", None)
@@ -103,9 +101,9 @@ def _ids_in(file: str | None) -> list[str]:
 def progress(
     output: Output, what: str, again: str = AGAIN
 ) -> Iterator[Callable[[KeysProgress], None]]:
-    """Show how far it is, and say so once more if Ctrl-C ends it.
+    """Show the progress, and once more if Ctrl-C ends it.
 
-    :param again: how it goes on then.
+    :param again: how to continue then.
     """
     last = KeysProgress(0)
     with output.progress(what, "keys") as show:
@@ -125,7 +123,7 @@ def progress(
 
 
 def print_report(report: KeysReport, done: str, output: Output) -> int:
-    """Tell what became of the keys.
+    """Print the result for the keys.
 
     :param done: what was done to them, such as ``"rotated"``.
     :returns: the exit status.
