@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import sqlalchemy
 from sqlalchemy import ForeignKey, Integer, String, select, update
 from sqlalchemy.orm import DeclarativeBase, mapped_column
 from sqlalchemy.orm.exc import StaleDataError
@@ -190,6 +191,9 @@ def test_and_a_row_that_is_not_there_is_stale(logged):
         session.execute(update(Logged), [{"id": n, "title": "other"} for n in (7, 8)])
 
 
+@pytest.mark.skipif(
+    sqlalchemy.__version__ == "2.0.25", reason="writes UPDATE .. JOIN, which no plain table has"
+)
 @pytest.mark.parametrize("synchronize", ["evaluate", "fetch"])
 def test_an_update_of_a_class_that_is_joined_with_its_subclasses_writes_the_index(
     docs, synchronize
