@@ -6,7 +6,18 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import LargeBinary, String, insert, select, type_coerce, update
+from sqlalchemy import (
+    LargeBinary,
+    String,
+    column,
+    insert,
+    literal_column,
+    select,
+    text,
+    type_coerce,
+    union_all,
+    update,
+)
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -55,6 +66,21 @@ COPIES: dict[str, Callable[[], Any]] = {
     "INSERT .. SELECT": lambda: insert(archive).from_select(
         ["id", "shown"], select(letter.c.id, letter.c.secret.label("shown"))
     ),
+    "a name": lambda: update(letter).values(shown=literal_column("secret")),
+    "a text": lambda: update(letter).values(shown=text("letter.secret")),
+    "a name in a subquery": lambda: update(archive).values(
+        shown=select(column("secret")).select_from(letter).scalar_subquery()
+    ),
+    "a name in INSERT .. SELECT": lambda: insert(archive).from_select(
+        ["id", "shown"], select(letter.c.id, literal_column("letter.secret"))
+    ),
+    "a name in a UNION": lambda: insert(archive).from_select(
+        ["id", "shown"],
+        union_all(
+            select(archive.c.id, archive.c.shown),
+            select(letter.c.id, literal_column("secret")),
+        ),
+    ),
     "the inserted value": lambda: new.on_conflict_do_update(
         index_elements=["id"], set_={"shown": new.excluded.secret}
     ),
@@ -83,6 +109,7 @@ def test_ciphertext_is_no_value_of_another_column(session, name):
 
 
 def test_a_column_of_bytes_may_keep_a_message(session):
+    session.execute(update(letter).values(kept=literal_column("secret"), shown=text("id")))
     session.execute(update(letter).values(kept=letter.c.secret))
     kept, message = session.execute(
         select(letter.c.kept, type_coerce(letter.c.secret, LargeBinary))

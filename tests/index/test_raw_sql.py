@@ -80,6 +80,23 @@ CONDITIONS: dict[str, Callable[[], Any]] = {
         select(literal(1)).select_from(text("claim")).where(of_patient == value)
     ),
     "in a whole row": lambda: row,
+    "without a value of its own": lambda: and_(text("ssn LIKE 'canary%'"), Patient.id > 0),
+    "without one, as a column": lambda: literal_column("ssn = mail"),
+    "after an escaped quote": lambda: text(r"name = '\'' OR ssn = :x OR name = 'y'").bindparams(
+        x=value
+    ),
+    "after PostgreSQL's quotes": lambda: text("name = $$'$$ OR ssn = :x OR name = 'y'").bindparams(
+        x=value
+    ),
+    "after a quote in a name": lambda: text("name = \"O'\" OR ssn = :x OR name = 'y'").bindparams(
+        x=value
+    ),
+    "after MySQL's comment": lambda: text("id = 1 # '\n OR ssn = :x OR name = 'y'").bindparams(
+        x=value
+    ),
+    "in a comment that MySQL executes": lambda: text("id = 1 /*! OR ssn = :x */").bindparams(
+        x=value
+    ),
     "by its index": lambda: text("ssn_bidx = :x").bindparams(x=value),
     "by a name of its index": lambda: column("ssn_bidx") == value,
     "by its index, value first": lambda: literal(value) == patient.c.ssn_bidx,
@@ -97,9 +114,14 @@ STATEMENTS: dict[str, Callable[[], Any]] = {
     "in FROM": lambda: select(patient.c.id).select_from(
         text("claim JOIN patient ON patient.ssn = :x").bindparams(x=value)
     ),
+    "in a JOIN": lambda: select(Patient.id).join(Claim, text("claim.ssn = patient.ssn")),
     "before what an UPDATE writes": lambda: (
         update(patient).prefix_with(text("/* */ ssn = :x").bindparams(x=value)).values(name="x")
     ),
+    "counted, the equal ones once": lambda: select(
+        text("id, count(DISTINCT ssn) AS n")
+    ).select_from(patient),
+    "the last": lambda: select(literal_column("max(patient.ssn)").label("n")).select_from(patient),
     "DISTINCT, in a word": lambda: select(Claim.ssn).prefix_with("DISTINCT"),
     "DISTINCT ON": lambda: select(Patient.id).prefix_with("DISTINCT ON (ssn)"),
     "DISTINCT in a subquery": lambda: select(named.c.n).distinct(),
@@ -198,6 +220,11 @@ ANSWERED: dict[str, Callable[[], Any]] = {
         .group_by(Patient.id)
         .having(literal_column("count(ssn)") == 1)
     ),
+    "sorted by whether it is NULL": lambda: (
+        select(Patient.id)
+        .where(Patient.id == 2)
+        .order_by(text("patient.ssn IS NULL DESC, (mail IS NOT NULL), id"))
+    ),
     "a name as a text": lambda: select(Patient.id).where(
         text("""'patient' = 'patient' AND id = :n""").bindparams(n=2)
     ),
@@ -232,6 +259,20 @@ def test_what_a_message_tells_as_well_as_its_value_may_be_asked(
 ) -> None:
     with clinic.begin() as connection:
         assert connection.execute(ANSWERED[name]()).scalars().all() == [2]
+
+
+def test_a_word_of_sql_is_no_whole_row_of_a_table_of_its_name() -> None:
+    order = Table(
+        "order",
+        MetaData(),
+        Column("id", Integer, primary_key=True),
+        Column("ssn", EncryptedType()),
+    )
+    ended = select(order.c.id).suffix_with(text("ORDER BY id LIMIT :n").bindparams(n=1))
+    refuse_usage(ended.compile())
+    named = select(func.to_json(literal_column('"order"'))).select_from(order)
+    with pytest.raises(UnsupportedOperationError, match=r"order\.ssn: "):
+        refuse_usage(named.compile())
 
 
 @pytest.mark.parametrize("sql", ["ssn ISNULL AND id < :n", "NOT (ssn NOTNULL) AND id < :n"])

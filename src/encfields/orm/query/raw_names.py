@@ -14,8 +14,15 @@ from typing import Any, NamedTuple
 from encfields.orm.declare.columns import is_encrypted
 from encfields.orm.declare.index_column_type import IndexColumnType
 
-NO_NAMES = r"(?s)'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/"
-"""String literals and comments."""
+_QUOTED = r'"(?:[^"]|"")*"|`(?:[^`]|``)*`'
+_ESCAPED = r"'(?:[^'\\]|\\.|'')*'"
+_COMMENT = r"/\*(?!!).*?\*/"  # what is in /*! ... */, MySQL executes
+_NO_NAMES = (
+    rf"'(?:[^']|'')*'|--[^\n]*|{_COMMENT}",
+    rf"{_ESCAPED}|(?P<tag>\$\w*\$).*?(?P=tag)|--[^\n]*|{_COMMENT}",
+    rf"{_ESCAPED}|#[^\n]*|--\s[^\n]*|{_COMMENT}",
+)
+"""String literals and comments, of standard SQL, of PostgreSQL's and of MySQL's own forms."""
 
 WORD = r'"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[\w[\w ]*\]|[^\W\d]\w*'
 """A name, quoted or not."""
@@ -50,6 +57,19 @@ _BEFORE_CONDITION = frozenset(
 """Words before a complete condition."""
 
 
+_WORDS = (
+    "all and any array as asc between both by case cast check collate column constraint cross "
+    "current_date current_role current_time current_timestamp current_user default desc distinct "
+    "do else end except exists false fetch filter first for foreign from full group having ilike "
+    "in inner intersect interval into is join last lateral leading left like limit localtime "
+    "localtimestamp natural not null nulls offset on only or order outer over partition primary "
+    "range references returning right row rows select session_user set similar some table then to "
+    "trailing true union unique update user using values when where window with"
+)
+_KEYWORDS = frozenset(_WORDS.split())
+"""Words of SQL that are no name of a table where they stand without quotes."""
+
+
 class _Named(NamedTuple):
     """A column that raw SQL may name.
 
@@ -68,7 +88,24 @@ def encrypted_column_named(
     :param columns: that it may name, encrypted or not.
     :param around: gives those of the surrounding statement, which it may name with their table.
     """
-    bare = re.sub(NO_NAMES, _blanked, re.sub(_TYPED, _blanked, sql))
+    known = columns if isinstance(columns, list) else list(columns)
+    found = (_named_in(bare, known, around) for bare in readings(re.sub(_TYPED, _blanked, sql)))
+    return next((column for column in found if column is not None), None)
+
+
+def readings(sql: str) -> Iterator[str]:
+    """Raw SQL with blanks in the place of literals and comments, as a database may read it.
+
+    ``'\\'`` is a literal, or the beginning of one, by the database and its settings. Who looks for
+    names looks in each.
+    """
+    is_plain = re.search(r"[\\#$]|--", sql) is None
+    for no_names in _NO_NAMES[: 1 if is_plain else None]:
+        yield re.sub(f"(?s){_QUOTED}|{no_names}", _blanked_unless_name, sql)
+
+
+def _named_in(bare: str, columns: Iterable[Any], around: Callable[[], Iterable[Any]]) -> Any | None:
+    sql = bare
     for nameless in (_BINDS, _UNITS, _TOLD_BY_CIPHERTEXT, _MADE):
         bare = re.sub(nameless, _blanked, bare)
     bare = _without_subqueries(bare)
@@ -91,7 +128,7 @@ def encrypted_column_named(
 
 def parts_with_values(sql: str) -> Iterator[str]:
     """The parts of a list in raw SQL, such as selected columns, that contain a value."""
-    bare = re.sub(NO_NAMES, _blanked, sql)
+    bare = next(readings(sql))
     start = depth = 0
     for place, character in enumerate(f"{bare},"):
         depth += {"(": 1, ")": -1}.get(character, 0)
@@ -135,6 +172,10 @@ def _without_subqueries(sql: str) -> str:
     return sql
 
 
+def _blanked_unless_name(found: re.Match[str]) -> str:
+    return found.group() if found.group()[0] in '"`' else _blanked(found)
+
+
 def _blanked(found: re.Match[str]) -> str:
     return " " * len(found.group())
 
@@ -156,8 +197,10 @@ def _is_meant(column: Any, is_compared: bool) -> bool:
 
 
 def _is_plain(word: str) -> bool:
-    """Whether a name needs no quotes or has to have them: others may be a text, to MySQL."""
-    return word[0] not in '"`[' or word[1:-1] != word[1:-1].casefold()
+    """Whether it may be a table's name: in quotes that it does not need, MySQL has a text."""
+    if word[0] not in '"`[':
+        return word.casefold() not in _KEYWORDS
+    return word[1:-1] != word[1:-1].casefold() or word[1:-1] in _KEYWORDS
 
 
 def _row_of(name: str, by_name: Mapping[str, Iterable[_Named]]) -> list[_Named]:

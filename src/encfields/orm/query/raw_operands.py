@@ -8,6 +8,7 @@ else it is an operand.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any
@@ -16,6 +17,7 @@ from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import (
     BinaryExpression,
     BindParameter,
+    BooleanClauseList,
     Case,
     Cast,
     ClauseList,
@@ -43,11 +45,13 @@ from sqlalchemy.sql.selectable import (
 )
 
 from encfields.orm import internals
-from encfields.orm.query.raw_names import encrypted_column_named, parts_with_values
+from encfields.orm.query.raw_names import WORD, encrypted_column_named, parts_with_values
 from encfields.orm.query.raw_order import columns_of, is_raw_name, name_in_sql
 
 Columns = Callable[[], Iterable[Any]]
 
+_ONE_NAME = rf"\s*(?:(?:{WORD})\s*\.\s*)*(?:{WORD})\s*"
+_AGGREGATE = r"(?i)\b(?:count\s*\(\s*distinct\b|max\s*\(|min\s*\()[^()]*"
 _NULL_TESTS = (operators.is_, operators.is_not)
 _OF_A_UNIT = ("timestampadd", "timestampdiff")
 """Functions whose first argument is a word, such as YEAR."""
@@ -66,7 +70,8 @@ def encrypted_operand_of_select(select: Select[Any], froms: Columns, around: Col
     conditions = [*internals.where_criteria(select), *internals.having_criteria(select)]
     beside = [*internals.clauses_beside(select), *internals.raw_froms(select)]
     elements = list(_elements([*columns, *conditions, *beside]))
-    texts = list(_operands(elements, delivered=columns))
+    texts = [*_operands(elements, delivered=columns), *_raw_conditions(conditions)]
+    texts.extend(_raw_aggregates(columns))
     if internals.is_distinct(select):
         texts.extend(_raw_names(columns))
         if (behind := encrypted_column_behind(columns)) is not None:
@@ -86,7 +91,8 @@ def encrypted_operand_of_write(statement: Any, around: Columns) -> Any | None:
     clauses += [*internals.upsert_conditions(statement), *internals.clauses_beside(statement)]
     clauses += [part for _, part in internals.upsert_values(statement) if _is_element(part)]
     elements = list(_elements(clauses))
-    texts = list(_operands(elements))
+    conditions = internals.where_criteria(statement), internals.upsert_conditions(statement)
+    texts = [*_operands(elements), *_raw_conditions(chain(*conditions))]
     if not texts:
         return _given_selects(elements)
     sources = {id(statement.table): statement.table}
@@ -100,13 +106,13 @@ def encrypted_operand_of_write(statement: Any, around: Columns) -> Any | None:
 
 def encrypted_operand_of_join(join: Join, around: Columns) -> Any | None:
     """The same in the condition of a JOIN."""
-    texts = list(_operands(list(_elements((join.onclause,)))))
+    texts = _texts_of_condition(join.onclause)
     return _named_in(texts, columns_of((join,)), around) if texts else None
 
 
 def encrypted_operand_of_criterion(criterion: Any, around: Columns) -> Any | None:
     """The same in a criterion added to SELECTs within the statement."""
-    texts = list(_operands(list(_elements((criterion,)))))
+    texts = _texts_of_condition(criterion)
     return _named_in(texts, around()) if texts else None
 
 
@@ -114,6 +120,22 @@ def encrypted_name_of(select: Any, column: Any) -> Any | None:
     """The encrypted column that a SELECT's column names in raw SQL, or ``None``."""
     texts = list(_raw_names((column,))) if isinstance(select, Select) else []
     return _named_in(texts, columns_of(internals.top_level_from(select))) if texts else None
+
+
+def encrypted_name_given(statement: Any, value: Any) -> Any | None:
+    """The encrypted column that is assigned to another in raw SQL, or ``None``.
+
+    :param statement: the INSERT or UPDATE.
+    :param value: what it assigns: an element, or a value.
+    """
+    if not _is_element(value):
+        return None
+    texts = list(_raw_names((value,)))
+    if not texts:
+        return encrypted_column_behind((value,))
+    selects = selects_in(getattr(statement, "select", None))
+    sources = [source for select in selects for source in internals.top_level_from(select)]
+    return _named_in(texts, columns_of(sources or (statement.table,)))
 
 
 def _named_in(texts: Iterable[str], columns: Iterable[Any], around: Columns = tuple) -> Any | None:
@@ -208,6 +230,33 @@ def _operands(elements: Sequence[Any], *, delivered: Iterable[Any] = ()) -> Iter
             has_value = any(isinstance(part, BindParameter) for part in parts)
             for name in _raw_names(parts):
                 yield f"{name} = :value" if has_value else name
+
+
+def _texts_of_condition(condition: Any) -> list[str]:
+    return [*_operands(list(_elements((condition,)))), *_raw_conditions((condition,))]
+
+
+def _raw_conditions(parts: Iterable[Any]) -> Iterator[str]:
+    """The raw SQL of conditions that are whole ones, or joined by AND, OR and NOT."""
+    for part in parts:
+        if isinstance(part, TextClause):
+            yield part.text
+        elif is_raw_name(part) and part.is_literal and not re.fullmatch(_ONE_NAME, part.name):
+            yield part.name
+        elif isinstance(part, BooleanClauseList):
+            yield from _raw_conditions(part.clauses)
+        elif isinstance(part, Grouping) or _is_not(part):
+            yield from _raw_conditions((part.element,))
+
+
+def _raw_aggregates(columns: Iterable[Any]) -> Iterator[str]:
+    """Of selected columns in raw SQL, what asks which values are equal or comes first of them."""
+    for sql in _raw_names(columns):
+        yield from re.findall(_AGGREGATE, sql)
+
+
+def _is_not(part: Any) -> bool:
+    return isinstance(part, UnaryExpression) and part.operator is operators.inv
 
 
 def _leaves_as_it_is(element: Any) -> bool:

@@ -18,7 +18,7 @@ from sqlalchemy.sql.selectable import Join, Select
 
 from encfields.orm import internals
 from encfields.orm.declare.columns import is_encrypted
-from encfields.orm.query.raw_names import NO_NAMES, WORD, unquoted
+from encfields.orm.query.raw_names import WORD, is_tested_for_null, readings, unquoted
 
 _SORTED_BY = r"(?is)\b(?:order|partition)\s+by\b(.*)"
 
@@ -125,7 +125,8 @@ def _sorted_in(texts: Iterable[str], pattern: str) -> Iterator[str]:
     :param pattern: of the clauses that sort.
     """
     for text in texts:
-        yield from re.findall(pattern, re.sub(NO_NAMES, " ", text))
+        for sql in readings(text):
+            yield from re.findall(pattern, sql)
 
 
 def _encrypted_column_in(
@@ -138,7 +139,7 @@ def _encrypted_column_in(
     :param selected: its columns, which a text may name by label or by position.
     """
     by_name: dict[str, Any] | None = None
-    for text in texts:
+    for sql in (reading for text in texts for reading in readings(text)):
         if by_name is None:
             by_name = {
                 name.casefold(): column
@@ -146,15 +147,14 @@ def _encrypted_column_in(
                 if is_encrypted(column)
                 for name in _names(column)
             }
-        sql = re.sub(NO_NAMES, " ", text)
         for position in re.findall(_POSITION, sql):
             place = int(position) - 1
             if 0 <= place < len(selected) and is_encrypted(selected[place]):
                 return selected[place]
-        for word in re.findall(WORD, sql):
-            named = by_name.get(unquoted(word).casefold())
-            if named is not None:
-                return named
+        for word in re.finditer(rf"(?:(?:{WORD})\s*\.\s*)*({WORD})", sql):
+            found = by_name.get(unquoted(word[1]).casefold())
+            if found is not None and not is_tested_for_null(sql, word.start(), word.end()):
+                return found
     return None
 
 

@@ -35,6 +35,7 @@ from encfields.orm.declare.column_rules import stores_bytes
 from encfields.orm.declare.columns import ColumnBinding, SealedColumnType, is_encrypted
 from encfields.orm.declare.index_column_type import IndexColumnType
 from encfields.orm.query.comparison import clause_of
+from encfields.orm.query.raw_operands import encrypted_name_given, selects_in
 from encfields.orm.read.provenance import column_named, table_named
 
 
@@ -150,8 +151,12 @@ def refuse_copies_elsewhere(statement: Insert | Update) -> None:
         clause = clause_of(target)
         column: Any = clause if isinstance(clause, ColumnElement) else columns.get(clause)
         element = _bare(value)
-        if column is None or is_encrypted(column) or not is_encrypted(element):
+        if column is None or is_encrypted(column):
             continue
+        if not is_encrypted(element):
+            element = encrypted_name_given(statement, clause_of(value))
+            if element is None:
+                continue
         if not isinstance(element, BindParameter) and not _keeps_bytes(column, element):
             raise CiphertextCopyError(
                 f"{getattr(column, 'key', column)!r} is not encrypted and would get its "
@@ -173,7 +178,8 @@ def _assigned(statement: Any) -> Iterator[tuple[Any, Any]]:
         names = internals.select_source_names(statement)
         fills_encrypted = any(is_encrypted(statement.table.c.get(name)) for name in names)
         if statement.select is not None and not fills_encrypted:  # otherwise a copy of whole rows
-            yield from zip(names, statement.select.selected_columns, strict=False)
+            for select in [*selects_in(statement.select)] or [statement.select]:
+                yield from zip(names, select.selected_columns, strict=False)
 
 
 def _bare(value: Any) -> Any:
