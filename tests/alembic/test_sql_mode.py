@@ -78,16 +78,16 @@ def test_it_knows_key_templates_and_other_identities(tmp_path: Path, backend: Ba
         Column("id", Integer, primary_key=True),
         Column("tenant", String(20), nullable=False),
         Column("number", Integer, nullable=False),
-        Column("ssn", EncryptedType(String, key="tenant/{tenant}", bind_to="number")),
+        Column("ssn %", EncryptedType(String, key="tenant/{tenant}", bind_to="number")),
     )
     table.create(engine)
     for name in ("a%27b", "c%5Cd"):
         encryption.keys.create(f"tenant/{name}")
     with engine.begin() as connection:
         for name in ("a'b", "c\\d"):
-            connection.execute(insert(table), {"tenant": name, "number": 1, "ssn": "x"})
+            connection.execute(insert(table), {"tenant": name, "number": 1, "ssn %": "x"})
     project = Project(tmp_path, backend)
-    column = "SealedColumn('ssn', key='tenant/{tenant}', bind_to=('number',))"
+    column = "SealedColumn('ssn %', key='tenant/{tenant}', bind_to=('number',))"
     script = _at_first_revision(project, f"op.reencrypt('patient', [{column}])")
     run_script(backend, script)
     assert project.version() == "r02"

@@ -141,6 +141,7 @@ class Guard:
 
     def __init__(self, dialect: Dialect) -> None:
         self._preparer = dialect.identifier_preparer
+        self._doubles_percents = "%%" in self._preparer.quote("%")
         self._name = "mysql" if dialect.name in MYSQL_NAMES else dialect.name
 
     # -- conditions --------------------------------------------------------------------------
@@ -212,15 +213,15 @@ class Guard:
         """True while a version of the key besides the newest is active."""
         older = f"k.active < {self._newest(keys)}"
         wanted = f"k.purpose = 'branch-key' AND {self._has_id(key_id)} AND {older}"
-        return _exists(f"{self._preparer.format_table(keys)} k", wanted)
+        return _exists(f"{self._format(keys)} k", wanted)
 
     def any_key(self, keys: Table) -> str:
         """True while the key table holds a key."""
-        return _exists(self._preparer.format_table(keys), f"purpose <> {self._text(NAME_PURPOSE)}")
+        return _exists(self._format(keys), f"purpose <> {self._text(NAME_PURPOSE)}")
 
     def no_table(self, table: Table) -> str:
         """True while a table is not there."""
-        name = self._preparer.format_table(table)
+        name = self._format(table)
         if self._name == "postgresql":
             return f"to_regclass({self._text(name)}) IS NULL"
         if self._name == "mysql":
@@ -230,12 +231,12 @@ class Guard:
 
     def no_run(self, runs: Table, fingerprint: str) -> str:
         """True while no run with this description was recorded."""
-        table = self._preparer.format_table(runs)
+        table = self._format(runs)
         return f"NOT {_exists(table, f'fingerprint = {self._text(fingerprint)}')}"
 
     def no_finished_run(self, runs: Table, fingerprint: str, when: dt.datetime) -> str:
         """True while no run with this description has finished since `when`."""
-        table = self._preparer.format_table(runs)
+        table = self._format(runs)
         finished = f"state = {self._text(FINISHED)} AND ended_at >= {self._moment(when)}"
         return f"NOT {_exists(table, f'fingerprint = {self._text(fingerprint)} AND {finished}')}"
 
@@ -299,16 +300,16 @@ class Guard:
 
     def _key_exists(self, keys: Table, *conditions: str) -> str:
         wanted = ("k.purpose = 'branch-key'", f"k.active = {self._newest(keys)}", *conditions)
-        return _exists(f"{self._preparer.format_table(keys)} k", " AND ".join(wanted))
+        return _exists(f"{self._format(keys)} k", " AND ".join(wanted))
 
     def _newest(self, keys: Table) -> str:
         """The number of the newest version of the branch key in row ``k``."""
         same = "n.key_id = k.key_id AND n.purpose = k.purpose"
-        return f"(SELECT MAX(n.active) FROM {self._preparer.format_table(keys)} n WHERE {same})"  # noqa: S608
+        return f"(SELECT MAX(n.active) FROM {self._format(keys)} n WHERE {same})"  # noqa: S608
 
     def _beacon_exists(self, keys: Table, key_id: str, condition: str) -> str:
         wanted = (f"k.purpose = {self._text(BEACON)}", self._has_id(key_id), condition)
-        return _exists(f"{self._preparer.format_table(keys)} k", " AND ".join(wanted))
+        return _exists(f"{self._format(keys)} k", " AND ".join(wanted))
 
     def _has_id(self, key_id: str) -> str:
         return f"k.key_id = {self._text(key_id)}"
@@ -346,11 +347,21 @@ class Guard:
         return "'" + text.replace("'", "''") + "'"
 
     def _quoted(self, name: str) -> str:
-        return self._preparer.quote(name)
+        return self._as_written(self._preparer.quote(name))
 
     def _table_of(self, spec: TableSpec) -> str:
         table = self._quoted(spec.table)
-        return f"{self._preparer.quote_schema(spec.schema)}.{table}" if spec.schema else table
+        if not spec.schema:
+            return table
+        return f"{self._as_written(self._preparer.quote_schema(spec.schema))}.{table}"
+
+    def _format(self, table: Table) -> str:
+        return self._as_written(self._preparer.format_table(table))
+
+    def _as_written(self, quoted: str) -> str:
+        """A quoted name as a script has it, which goes through no driver: many of them take %%
+        for a %, and SQLAlchemy doubles it for those."""
+        return quoted.replace("%%", "%") if self._doubles_percents else quoted
 
 
 def _noted(stage: str) -> str:
