@@ -1,21 +1,21 @@
-"""Declaring: encrypted columns, the keys of their rows, their blind indexes.
+"""Declarations: encrypted columns, their rows' keys, their blind indexes.
 
 =======================  ===============================================================
 ``columns``              an encrypted column: its name, its row's identity, its key
-``column_rules``         what a column has to be to be encrypted
+``column_rules``         what a column must be to be encrypted
 ``type_options``         the options of ``EncryptedType``
 ``row_keys``             the kinds of key columns, and their canonical texts
-``formerly``             ``Formerly``: how values were kept before
-``table_events``         what is done when a table has all its columns
+``formerly``             ``Formerly``: how values were stored before
+``table_events``         work done when a table is complete
 ``table_indexes``        the blind indexes of a table
-``index_binding``        one version of one of them: its column, and how it is computed
+``index_binding``        one version of a blind index: its column and computation
 ``index_column_type``    the type of that column
 ``compound_index``       ``CompoundBlindIndex``
-``table_constraints``    unique constraints and indexes of a table, put on other columns
-``uniqueness``           that, from encrypted columns to those of their blind indexes
-``foreign_key_actions``  what the database would change by itself
+``table_constraints``    moves unique constraints and indexes to other columns
+``uniqueness``           moves them from encrypted columns to their blind indexes
+``foreign_key_actions``  refuses what the database would change by itself
 ``message_check``        ``EncryptedType(guard=True)``
-``stored_size``          how long stored values are
-``collisions``           names and keys that two tables may not share
+``stored_size``          the size of stored values
+``collisions``           names and keys that tables must not share
 =======================  ===============================================================
 """

@@ -1,18 +1,17 @@
-"""Declarations of two tables that collide: in a logical name, or in the ids of their keys.
+"""Refuses tables whose declarations collide in a logical name, or in key ids.
 
-Columns that shared one logical name could have their values exchanged. An archive or an audit table
-shares a name on purpose: its ``name=`` is that which a column of another table has by itself, and
-it holds that column's values. Anything else is a mistake: a name given to two columns, or dots in
-the names of tables and columns that add up to the same. A name that ``formerly=`` says is one of
-the column's, because its values open under it.
+Values of columns with the same logical name could be exchanged. An archive or audit table shares a
+name on purpose: its ``name=`` is another table's default name, and it stores that column's values.
+Anything else is a mistake: one name given to two columns, or dots in names of tables and columns
+that give the same result. Names in ``formerly=`` count too, since values open under them.
 
-Nor may some row turn a key's template into another column's key id. Templates with the same texts
-around their columns name the same keys, on purpose: every table of a tenant has the tenant's key.
-All others must be apart, or whoever chooses a tenant's name would choose a key. Keys of blind
-indexes are of the same kind.
+Nor may any row turn one column's key template into another column's key id. Templates with the same
+literal texts share keys on purpose: every table of a tenant uses the tenant's key. All others must
+differ, or whoever chooses a tenant's name would choose a key. The same goes for keys of blind
+indexes.
 
-Within one ``MetaData`` this is found when a table is defined. Tables of two of them may well have
-the same names, for two databases: only an engine that meets both tells that it is one.
+Within one ``MetaData`` this is checked when a table is defined. Tables of two ``MetaData`` may have
+the same names in two databases: they are compared when one engine meets both.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
     from encfields.orm.declare.columns import ColumnBinding
 
 _TEMPORARY = "_alembic_tmp_"
-"""How tables are called in which Alembic's batch mode rebuilds others."""
+"""Name prefix of the tables in which Alembic's batch mode rebuilds others."""
 
 
 # -- logical names ------------------------------------------------------------------------------
@@ -53,7 +52,7 @@ class NamedColumn(NamedTuple):
     column: str
 
     def has_name(self, name: str, metadata: MetaData) -> Column[Any] | None:
-        """The column, if it is still there and has this logical name."""
+        """The column, if it still exists and has this logical name."""
         table = metadata.tables.get(self.table)
         column = None if table is None else table.c.get(self.column)
         if column is None or not isinstance(column.type, SealedColumnType):
@@ -63,7 +62,7 @@ class NamedColumn(NamedTuple):
 
 
 def refuse_shared_names(bindings: Iterable[ColumnBinding]) -> None:
-    """Refuse a column whose logical name is that of another table's column by mistake.
+    """Refuse a column that shares another table's column's logical name by mistake.
 
     :param bindings: of one table.
     :raises DeclarationError: says which column has the name.
@@ -87,7 +86,7 @@ def refuse_shared_names(bindings: Iterable[ColumnBinding]) -> None:
 
 
 def refuse_names_of(table: Table, other: Table) -> None:
-    """Refuse two tables of different ``MetaData`` of which one has a logical name of the other.
+    """Refuse two tables of different ``MetaData`` that share a logical name.
 
     :raises DeclarationError: says which column has the name.
     """
@@ -99,24 +98,24 @@ def refuse_names_of(table: Table, other: Table) -> None:
 
 
 def _ways(bindings: Iterable[ColumnBinding]) -> Iterator[ColumnBinding]:
-    """All ways in which the columns' values may be bound."""
+    """All bindings that the columns' values may have."""
     for binding in bindings:
         yield from binding.ways()
 
 
 def is_rebuilt(table: Table) -> bool:
-    """Whether it takes another one's place for a moment, as in Alembic's batch mode."""
+    """Whether the table temporarily replaces another, as in Alembic's batch mode."""
     return table.name.startswith(_TEMPORARY)
 
 
 def _is_on_purpose(name: str, columns: list[Column[Any]]) -> bool:
-    """Whether the name is one column's own, and all others state it."""
+    """Whether the name is one column's default, and all others state it."""
     own = [column for column in columns if _own_name(column) == name]
     return len(own) == 1
 
 
 def _own_name(column: Column[Any]) -> str:
-    """The logical name of a column that is given none."""
+    """The default logical name of a column."""
     return f"{column.table.fullname}.{column.name}"
 
 
@@ -135,7 +134,7 @@ def _name_refusal(binding: ColumnBinding, other: Column[Any]) -> DeclarationErro
 # -- keys --------------------------------------------------------------------------------------
 
 Part = str | frozenset[str]
-"""A character of an id, or characters of which any number may stand there."""
+"""A character of an id, or a set of characters of which any number may follow."""
 
 _DIGITS = frozenset("0123456789")
 _LETTERS = {
@@ -147,7 +146,7 @@ _LETTERS = {
 
 
 def refuse_colliding_keys(table: Table) -> None:
-    """Refuse a column one of whose keys can give an id that another declaration gives.
+    """Refuse a column one of whose keys can give the same id as another declaration.
 
     :param table: with its blind indexes.
     :raises DeclarationError: says which two.
@@ -162,8 +161,7 @@ def refuse_colliding_keys(table: Table) -> None:
 
 
 def refuse_keys_of(table: Table, other: Table) -> None:
-    """Refuse two tables of different ``MetaData`` of which one has a key that can give an id of the
-    other's.
+    """Refuse two tables of different ``MetaData`` whose keys can give the same id.
 
     :raises DeclarationError: says which two keys.
     """
@@ -185,7 +183,7 @@ def _keys_of(table: Table) -> Iterator[tuple[DeclaredKey, Column[Any]]]:
 class DeclaredKey(NamedTuple):
     """A declared key id or template.
 
-    :param template: as it is declared. :param parts: what its ids look like.
+    :param template: as declared. :param parts: the form of its ids.
     """
 
     template: str
@@ -199,7 +197,7 @@ class KeyedColumn(NamedTuple):
     column: str
 
     def declares(self, key: DeclaredKey, metadata: MetaData) -> bool:
-        """Whether it is still there and does so."""
+        """Whether it still exists and declares the key."""
         table = metadata.tables.get(self.table)
         keys = () if table is None else _keys_of(table)
         return any(key == its and column.key == self.column for its, column in keys)
@@ -222,7 +220,7 @@ def _refuse_collision(
 
 
 def _may_meet(one: DeclaredKey, other: DeclaredKey) -> bool:
-    """Whether two declarations that are not the same on purpose can give one id."""
+    """Whether two declarations can give the same id although they are not meant to."""
     return _texts(one.parts) != _texts(other.parts) and overlap(one.parts, other.parts)
 
 
@@ -243,7 +241,7 @@ def _key(template: KeyTemplate, columns: Sequence[Column[Any]]) -> DeclaredKey:
 
 
 def _parts(key: KeyTemplate, columns: Sequence[Column[Any]]) -> Iterator[Part]:
-    """What the ids of a template look like; `columns` are those that it names, or more."""
+    """The form of a template's ids; `columns` includes those that it names."""
     kinds = {column.key: kind_of(column.type) for column in columns}
     for text, name in key.pieces:
         yield from text
@@ -256,14 +254,14 @@ def _texts(parts: Sequence[Part]) -> list[str | None]:
 
 
 def overlap(one: Sequence[Part], other: Sequence[Part]) -> bool:
-    """Whether some text is of both forms."""
+    """Whether some text matches both forms."""
 
     @cache
     def meet(i: int, j: int) -> bool:
-        """Whether it is so from these positions on."""
+        """The same from these positions on."""
         a = one[i] if i < len(one) else ""
         b = other[j] if j < len(other) else ""
-        if isinstance(a, frozenset):  # ends here, or takes one more of the other along
+        if isinstance(a, frozenset):  # ends here, or consumes one more of the other
             return meet(i + 1, j) or ((isinstance(b, frozenset) or b in a) and meet(i, j + 1))
         if isinstance(b, frozenset):
             return meet(i, j + 1) or (a in b and meet(i + 1, j))
@@ -283,7 +281,7 @@ class EngineTables:
         self._lock = Lock()
 
     def meet(self, elements: Iterable[Any], connection: Connection) -> None:
-        """Take note of a statement's tables.
+        """Check a statement's tables.
 
         :param elements: every element of the statement.
         :raises DeclarationError: a column of one has the logical name of another table's column,
@@ -305,7 +303,7 @@ def _tables_among(elements: Iterable[Any]) -> Iterator[Table]:
 
 
 def _has_bindings(table: Table) -> bool:
-    """Whether values are bound there; a table that lacks a key is refused where they are used."""
+    """Whether the table has encrypted columns; one without a key is refused when used."""
     try:
         return bool(bindings_of(table))
     except DeclarationError:
@@ -313,7 +311,7 @@ def _has_bindings(table: Table) -> bool:
 
 
 def _compare(table: Table, other: Table, connection: Connection) -> None:
-    """A table that is declared in both is the same one, and one that was renamed is gone."""
+    """Compare the tables of two ``MetaData``, except those declared in both."""
     if other.metadata is table.metadata or other.fullname == table.fullname:
         return
     try:

@@ -1,4 +1,4 @@
-"""What a column has to be, by itself, to be encrypted, and what type stores bytes."""
+"""Rules that a column must meet to be encrypted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from encfields.errors import DeclarationError
 
 
 def check_column(column: Column[Any]) -> None:
-    """Refuse a column that, by itself, would let a value in or out unprotected.
+    """Refuse a column that would store or return values unprotected.
 
     :raises DeclarationError: says what about it.
     """
@@ -44,7 +44,7 @@ def check_column(column: Column[Any]) -> None:
 
 
 def stores_bytes(type_: TypeEngine[Any] | None) -> bool:
-    """Whether a type stores bytes: BYTEA, BLOB, LONGBLOB and their like."""
+    """Whether a type stores bytes, such as BYTEA, BLOB or LONGBLOB."""
     try:
         return type_ is not None and type_.python_type is bytes
     except NotImplementedError:
@@ -52,5 +52,5 @@ def stores_bytes(type_: TypeEngine[Any] | None) -> bool:
 
 
 def refusal(column: Column[Any], message: str, reason: str) -> DeclarationError:
-    """The error of a column that cannot be protected as it is declared."""
+    """The error for a column that cannot be protected as declared."""
     return DeclarationError(message, table=column.table.fullname, column=column.name, reason=reason)

@@ -1,4 +1,4 @@
-"""An encrypted column of a table: its name, its row's identity and its key, worked out once."""
+"""The binding of an encrypted column: its name, its row's identity and its key."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ T = TypeVar("T")
 
 
 class SealedColumnType:
-    """What the binding needs to know of a column's type; ``EncryptedType`` is one.
+    """What the binding needs from a column's type; ``EncryptedType`` is one.
 
-    It breaks the circle between the type, which names the binding's hooks, and the binding,
-    which has to recognise the type.
+    It breaks the cycle between the type, which names the binding's hooks, and the binding, which
+    must recognise the type.
     """
 
     inner: TypeEngine[Any]
@@ -58,22 +58,21 @@ class SealedColumnType:
 class ColumnBinding:
     """How the values of one encrypted column are bound.
 
-    :ivar table: the table's full name, with its schema where it has one.
+    :ivar table: the table's full name, with its schema if it has one.
     :ivar logical_name: the column's name in the encryption context.
-    :ivar identity: the columns that identify a row, then those its key template names.
-    :ivar own_identity: the former alone.
-    :ivar key_columns: the latter alone.
+    :ivar identity: `own_identity`, then `key_columns`.
+    :ivar own_identity: the columns that identify a row.
+    :ivar key_columns: the other columns that the key template names.
     :ivar key_id: gives the branch key id for the row whose identity has these canonical texts.
-    :ivar fixed_key_ids: the branch key ids under which the values of all rows open; ``None`` where
-        the row tells.
+    :ivar fixed_key_ids: the branch key ids under which the values of all rows open; ``None`` if
+        they depend on the row.
     :ivar none_is_value: whether ``None`` is sealed like any value, as JSON's null is.
-    :ivar lazy: whether values are delivered closed.
-    :ivar former_keys: under which a value may be as well, from before `key` was declared.
-    :ivar other: of a column whose declaration is being changed, how values are bound that are not
-        bound as is written: see :class:`~encfields.orm.declare.formerly.Formerly`.
-    :ivar bound_to: the columns that a stored value may be bound to: the identity, and the other's.
-
-    :param way: of a column whose declaration is being changed, the way that is meant.
+    :ivar lazy: whether values are returned unopened.
+    :ivar former_keys: keys used before `key`, under which a value may also be.
+    :ivar other: during a change of the declaration, the binding that is not written: see
+        :class:`~encfields.orm.declare.formerly.Formerly`.
+    :ivar bound_to: all columns that a stored value may be bound to, in either binding.
+    :param way: during a change of the declaration, which of the two bindings this is.
     """
 
     __slots__ = (
@@ -137,17 +136,17 @@ class ColumnBinding:
         _check(self)
 
     def ways(self) -> tuple[ColumnBinding, ...]:
-        """How a stored value may be bound: as is written, first."""
+        """The bindings that a stored value may have, the written one first."""
         return (self,) if self.other is None else (self, self.other)
 
     def way_of(
         self, message: bytes, texts: Sequence[str | None]
     ) -> tuple[ColumnBinding, list[str]] | None:
-        """How a message is bound, as far as its header tells, and its row's key.
+        """A message's binding by its header, and its row's key.
 
-        :param texts: canonical texts of :attr:`bound_to`; ``None`` for one that is not known.
-        :returns: the way that is written, of a message that is bound in none of them; ``None``
-            where what identifies the row is not known.
+        :param texts: canonical texts of :attr:`bound_to`; ``None`` for unknown ones.
+        :returns: the written binding if the message has none of them; ``None`` if the row's
+            identity is not known.
         """
         if self.other is None:
             return None if None in texts else (self, cast("list[str]", list(texts)))
@@ -164,7 +163,7 @@ class ColumnBinding:
 
     @property
     def writes_former_type(self) -> bool:
-        """Whether values are written as another inner type than the declared one writes them."""
+        """Whether values are written by another inner type than the declared one."""
         return isinstance(self.codec, ChangedCodec) and self.codec.writes_former
 
     @property
@@ -173,17 +172,17 @@ class ColumnBinding:
         return self.codec.written if isinstance(self.codec, ChangedCodec) else self.codec
 
     def as_written(self, value: object, dialect: Dialect) -> object:
-        """A Python value of the declared type as one of the type that is written.
+        """Convert a Python value of the declared type to the written type.
 
-        :raises ValueEncodingError: it has no equal there.
+        :raises ValueEncodingError: it has no equivalent there.
         """
         codec = self.codec
         return codec.as_written(value, dialect) if isinstance(codec, ChangedCodec) else value
 
     @property
     def key_pieces(self) -> tuple[str | int, ...]:
-        """The branch key id in pieces: a text stands for itself, and a number for the part of
-        the row's key at that place, percent-encoded."""
+        """The branch key id in pieces: literal texts, and positions in the row's key whose texts
+        are inserted percent-encoded."""
         at = {column.key: place for place, column in enumerate(self.identity)}
         pieces: list[str | int] = []
         for text, name in self.key.pieces:
@@ -191,8 +190,7 @@ class ColumnBinding:
         return tuple(pieces)
 
     def key_ids(self, texts: Sequence[str]) -> tuple[str, ...]:
-        """The branch key ids under which that row's value opens: its key's first, then those of
-        the former ones."""
+        """The branch key ids under which that row's value opens, the present one first."""
         if self.fixed_key_ids is not None:
             return self.fixed_key_ids
         if not self._former_key_ids:
@@ -200,12 +198,12 @@ class ColumnBinding:
         return (self.key_id(texts), *[key_id(texts) for key_id in self._former_key_ids])
 
     def knows_key(self, texts: Sequence[str | None]) -> bool:
-        """Whether the texts that are known, and not ``None``, tell the branch key."""
+        """Whether the known texts (not ``None``) determine the branch key."""
         known = {c for c, text in zip(self.identity, texts, strict=True) if text is not None}
         return known.issuperset(self.key_columns)
 
     def identity_in(self, row: Mapping[str, T]) -> list[T]:
-        """What a row that a user describes has in the columns of its identity, in their order.
+        """The identity of a row described by a user, in the columns' order.
 
         :raises UnknownIdentityError: it lacks one of them.
         """
@@ -220,7 +218,7 @@ class ColumnBinding:
         return [row[column.name] for column in self.identity]
 
     def row(self, texts: Sequence[str]) -> Mapping[str, str]:
-        """The identity by column name, for messages."""
+        """A row's identity by column name, for messages."""
         return self.context.row(texts)
 
 
@@ -229,7 +227,7 @@ WITH_ITS_KEY = (
     'Table("patient", MetaData(), Column("id", Integer, primary_key=True), '
     'Column("ssn", EncryptedType()))'
 )
-"""What to write in place of ``table()``, which declares no key."""
+"""What to write instead of ``table()``, which declares no key."""
 
 
 def is_encrypted(element: object) -> bool:
@@ -238,7 +236,7 @@ def is_encrypted(element: object) -> bool:
 
 
 class _Bindings(dict[str, ColumnBinding]):
-    """The bindings of one table, which the table itself holds: they go when it goes.
+    """The bindings of one table, stored on it.
 
     :ivar columns: the columns that they are of.
     """
@@ -248,7 +246,7 @@ class _Bindings(dict[str, ColumnBinding]):
         self.columns = list(columns)
 
     def __reduce__(self) -> tuple[type[_Bindings], tuple[()]]:
-        """Left out of a pickled table; they are worked out again from its columns."""
+        """Not pickled with the table; they are computed again from its columns."""
         return _Bindings, ()
 
 
@@ -258,7 +256,7 @@ _NO_BINDINGS = _Bindings()
 def bindings_of(table: Table) -> dict[str, ColumnBinding]:
     """The encrypted columns of `table`, by column key.
 
-    :raises DeclarationError: one of them cannot be protected as it is declared.
+    :raises DeclarationError: one of them cannot be protected as declared.
     """
     known: _Bindings = vars(table).get(BINDINGS, _NO_BINDINGS)
     encrypted = [column for column in table.c if isinstance(column.type, SealedColumnType)]
@@ -270,9 +268,9 @@ def bindings_of(table: Table) -> dict[str, ColumnBinding]:
 
 
 def _refuse_shared_names(bindings: Iterable[ColumnBinding]) -> None:
-    """Two columns of one name and row could exchange their values unnoticed.
+    """Refuse two columns with one name, whose values in a row could be exchanged unnoticed.
 
-    A name that ``formerly=`` says opens values as well as the one that is declared.
+    Values also open under a name in ``formerly=``.
     """
     seen: dict[str, ColumnBinding] = {}
     for binding, name in ((bound, way.logical_name) for bound in bindings for way in bound.ways()):
@@ -321,7 +319,7 @@ def _identity_columns(
 
 
 def _check(binding: ColumnBinding) -> None:
-    """Refuse a column whose row's key, or whose size, does not serve."""
+    """Refuse a column with an unsuitable row key or size."""
     for other in binding.identity:
         if is_encrypted(other):
             raise refusal(
@@ -335,7 +333,7 @@ def _check(binding: ColumnBinding) -> None:
 
 
 def _check_change(binding: ColumnBinding, other: ColumnBinding, formerly: Formerly) -> None:
-    """Refuse a former way that is the declared one, or cannot be told from it."""
+    """Refuse a ``formerly=`` that equals the declaration, or cannot be distinguished from it."""
     differ = binding.context.differs_from(other.context)
     if not differ and formerly.inner is None:
         raise refusal(
@@ -361,7 +359,7 @@ def _check_change(binding: ColumnBinding, other: ColumnBinding, formerly: Former
 
 
 def _check_former_keys(binding: ColumnBinding) -> None:
-    """Refuse a former key of columns that no value is bound to: it would never be met."""
+    """Refuse a former key over columns that no value is bound to: it would never match."""
     bound = {column.key for column in binding.identity}
     for former in binding.former_keys:
         for name in former.columns:
@@ -375,7 +373,7 @@ def _check_former_keys(binding: ColumnBinding) -> None:
 
 
 def _check_size(binding: ColumnBinding) -> None:
-    """Refuse a bounded column that its own longest value would not fit into."""
+    """Refuse a limited column that its longest value would not fit into."""
     storage = cast("SealedColumnType", binding.column.type).storage
     length = storage.length if storage is not None else None
     if length is None:

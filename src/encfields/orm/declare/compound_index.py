@@ -28,18 +28,19 @@ class CompoundBlindIndex(DeclaredIndex, SchemaPart, SchemaItem):
 
         __table_args__ = (CompoundBlindIndex("who", ("last_name", casefold), "born"),)
 
-    and is asked with ``blind(Patient, "who").matches(last_name="Lovelace", born=date(...))``.
-    A row with NULL in one of the columns is not in the index. It leaks less than an index of
-    each column does: only rows that agree in all of them look alike.
+    and is queried with ``blind(Patient, "who").matches(last_name="Lovelace", born=date(...))``.
+
+    A row with NULL in one of the columns is not in the index. It leaks less than an index per
+    column: only rows that agree in all columns look alike.
 
     :param name: the index's name; its column is called ``name_bidx``.
-    :param parts: keys of encrypted columns, each alone or with the transform that is applied.
-    :param bits: as for :class:`~encfields.BlindIndex`, like the options that follow.
-    :param unique: let the database refuse a second row of the same values.
+    :param parts: keys of encrypted columns, each alone or with a transform.
+    :param bits: length of the hash in bits, as for :class:`~encfields.BlindIndex`.
+    :param unique: make the database refuse a second row with the same values.
     :param key: id, or template, of the branch key whose beacon key is used. Default: the
         columns'.
     :param domain: name under which the index key is derived. Default: ``table.name``.
-    :param versions: versions of the beacon key that are written and asked for.
+    :param versions: versions of the beacon key to write and query.
     :param accept_leakage: why columns that all have few values may be indexed.
     :raises DeclarationError: an argument is not usable.
     """
@@ -79,7 +80,7 @@ class CompoundBlindIndex(DeclaredIndex, SchemaPart, SchemaItem):
         return f"<CompoundBlindIndex {self.label!r} of {parts}>"
 
     def index_column_name(self, column: str, version: int) -> str:
-        """Name of the database column that holds the index; **frozen**, migrations hold it."""
+        """Name of the index's database column; **frozen**, since migrations contain it."""
         return index_column_name(self.label, version=version)
 
     def given_to(self, parent: Any) -> None:
@@ -101,7 +102,7 @@ def _part(part: object) -> tuple[str, Transform]:
 
 
 def compound_indexes(table: Table) -> Iterator[CompoundBlindIndex]:
-    """The compound indexes of `table`, those of a table that it was copied from included."""
+    """The compound indexes of `table`, including those of a table that it was copied from."""
     declared = {index.label: index for index in vars(table).get(COMPOUND_INDEXES, ())}
     for column in table.c:
         copied = column.info.get(COMPOUND_INDEXES)
@@ -111,6 +112,6 @@ def compound_indexes(table: Table) -> Iterator[CompoundBlindIndex]:
 
 
 def remember(index_column: Column[Any], declared: object) -> None:
-    """Have copies of the table know the index: SQLAlchemy copies columns and what they note."""
+    """Make copies of the table know the index: SQLAlchemy copies columns with their ``info``."""
     if isinstance(declared, CompoundBlindIndex):
         index_column.info[COMPOUND_INDEXES] = declared

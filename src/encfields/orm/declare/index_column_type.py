@@ -18,10 +18,9 @@ if TYPE_CHECKING:
 
 
 class IndexOfRow:
-    """Stands for "the index of this row's value" until the value is at hand.
+    """Stands for "the index of this row's value" until the value is known.
 
-    It is what an index column is assigned in every INSERT and UPDATE; the application assigns
-    nothing.
+    Every INSERT and UPDATE assigns it to the index column; the application assigns nothing.
     """
 
     def __repr__(self) -> str:
@@ -29,9 +28,9 @@ class IndexOfRow:
 
 
 class IndexWithRest(IndexOfRow):
-    """Stands for the index of several columns, of which a statement sets some.
+    """Stands for the index of several columns, some of which a statement sets.
 
-    :param rest: what the row holds in the others, by column key.
+    :param rest: the row's values in the others, by column key.
     """
 
     def __init__(self, rest: Mapping[str, object]) -> None:
@@ -42,7 +41,7 @@ class IndexWithRest(IndexOfRow):
 
 
 INDEX_OF_ROW = IndexOfRow()
-"""What an index column is assigned, as its Python-side default too."""
+"""The value assigned to index columns, also as their Python-side default."""
 
 
 class IndexColumnType(TypeDecorator[bytes]):
@@ -62,12 +61,12 @@ class IndexColumnType(TypeDecorator[bytes]):
         return bytes_type(dialect, self.length)
 
     def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any]:
-        """Parks the place: the index is computed where the row's value is at hand."""
+        """Parks a placeholder: the index is computed when the row's value is known."""
         attachment = attachment_of(dialect)
 
         def park(value: Any) -> PendingIndex | None:
             if value is None or isinstance(value, IndexOfRow):
-                # Without an encryption a value is refused by its own column: the row has none.
+                # Without an encryption the value's own column refuses it, so the row has none.
                 return None if attachment.encryption is None else PendingIndex(value)
             raise UnboundValueError(
                 "the column of a blind index is written by encfields alone, together with the "
@@ -91,7 +90,7 @@ class IndexColumnType(TypeDecorator[bytes]):
 
 
 def bytes_type(dialect: Dialect, length: int) -> TypeEngine[Any]:
-    """What `length` bytes are stored as: MySQL and MariaDB cannot index a BLOB."""
+    """The type that stores `length` bytes: MySQL and MariaDB cannot index a BLOB."""
     if dialect.name in MYSQL_NAMES:
         from sqlalchemy.dialects.mysql import VARBINARY
 

@@ -1,8 +1,7 @@
-"""``EncryptedType(guard=True)``: a CHECK by which the database takes messages alone.
+"""``EncryptedType(guard=True)``: a CHECK by which the database accepts only messages.
 
-Whoever writes past this library, by raw SQL or through an engine that is not attached, has
-plaintext refused. The CHECK looks at the form of a value, its first bytes and its length; only a
-key tells whether the value opens.
+It refuses plaintext written without this library, by raw SQL or through an engine that is not
+attached. The CHECK tests a value's first bytes and its length; only a key tells whether it opens.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ SHORTEST_MESSAGE = 247
 """Bytes of a message whose encryption context, key id and content are empty."""
 
 _NAME_BYTES = 63
-"""What every database allows in a name; PostgreSQL the least."""
+"""Longest name that every database allows; PostgreSQL allows the least."""
 
 
 class is_message(FunctionElement[bool]):
@@ -35,14 +34,14 @@ class is_message(FunctionElement[bool]):
 def name_of_check(table_name: str, column_name: str) -> str:
     """The name of the CHECK of a column.
 
-    :returns: ``<table>_<column>_is_message``; where that is too long for a database, its
-        beginning and 8 hexadecimal digits of its SHA-256.
+    :returns: ``<table>_<column>_is_message``; if that is too long for a database, its beginning and
+        8 hexadecimal digits of its SHA-256.
     """
     return short_name(f"{table_name}_{column_name}_is_message", _NAME_BYTES, digits=8)
 
 
 def message_check(column: Column[Any]) -> CheckConstraint:
-    """The CHECK that a column holds messages, which its table gets by this.
+    """Add the CHECK that a column holds messages to its table.
 
     It belongs to the column's type: a copy of the table makes its own.
     """

@@ -1,7 +1,7 @@
-"""Row keys: which kind a column is, and the canonical text of a value that is bound to it.
+"""Row keys: the kind of a key column, and the canonical text of its bound values.
 
-On a read the text comes from the database, see :mod:`encfields.orm.read.delivered_keys`. Both must
-agree, on every dialect and driver.
+On reads the text comes from the database, see :mod:`encfields.orm.read.delivered_keys`. Both must
+agree on every dialect and driver.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _EXACT_MYSQL_COLLATION = r"(_nopad_bin|_0900_bin)$|^binary$"
 
 
 class IdentityBind(NamedTuple):
-    """The bind of a statement that gives one column of the row's key.
+    """The bind of a statement for one column of the row's key.
 
-    :ivar in_where: whether WHERE pins the column to it, rather than SET or VALUES storing it.
+    :ivar in_where: whether it is in WHERE, and not in SET or VALUES.
     """
 
     bind: str
@@ -38,7 +38,7 @@ class IdentityBind(NamedTuple):
 
 
 def stored_type(type_: TypeEngine[Any], dialect: Dialect | None) -> TypeEngine[Any]:
-    """The type that values are stored under: a variant's, or what a TypeDecorator stands for."""
+    """The type that values are stored as: a variant's, or a TypeDecorator's implementation."""
     if dialect is None:
         while isinstance(type_, TypeDecorator):
             type_ = type_.impl_instance
@@ -50,10 +50,10 @@ def stored_type(type_: TypeEngine[Any], dialect: Dialect | None) -> TypeEngine[A
 
 
 def kind_of(type_: TypeEngine[Any], dialect: Dialect | None = None) -> IdentityKind:
-    """The kind of row key that a column of this type is.
+    """The kind of row key for a column of this type.
 
-    :param dialect: decides for types that are stored differently on each; optional.
-    :raises DeclarationError: values of this type have no one canonical text.
+    :param dialect: optional; decides for types that dialects store differently.
+    :raises DeclarationError: values of this type have no single canonical text.
     """
     stored = stored_type(type_, dialect)
     if isinstance(stored, sqltypes.Uuid):
@@ -79,10 +79,10 @@ def kind_of(type_: TypeEngine[Any], dialect: Dialect | None = None) -> IdentityK
 
 
 def from_bound_value(type_: TypeEngine[Any], dialect: Dialect) -> Callable[[object], str]:
-    """How a value bound to a column of this type becomes its canonical text.
+    """The function from a value bound to a column of this type to its canonical text.
 
-    A type of the user's own, and an Enum, are first taken through their bind processor: what is
-    stored is what counts.
+    Values of an application's type, or an Enum, first go through the bind processor: the stored
+    form counts.
     """
     canonical = _canonical_of_stored(type_, dialect)
     declared = internals.variant_of(type_, dialect)
@@ -95,7 +95,7 @@ def from_bound_value(type_: TypeEngine[Any], dialect: Dialect) -> Callable[[obje
     def convert(value: object) -> str:
         try:
             stored = to_stored(value)
-        except Exception as error:  # a user's own type may raise anything
+        except Exception as error:  # an application's type may raise anything
             raise UnknownIdentityError(
                 f"the key's own type refused the value: {type(error).__name__}",
                 reason="identity-type",
@@ -106,7 +106,7 @@ def from_bound_value(type_: TypeEngine[Any], dialect: Dialect) -> Callable[[obje
 
 
 def _out_of_wrapper(value: object) -> object:
-    """The bytes in what psycopg's and psycopg2's ``Binary()`` make of them for a statement."""
+    """The bytes inside psycopg's and psycopg2's ``Binary()``."""
     if not isinstance(value, bytes | bytearray | memoryview):
         for held in (getattr(value, "obj", None), getattr(value, "adapted", None)):
             if isinstance(held, bytes | bytearray | memoryview):
@@ -115,7 +115,7 @@ def _out_of_wrapper(value: object) -> object:
 
 
 def _canonical_of_stored(type_: TypeEngine[Any], dialect: Dialect) -> Callable[[object], str]:
-    """How what the driver is given for a key becomes its canonical text."""
+    """The function from a key as given to the driver to its canonical text."""
     kind = kind_of(type_, dialect)
     if kind is IdentityKind.INTEGER:
         return _integer_or_digits
@@ -129,14 +129,14 @@ def _canonical_of_stored(type_: TypeEngine[Any], dialect: Dialect) -> Callable[[
 
 
 def is_native_uuid(type_: TypeEngine[Any], dialect: Dialect) -> bool:
-    """Whether the database has a type for these UUIDs; if not, they are kept as 32 digits."""
+    """Whether the database has a type for these UUIDs; otherwise they are stored as 32 digits."""
     stored = stored_type(type_, dialect)
     native = isinstance(stored, sqltypes.Uuid) and stored.native_uuid
     return native and bool(dialect.supports_native_uuid)
 
 
 def padded_length(type_: TypeEngine[Any], dialect: Dialect) -> int:
-    """How many bytes the database pads a binary key to; 0 where it does not."""
+    """Bytes to which the database pads a binary key; 0 if it does not."""
     stored = stored_type(type_, dialect)
     pads = isinstance(stored, sqltypes.BINARY) and dialect.name in MYSQL_NAMES
     return (stored.length or 1) if pads else 0  # type: ignore[attr-defined]
@@ -146,7 +146,7 @@ _canonical_uuid = CANONICAL[IdentityKind.UUID]
 
 
 def _uuid_in_digits(value: object) -> str:
-    """The text of a UUID that is stored as 32 digits, just as they are given."""
+    """The text of a UUID stored as 32 digits, as given."""
     if type(value) is uuid.UUID:
         return str(value)
     text = _canonical_uuid(value)
@@ -164,9 +164,9 @@ _canonical_integer = CANONICAL[IdentityKind.INTEGER]
 
 
 def _integer_or_digits(value: object) -> str:
-    """The text of an integer, of which databases take the digits as well: those of a URL, say.
+    """The text of an integer, which databases also accept as digits, such as those of a URL.
 
-    No zero: MySQL and MariaDB take it for the request to generate a key.
+    Not zero, by which MySQL and MariaDB generate a key.
     """
     if type(value) is int:
         return int.__repr__(value)
@@ -181,9 +181,9 @@ def _padded_binary(length: int) -> Callable[[object], str]:
 
 
 def _date_of(type_: TypeEngine[Any], dialect: Dialect) -> Callable[[object], str]:
-    """SQLite's type makes text of a date before the driver sees it."""
+    """The date in the text that SQLite's type makes of it before the driver sees it."""
     canonical, read = CANONICAL[IdentityKind.DATE], date_reader(type_, dialect)
-    # A column takes the date of a datetime, but where sqlite3 spells what it is given.
+    # A column takes the date of a datetime, except where sqlite3 formats the value itself.
     processor = stored_type(type_, dialect).dialect_impl(dialect).bind_processor(dialect)
     keeps_times = dialect.name == "sqlite" and processor is None
 
@@ -204,9 +204,9 @@ def _date_of(type_: TypeEngine[Any], dialect: Dialect) -> Callable[[object], str
 
 
 def date_reader(type_: TypeEngine[Any], dialect: Dialect) -> Callable[[str], object]:
-    """How a date is read from the text that the dialect's type stores for it.
+    """The function that reads a date from the text that the dialect's type stores.
 
-    What is returned raises ``ValueError`` for a text that the type reads and would not write.
+    It raises ``ValueError`` for a text that the type reads but would not write.
     """
     stored = stored_type(type_, dialect).dialect_impl(dialect)
     to_date = stored.result_processor(dialect, None)
@@ -227,7 +227,7 @@ def date_reader(type_: TypeEngine[Any], dialect: Dialect) -> Callable[[str], obj
 
 
 def _date_of_the_driver(text: str) -> dt.date:
-    """A date that sqlite3 made the text of, under ``create_engine(native_datetime=True)``."""
+    """A date formatted by sqlite3, under ``create_engine(native_datetime=True)``."""
     date = dt.date.fromisoformat(text)
     if date.isoformat() != text:
         raise ValueError("not spelt as the driver spells dates")
@@ -235,10 +235,10 @@ def _date_of_the_driver(text: str) -> dt.date:
 
 
 def may_match_another_spelling(type_: TypeEngine[Any], dialect: Dialect) -> bool:
-    """Whether the database may take two differently spelt values of this type for equal.
+    """Whether the database may treat two differently spelt values of this type as equal.
 
-    True for a text key under a case-insensitive, accent-insensitive or padding collation, and
-    where that cannot be ruled out.
+    True for a text key under a case-insensitive, accent-insensitive or padding collation, or if
+    that cannot be ruled out.
     """
     if kind_of(type_, dialect) not in (IdentityKind.TEXT, IdentityKind.CHAR):
         return False

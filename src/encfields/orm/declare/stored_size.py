@@ -1,4 +1,4 @@
-"""How many bytes a stored value takes: exactly for one value, at most for a column."""
+"""The bytes of a stored value: exact for one value, the maximum for a column."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from encfields.context import RowContext
 
 MAX_UTF8_BYTES = 4
-"""Bytes of one character at most."""
+"""Most bytes of one character."""
 
 
 class StoredValues(Protocol):
-    """What decides how long a column's values are; a ``ColumnBinding`` tells it."""
+    """What determines the size of a column's values; ``ColumnBinding`` is one."""
 
     @property
     def codec(self) -> Codec:
@@ -55,7 +55,7 @@ def stored_size(binding: StoredValues, plaintext_bytes: int, texts: Sequence[str
 
 
 def max_stored_size(binding: StoredValues) -> int | None:
-    """Size of the column's longest stored value in bytes; ``None`` where there is no bound."""
+    """Size of the column's longest stored value in bytes; ``None`` if unlimited."""
     plaintext = binding.codec.max_bytes
     texts = [max_text_bytes(column) for column in binding.identity]
     if plaintext is None or None in texts:
@@ -68,7 +68,7 @@ def max_stored_size(binding: StoredValues) -> int | None:
 
 
 def _longest_in_a_key_id(column: Column[object], length: int) -> str:
-    """A text of so many bytes that takes as many in a key id as any does."""
+    """A text of this many bytes that is longest when encoded in a key id."""
     is_text = kind_of(column.type) in (IdentityKind.TEXT, IdentityKind.CHAR)
     return ("%" if is_text else "0") * length
 

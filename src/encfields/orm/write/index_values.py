@@ -1,10 +1,9 @@
-"""A blind index is written in the same statement as the value it is of, by every path.
+"""Writes a blind index in the same statement as its value, on every path.
 
-In an INSERT the index's column has a Python-side default, which SQLAlchemy applies on every path
-there is. An UPDATE and an upsert that set the encrypted column are made to set the index's column
-as well (:mod:`encfields.orm.write.indexes_along`). In both the column is assigned a mark, and the
-index takes its place where the row's value is at hand. A statement that would write the one without
-the other is refused.
+In an INSERT the index's column has a Python-side default, which SQLAlchemy applies on every path.
+An UPDATE or upsert that sets the encrypted column is made to set the index's column as well
+(:mod:`encfields.orm.write.indexes_along`). Both assign a mark, which the index replaces when the
+row's value is known. A statement that would write one without the other is refused.
 """
 
 from __future__ import annotations
@@ -36,9 +35,9 @@ UNSTATED = ""
 
 
 class RowIndex:
-    """What of a row is indexed.
+    """What to index of a row.
 
-    :ivar normalised: what is hashed; ``None`` for NULL.
+    :ivar normalised: the bytes to hash; ``None`` for NULL.
     :ivar key_id: the branch key whose beacon key is used.
     """
 
@@ -49,20 +48,20 @@ class RowIndex:
         self.key_id = key_id
 
     def under(self, key_id: str) -> RowIndex:
-        """What is indexed, under another branch key: of the row as the database spells it."""
+        """The same under another branch key, of the row as the database spells it."""
         return RowIndex(self.normalised, key_id)
 
 
 @dataclass(slots=True, eq=False, repr=False)
 class IndexedBind:
-    """A bind that a row's blind index is written through.
+    """The bind of a row's blind index.
 
     :ivar bind: its name in the compiled statement.
-    :ivar sources: the binds of the values that it is of; ``None`` for NULL, and ``UNSTATED`` for
-        one that the statement does not set.
+    :ivar sources: the binds of its values; ``None`` for NULL, and ``UNSTATED`` for one that the
+        statement does not set.
     :ivar key: for each column of the key's template, where its value comes from.
-    :ivar forms: give what is hashed of the values.
-    :ivar refusal: raised where a value that is not set does not come with the row either.
+    :ivar forms: give the bytes to hash of the values.
+    :ivar refusal: raised if a value that is not set is not known from the row either.
     """
 
     bind: str
@@ -73,10 +72,10 @@ class IndexedBind:
     refusal: Callable[[], EncFieldsError] | None = None
 
     def of_row(self, values: Mapping[str, Any], mark: object, dialect: Dialect) -> RowIndex:
-        """What of one row is indexed, and under which key.
+        """What to index of one row, and under which key.
 
         :param values: the row's parameters, by bind.
-        :param mark: what the column of the index is assigned in this row.
+        :param mark: the value assigned to the index's column in this row.
         :raises CiphertextCopyError: a value is neither set nor known.
         :raises UnknownIdentityError: the key depends on a column whose value is not known.
         """
@@ -93,7 +92,7 @@ class IndexedBind:
         return RowIndex(normalised, self.index.key_id(texts))
 
     def is_null(self, values: Mapping[str, Any]) -> bool:
-        """Whether one of the values that are set is NULL, and the index with it."""
+        """Whether a value that is set is NULL, and so the index."""
         for source, part in zip(self.sources, self.index.sources, strict=True):
             if source is None:
                 return True
@@ -123,7 +122,7 @@ class IndexedBind:
         return given
 
     def not_ours(self) -> EncFieldsError:
-        """The refusal of an index that the application sets to NULL."""
+        """The error for an index that the application sets to NULL."""
         return refused(self.index, WRITTEN_BY_US)
 
     def value(self, encryption: EngineEncryption, row: RowIndex) -> bytes | None:
@@ -217,7 +216,7 @@ def _is_copy(assigned: Assigned | None) -> bool:
 
 
 def _refuse_orphans(table: Table, row: Mapping[Any, Assigned], known: set[str]) -> None:
-    """The column of an index that this table's columns do not declare."""
+    """Refuse an index column that none of the table's columns declares."""
     for column in table.c:
         is_written = column.key in row and column.key not in known
         if is_written and isinstance(column.type, IndexColumnType):
@@ -242,7 +241,7 @@ def _apart(index: IndexBinding, values: list[Assigned | None]) -> Callable[[], E
 
 
 def refused(index: IndexBinding, message: str) -> CiphertextCopyError:
-    """The error of a statement that would write a value and its index apart."""
+    """The error for a statement that would write a value without its index, or the reverse."""
     return CiphertextCopyError(
         message, table=index.table, column=index.column_name, reason="companion"
     )
@@ -271,7 +270,7 @@ def refuse_half_copy(table: Table, names: Collection[str]) -> None:
 def refuse_alias(table: Any, rows: Iterable[Mapping[Any, Assigned]]) -> None:
     """Refuse to write an indexed column, or its index, through an alias of its table.
 
-    :param table: what the statement writes to, which is no ``Table``.
+    :param table: the statement's target, which is not a ``Table``.
     :raises CiphertextCopyError: says to name the table.
     """
     base = getattr(table, "element", None)

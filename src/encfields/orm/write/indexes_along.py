@@ -1,7 +1,7 @@
-"""The index's column is set wherever an UPDATE or an upsert sets the encrypted column.
+"""Sets the index's column wherever an UPDATE or upsert sets the encrypted column.
 
-Both are made to do so before they are compiled. An upsert that would set the one without the other
-is refused.
+The statement is changed before it is compiled. An upsert that would set one without the other is
+refused.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from encfields.orm.write.index_values import WRITTEN_BY_US, refused
 
 
 def write_indexes_along(execution: WriteExecution) -> None:
-    """Have an UPDATE or upsert set the index with the value."""
+    """Make an UPDATE or upsert set the index with the value."""
     indexes, statement = known_indexes(execution.table), execution.statement
     if not indexes:
         return
@@ -57,8 +57,7 @@ def _without_index_defaults(statement: Insert, indexes: list[IndexBinding]) -> I
 
 
 def _along(statement: Update, indexes: list[IndexBinding]) -> dict[Column[Any], Any]:
-    """What an UPDATE has to assign to the indexes of columns that it sets, or that change with
-    every UPDATE."""
+    """What an UPDATE must assign to the indexes of columns set, or with ``onupdate``."""
     stated = internals.update_values_by_key(statement)
     added: dict[Column[Any], Any] = {}
     for index in indexes:
@@ -71,7 +70,7 @@ def _along(statement: Update, indexes: list[IndexBinding]) -> dict[Column[Any], 
 
 
 def _marked(row: Any, indexes: list[IndexBinding]) -> Any:
-    """The parameters of one row, those of the indexes added."""
+    """The parameters of one row, with those of the indexes."""
     if not isinstance(row, Mapping):
         return row
     added = {
@@ -133,7 +132,7 @@ def refuse_half_upsert(statement: Any, table: Table) -> None:
 
 
 def _not_all_inserted(statement: Any, index: IndexBinding) -> str:
-    """What to write where SET leaves, or may leave, some of an index's values as they are."""
+    """The fix if SET leaves, or may leave, some of an index's values unchanged."""
     inserted = "excluded" if hasattr(statement, "excluded") else "inserted"
     columns = [source.column for source in index.sources]
     written = ", ".join(f'"{column.key}": statement.{inserted}.{column.key}' for column in columns)
@@ -145,7 +144,8 @@ def _not_all_inserted(statement: Any, index: IndexBinding) -> str:
 
 
 def _is_of_own_values(index: IndexBinding, values: list[Any]) -> bool:
-    """Whether SET gives a value by itself, and the inserted row's for the rest of an index."""
+    """Whether SET gives a plain value for one column of an index, and the inserted row's for the
+    rest."""
     own = [
         is_own_value(value, source.column)
         for source, value in zip(index.sources, values, strict=True)

@@ -1,7 +1,7 @@
-"""The stored spelling of a text key that an UPDATE's WHERE may match in another spelling.
+"""Looks up the stored spelling of a text key that an UPDATE's WHERE may match otherwise.
 
-Under MariaDB's default collation ``WHERE code = 'ABC'`` matches the row ``'abc'``. The value has
-to be bound to the key that is stored, so it is asked for, and locked, in the same transaction.
+Under MariaDB's default collation ``WHERE code = 'ABC'`` matches the row ``'abc'``. The value must
+be bound to the stored key, so that is read and locked in the same transaction.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 
 MAX_KEYS_IN_QUERY = 500
-"""Keys that are asked for in one statement."""
+"""Most keys to look up in one statement."""
 
 
 class StoredSpelling:
-    """Looks keys up for one execution; each row is asked for once.
+    """Looks up keys for one execution, each row once.
 
     Keys that are spelt as they are stored, which is nearly all of them, are found in one
     statement for many rows.

@@ -1,4 +1,4 @@
-"""A plaintext on its way to the statement that will seal it."""
+"""Parked values on their way to the statement that will seal them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sqlalchemy.sql.elements import Null
 from encfields.errors import UnboundValueError
 
 UNSEALED = "unsealed"
-"""Reason of the error of a value that reached a driver."""
+"""Error reason for a parked value that reached a driver."""
 
 
 class Pending:
@@ -29,7 +29,7 @@ class Pending:
         self.sealed: bytes | None = None
 
     def settle(self, sealed: bytes | None) -> None:
-        """Note what the driver gets in the value's stead; ``None`` for NULL."""
+        """Set what the driver gets instead of the value; ``None`` for NULL."""
         self.sealed = sealed
         self.done = True
 
@@ -49,19 +49,19 @@ class Pending:
         raise TypeError("a value that waits to be encrypted is never pickled")
 
     def __conform__(self, protocol: object) -> NoReturn:
-        """sqlite3 asks a value of unknown type to adapt itself."""
+        """Called by sqlite3 to adapt a value of unknown type."""
         raise _stray()
 
     def translate(self, table: object) -> NoReturn:
-        """PyMySQL escapes a value of unknown type as if it were a string."""
+        """Called by PyMySQL, which escapes a value of unknown type like a string."""
         raise _stray()
 
 
 class Carried:
-    """The bytes of a value that was read to be sealed again, with their NULL.
+    """The plaintext bytes of a value, or NULL, read to be resealed.
 
-    They never were a Python value on the way, so a type of the application's own that stores
-    something else than it was given, such as a hash of it, does not do so a second time.
+    They never become a Python value, so an application's type that stores a derived form, such as a
+    hash, does not derive it a second time.
     """
 
     __slots__ = ("data",)
@@ -77,9 +77,9 @@ class Carried:
 
 
 def is_null(value: object, *, none_is_value: bool = False) -> bool:
-    """Whether a parameter is NULL, given as such or read as such.
+    """Whether a parameter is NULL, given or read.
 
-    :param none_is_value: ``None`` is not, as to a JSON column.
+    :param none_is_value: ``None`` is a value, as for a JSON column.
     """
     if value is None:
         return not none_is_value
@@ -87,19 +87,19 @@ def is_null(value: object, *, none_is_value: bool = False) -> bool:
 
 
 class PendingIndex(Pending):
-    """The place of a row's blind index, which is computed from the value in the same row.
+    """A placeholder for a row's blind index, computed from the value in the same row.
 
-    :param value: a mark, or ``None`` where the statement gives none.
+    :param value: a mark, or ``None`` if the statement gives none.
     """
 
     __slots__ = ()
 
 
 class PendingLookup(Pending):
-    """A value that is looked up, waiting to become a blind index.
+    """A look-up value, waiting to become a blind index.
 
-    :param value: what is looked for.
-    :param token: of the bind's type, which tells which index it is looked up in.
+    :param value: the value.
+    :param token: of the bind's type, which identifies the index.
     """
 
     __slots__ = ("token",)
@@ -118,7 +118,7 @@ def _stray() -> UnboundValueError:
 
 
 def exchanged(row: Any) -> Any:
-    """One parameter set of the driver's, with bytes in place of each parked value."""
+    """A driver's parameter set with bytes in place of each parked value."""
     if isinstance(row, dict):
         return dict(zip(row, _sent(row.values()), strict=True))
     values = _sent(row)

@@ -1,8 +1,8 @@
-"""Reading back the rows that were written: have they the keys that their values are sealed for?
+"""Reads back written rows, to check that they have the keys that their values are sealed for.
 
-A trigger or a rule can store a row under another key, or another tenant, than the statement gave
-it. Its values would open nowhere. So where a table has any, the keys are read in the same
-transaction, and if one is not there, all that the transaction wrote is taken back.
+A trigger or rule can store a row under another key, or another tenant, than the statement gave. Its
+values would open nowhere. So for tables with triggers or rules the keys are read in the same
+transaction, and if one is missing, the transaction is rolled back.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ if TYPE_CHECKING:
     from encfields.orm.declare.columns import ColumnBinding
 
 _ROWS = 500
-"""Rows that one query looks for."""
+"""Most rows in one query."""
 
 _START = 35
-"""Bytes of a message up to the end of its id, of which no two are alike."""
+"""Bytes of a message up to the end of its unique id."""
 
 
 Found = list[tuple[tuple[str, ...], bytes]]
@@ -51,7 +51,7 @@ class WrittenRow:
 
     :ivar key: the row's identity as Python sees it.
     :ivar texts: its canonical texts.
-    :ivar starts: the first bytes of the message; of several for one row, of each.
+    :ivar starts: the first bytes of the row's message, or of each of several.
     """
 
     __slots__ = ("binding", "key", "starts", "texts")
@@ -68,10 +68,10 @@ class WrittenRow:
 class _Written(NamedTuple):
     """What one execution writes.
 
-    :ivar row_count: of its rows, those without a value included.
+    :ivar row_count: number of its rows, including those without a value.
     :ivar may_match_none: an UPDATE, or an INSERT that may skip a row.
-    :ivar is_required: the table is known to have triggers. Otherwise a role that may not look
-        need not. ``None`` if nobody has asked yet.
+    :ivar is_required: whether the table is known to have triggers; otherwise a role without SELECT
+        may skip the check. ``None`` if not known yet.
     """
 
     rows: list[WrittenRow]
@@ -81,7 +81,7 @@ class _Written(NamedTuple):
 
 
 class ReadBack:
-    """The looks that the executions under way on one engine are due.
+    """The pending checks of one engine's executions.
 
     :ivar due: what each of them writes.
     """
@@ -122,7 +122,7 @@ class ReadBack:
         seen: Sequence[Column[Any]],
         ask: Callable[[], bool | None],
     ) -> None:
-        """Look that the rows have their keys.
+        """Check that the rows have their keys.
 
         :param result: of the execution.
         :param seen: columns that were looked at already.
@@ -140,13 +140,13 @@ class ReadBack:
         rows = [r for r in due.rows if not set(r.binding.identity).issubset(seen)]
         try:
             own = internals.unobserved(connection)
-            # Under AUTOCOMMIT somebody else may have written to the row since.
+            # Under AUTOCOMMIT somebody else may have changed the row since.
             is_ours = not internals.is_autocommit(connection)
             written = _rowcount(connection, result, due.row_count)
             astray = _row_astray(own, rows, due, written, is_ours=is_ours)
         except DBAPIError as error:
             refused = is_denied(error)
-            # PostgreSQL rolls back by itself, and would have its COMMIT say nothing of it.
+            # Otherwise PostgreSQL would roll back at COMMIT without an error.
             if refused and not is_required and connection.dialect.name in MYSQL_NAMES:
                 return
             with suppress(DBAPIError):
@@ -155,7 +155,7 @@ class ReadBack:
                 raise cannot_look(rows[0].binding.table) from None
             raise
         if astray is not None:
-            result.close()  # SQLite ends no transaction while rows are to be fetched
+            result.close()  # SQLite cannot end a transaction with unfetched rows
             raise _moved(astray, is_undone=_take_back(connection))
 
 
@@ -169,7 +169,7 @@ def _row_astray(
 ) -> WrittenRow | None:
     """A row that is not where its value was sealed for, if there is one.
 
-    :param written: how many rows were written, if that is known.
+    :param written: number of rows written, if known.
     :param is_ours: nobody else can write to the rows before this transaction ends.
     """
     by_column: dict[str, list[WrittenRow]] = {}
@@ -184,7 +184,7 @@ def _row_astray(
             continue
         all_written = written == due.row_count or (written is None and not due.may_match_none)
         for row in missing:
-            # What is nowhere is hidden from this role, taken out, or NULL: nothing is unreadable.
+            # A missing row is hidden from this role, deleted, or NULL: nothing is unreadable.
             is_altered = is_ours and all_written and held.get(row.texts) is not None
             if is_altered or _is_elsewhere(connection, row):
                 return row
@@ -192,7 +192,7 @@ def _row_astray(
 
 
 def _held(connection: Connection, rows: list[WrittenRow]) -> dict[tuple[str, ...], bytes]:
-    """The first bytes of what rows hold in one column, by the texts of their identity."""
+    """The first bytes of rows' values in one column, by the texts of their identity."""
     held: dict[tuple[str, ...], bytes] = {}
     for start in range(0, len(rows), _ROWS):
         held.update(_delivered(connection, rows[start : start + _ROWS]))
@@ -211,7 +211,7 @@ def _delivered(connection: Connection, rows: list[WrittenRow]) -> Found:
 
 
 def _as_stored(binding: ColumnBinding, key: Iterable[Any], dialect: Dialect) -> tuple[Any, ...]:
-    """A row's key as WHERE finds it: a server pads some, or takes blanks off."""
+    """A row's key as WHERE matches it: servers pad some keys, or strip blanks."""
     stored: list[Any] = []
     for column, value in zip(binding.identity, key, strict=True):
         if isinstance(value, bytes):
@@ -240,14 +240,14 @@ class _StartReader(RowReader):
             _, *parts, start = packed.split(b":", len(to_texts) + 1)
             try:
                 return tuple(to(part) for to, part in zip(to_texts, parts, strict=True)), start
-            except ValueError:  # a key in a form that identifies no row
+            except ValueError:  # a key that identifies no row
                 return (), start
 
         return read
 
 
 def _is_elsewhere(connection: Connection, row: WrittenRow) -> bool:
-    """Whether the message is in another row of the table, which is read through for that."""
+    """Whether the message is in another row; this searches the whole table."""
     source = _Messages(connection, row.binding)
     return any(texts != row.texts for texts, _ in source.where(source.start.in_(row.starts)))
 
@@ -275,14 +275,14 @@ class _Messages:
         self._select = self._select.select_from(source)
 
     def where(self, criterion: Any) -> Found:
-        """The identity of rows, as a read would have it, and how their messages begin."""
+        """The identity of rows, as in a read, and the first bytes of their messages."""
         identities = self._connection.scalars(
             self._select.where(criterion), execution_options=internals.UNTRANSLATED
         )
         return [identity for identity in identities if identity is not None]
 
     def of(self, keys: Sequence[tuple[Any, ...]]) -> Found:
-        """What was found of the rows with these keys."""
+        """The rows with these keys."""
         identities = rows_by_key(
             self._connection,
             self._table,
@@ -295,11 +295,11 @@ class _Messages:
 
 
 def _rowcount(connection: Connection, result: Any, rows: int) -> int | None:
-    """How many rows were written, where the driver can be believed."""
+    """Number of rows written, if the driver's count is reliable."""
     if rows > 1 and not connection.dialect.supports_sane_multi_rowcount:
         return None
     if result.returns_rows and connection.dialect.name == "sqlite":
-        return None  # it says 0 as long as rows of RETURNING are to be fetched
+        return None  # it is 0 while rows of RETURNING are unfetched
     with suppress(AttributeError, connection.dialect.loaded_dbapi.Error):
         count: int = result.rowcount
         return count if count >= 0 else None
@@ -307,7 +307,7 @@ def _rowcount(connection: Connection, result: Any, rows: int) -> int | None:
 
 
 def _take_back(connection: Connection) -> bool:
-    """Undo what was written, where a transaction holds it."""
+    """Roll back what was written, if there is a transaction."""
     if internals.is_autocommit(connection) or not connection.in_transaction():
         return False
     internals.take_back(connection)

@@ -1,14 +1,13 @@
-"""SQLAlchemy's own errors: their parameters are not shown before they are sealed.
+"""Removes unsealed parameters and quoted values from SQLAlchemy's and databases' errors.
 
-A ``StatementError`` that is raised while parameters are still being prepared (a bad value of
-another column, a missing bind) prints them as the application gave them. Once a statement has
-reached the driver its parameters are ciphertext and stay visible; what the database quotes of a
-row with plaintext does not. A statement that is surely
-about nothing encrypted shows them as ever.
+A ``StatementError`` raised while parameters are being prepared (a bad value of another column, a
+missing bind) shows them as the application gave them. Once a statement has reached the driver its
+parameters are ciphertext and stay visible. A statement that certainly involves nothing encrypted
+shows them as usual.
 
-A database quotes rows in its errors, too: PostgreSQL names the key that is there already, and every
-value of a row that a constraint refuses; MySQL and MariaDB quote the duplicate. Of a table that is
-being adopted that is what is about to be encrypted, and is not shown.
+Databases also quote rows in their errors: PostgreSQL shows a duplicate key, and all values of a row
+that a constraint refuses; MySQL and MariaDB show the duplicate. For a table in an adoption those
+are values about to be encrypted, so they are hidden.
 """
 
 from __future__ import annotations
@@ -30,30 +29,30 @@ from encfields.orm.write.pending import UNSEALED
 from encfields.traces import chained
 
 HIDDEN = ("not shown: they were not encrypted yet",)
-"""What stands for parameters that are hidden."""
+"""Replaces hidden parameters."""
 
 
 class Redaction:
-    """What one engine's connections execute, and the listener for their errors."""
+    """Tracks what one engine's connections execute, and listens for their errors."""
 
     def __init__(self) -> None:
-        # No statement is kept: it may hold values.
+        # No statement is stored: it may hold values.
         self._statements: weakref.WeakKeyDictionary[Any, weakref.ref[Any]] = (
             weakref.WeakKeyDictionary()
         )
 
     def note_statement(self, connection: Any, statement: Any) -> None:
-        """Note which statement the connection executes."""
+        """Note the statement that the connection executes."""
         try:
             self._statements[connection] = weakref.ref(statement)
-        except TypeError:  # what is executed is no statement of SQLAlchemy's own
+        except TypeError:  # not one of SQLAlchemy's own statements
             self._statements.pop(connection, None)
 
     def hide_unsealed_parameters(self, context: Any) -> None:
         """SQLAlchemy's ``handle_error`` event."""
         if getattr(context.original_exception, "reason", None) == UNSEALED:
-            # It was raised in the middle of what the driver says to the server: pg8000 would take
-            # the answer to this statement for the next one's.
+            # Raised in the middle of the driver's exchange with the server: pg8000 would take the
+            # answer to this statement for the next one's.
             context.is_disconnect = True
             context.invalidate_pool_on_disconnect = False
         error = context.sqlalchemy_exception
@@ -71,7 +70,7 @@ class Redaction:
 
 
 def _is_plain(statement: Any) -> bool:
-    """Whether nothing that a statement is made of can be encrypted."""
+    """Whether no part of a statement can be encrypted."""
     tables = 0
     for element in iterate(statement):
         table = element if isinstance(element, Table) else getattr(element, "table", None)
@@ -85,10 +84,10 @@ def _is_plain(statement: Any) -> bool:
 
 
 NOT_SHOWN = "<not shown>"
-"""What stands for a value."""
+"""Replaces a value."""
 
 _QUOTES = (
-    (r"(?s)\nDETAIL:.*", ""),  # a value may have lines of its own
+    (r"(?s)\nDETAIL:.*", ""),  # a value may have several lines
     (r"(?s)(Duplicate entry ').*(' for key )", rf"\g<1>{NOT_SHOWN}\g<2>"),
     (r"(?s)(value: ').*'", rf"\g<1>{NOT_SHOWN}'"),
     (
@@ -99,7 +98,7 @@ _QUOTES = (
 
 
 def hide_quoted_values(context: Any) -> None:
-    """SQLAlchemy's ``handle_error`` event, of a statement that the database was given."""
+    """SQLAlchemy's ``handle_error`` event, for a statement sent to the database."""
     if not Plaintext.is_used:
         return
     compiled = getattr(context.execution_context, "compiled", None)
@@ -160,7 +159,7 @@ def _hide_diagnosis_of_psycopg2(error: Any, text: str) -> None:
 
 
 class Diagnosis(SimpleNamespace):
-    """What an error's ``diag`` tells, but for what quotes a row; ``None`` for the rest."""
+    """An error's ``diag`` without the fields that quote a row, which are ``None``."""
 
     def __getattr__(self, name: str) -> None:
         if name.startswith("_"):
@@ -169,7 +168,7 @@ class Diagnosis(SimpleNamespace):
 
 @functools.cache
 def _without_answer(kind: Any) -> type[Any]:
-    """A class of psycopg2's errors, with a ``diag`` that is set."""
+    """A subclass of psycopg2's errors whose ``diag`` can be set."""
 
     def as_its_class(error: Any, protocol: Any) -> Any:
         return kind, error.args, {"pgerror": error.pgerror, "pgcode": error.pgcode}
@@ -179,7 +178,7 @@ def _without_answer(kind: Any) -> type[Any]:
 
 
 _QUOTING = (ord("D"), ord("W"))
-"""Fields of PostgreSQL's errors: the detail, and where in a function it was."""
+"""Fields of PostgreSQL's errors: the detail, and the context in a function."""
 
 
 def _hidden_text(value: Any) -> Any:
@@ -197,9 +196,9 @@ def _hidden(argument: Any) -> Any:
 
 
 def _may_be_adopted(statement: Any) -> bool:
-    """Whether a table of a statement has a column that is being adopted, as far as it shows.
+    """Whether a table of a statement has a column in an adoption, as far as known.
 
-    :param statement: ``None`` for SQL that was given to the driver as it is.
+    :param statement: ``None`` for SQL sent directly to the driver.
     """
     if statement is None:
         return True

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 
 COPIED_ROWS = "copied-rows"
-"""Reason of the one refusal that the option lifts."""
+"""Reason of the refusal that the option lifts."""
 
 
 class RowPlanner:
@@ -89,12 +89,12 @@ class RowPlanner:
         self._refuse_select_defaults(names)
 
     def _is_adopting(self, name: str) -> bool:
-        """Whether a column has its values, and its NULL, from a plaintext column too."""
+        """Whether a column's value, and its NULL, may also be in a plaintext column."""
         binding = self.bindings.get(name)
         return binding is not None and adoption_of(binding.column) is not None
 
     def _refuse_select_defaults(self, names: Collection[str]) -> None:
-        """Refuse a default, which would be one value for every row that is selected."""
+        """Refuse a default, which would be one value for all selected rows."""
         if not self.statement.include_insert_from_select_defaults:
             return
         for key, binding in self.bindings.items():
@@ -125,7 +125,7 @@ class RowPlanner:
             yield self._sealed_bind(binding, assigned, row)
 
     def _check_bind(self, binding: ColumnBinding, assigned: BoundValue) -> None:
-        """A bind with a type of its own would carry its plaintext past ours."""
+        """Refuse a bind with another type, which would store its plaintext."""
         types = self.types.get(assigned.bind, [])
         if len({isinstance(type_, SealedColumnType) for type_ in types}) > 1:
             raise shared_bind(binding, assigned.bind)
@@ -173,11 +173,11 @@ class RowPlanner:
         return lambda value: to_text(_refuse_zero(value))
 
     def unchanged(self, row: Mapping[Any, Assigned]) -> Iterator[UnchangedIdentity]:
-        """Key columns that are set while ciphertexts bound to the old key stay behind."""
+        """Key columns that are set while ciphertexts stay bound to the old key."""
         for binding in self.bindings.values():
             adopts = adoption_of(binding.column)
             if binding.column.key in row or (adopts and adopts.carries_unsealable):
-                continue  # the triggers of an adoption make such rows pending, or refuse it
+                continue  # an adoption's triggers make such rows pending, or refuse
             for column in binding.bound_to:
                 assigned = row.get(column.key)
                 if assigned is None:
@@ -190,7 +190,7 @@ class RowPlanner:
                 yield UnchangedIdentity(assigned.bind, where.bind, to_text, refusal)
 
     def set_values(self, row: Mapping[Any, Assigned]) -> SetValues:
-        """What an upsert of this row sets by itself, and not to the inserted value."""
+        """What an upsert's SET gives as plain values, and not as the inserted ones."""
         parts = [] if self.is_update else internals.clauses_apart(self.statement)
         given = [own for part in parts if (own := own_values(self.compiled, part))]
         found = [self._set_values(own, row) for own in given]
@@ -221,7 +221,7 @@ class RowPlanner:
                     yield UnchangedIdentity(assigned.bind, inserted.bind, to_text, refusal)
 
     def spelling_matters(self, row: Mapping[Any, Assigned]) -> bool:
-        """Whether a key that WHERE pins may be spelt differently in the row it matches."""
+        """Whether a key in WHERE may be spelt differently in the matching row."""
         return any(
             column.key not in row and may_match_another_spelling(column.type, self.dialect)
             for key, binding in self.bindings.items()
@@ -243,7 +243,7 @@ def _names_of_null(statement: Any, names: Sequence[str]) -> set[str]:
 
 
 def _refuse_zero(value: object) -> object:
-    """MySQL takes a 0 for the request to generate a key, and does not store it."""
+    """Refuse a key of 0, for which MySQL generates a key."""
     if value == 0 and not isinstance(value, bool):
         raise UnknownIdentityError(
             "MySQL and MariaDB generate a new key when 0 is inserted, so the row's key is not "
@@ -271,10 +271,10 @@ def _copy_refused(binding: ColumnBinding, message: str, reason: str) -> Cipherte
 
 
 def _row_not_pinned(binding: ColumnBinding, missing: list[str]) -> Refusal:
-    """The refusal of an UPDATE that gives no value for these columns of the row's key."""
+    """The error for an UPDATE that gives no value for these columns of the row's key."""
     names = ", ".join(missing)
     default = ""
-    if binding.column.onupdate is not None:  # the caller may have given no value at all
+    if binding.column.onupdate is not None:  # the caller may not have set the column
         default = ". Its onupdate default gives it one where the UPDATE does not set the column"
     return lambda: AmbiguousRowError(
         f"the UPDATE does not say which row the value is for: its WHERE must pin {names} with =, "

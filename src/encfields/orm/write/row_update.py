@@ -1,12 +1,12 @@
-"""An UPDATE of rows by their primary key, as the ORM emits it, is completed before it is compiled.
+"""Completes an UPDATE of rows by primary key, as the ORM emits it, before it is compiled.
 
-It says what the application changed, and nothing else is taken from what a session remembers:
+It sets what the application changed; nothing else is taken from the session's copy:
 
-- Where a value is bound to more than the primary key, the UPDATE compares that too. If the row is
-  not any more what the session loaded, no row matches, and SQLAlchemy raises ``StaleDataError``.
-- Where the row's identity changes, the values that are left as they are are read in the same
-  transaction, under a lock, and sealed again.
-- Where a part of an index of several columns changes, the other parts are read in the same way.
+- If a value is bound to more than the primary key, the UPDATE also compares that. If the row has
+changed since it was loaded, no row matches and SQLAlchemy raises ``StaleDataError``.
+- If the row's identity changes, the unchanged values are read in the same transaction under a lock,
+and resealed.
+- If a part of a compound index changes, the other parts are read in the same way.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ if TYPE_CHECKING:
 _Row = dict[str, Any]
 
 _PIN = "encfields_was_"
-"""Prefix of the binds that a row's identity is compared to."""
+"""Prefix of the binds that the row's identity is compared with."""
 
 
 def complete_row_update(execution: WriteExecution) -> None:
-    """Complete an UPDATE, if it is one of rows by their primary key."""
+    """Complete an UPDATE, if it is by primary key."""
     rows = execution.rows
     if not all(isinstance(row, Mapping) for row in rows):
         return
@@ -52,7 +52,7 @@ def complete_row_update(execution: WriteExecution) -> None:
 
 
 def _compared_keys(statement: Update, table: Table, row: Mapping[str, Any]) -> list[Column[Any]]:
-    """The primary key's columns, if WHERE compares them to the ORM's own binds."""
+    """The primary key's columns, if WHERE compares them with the ORM's own binds."""
     columns = {hash(column): column for column in table.primary_key}
     compared: dict[Column[Any], None] = {}
     for criterion in conjunction(internals.where_criteria(statement)):
@@ -84,7 +84,7 @@ class RowUpdate:
         self._bindings = list(execution.bindings.values())
         self._by_expression = set(internals.update_values_by_key(self._statement))
         self._set = self._by_expression | set(rows[0])
-        # What a default gives with every UPDATE is as good as set: it is sealed too.
+        # Columns with ``onupdate`` count as set: their values are sealed, too.
         self._set |= {b.column.key for b in self._bindings if b.column.onupdate is not None}
 
     def complete(self) -> Update:
@@ -94,7 +94,7 @@ class RowUpdate:
         """
         identity = {c.key for binding in self._bindings for c in binding.bound_to}
         if identity & self._by_expression:
-            return self._statement  # what it becomes is not known here: the plan refuses it
+            return self._statement  # the new value is not known here, so the plan refuses it
         written = [b for b in self._bindings if b.column.key in self._set]
         if not written and not identity & self._set:
             return self._statement
@@ -110,7 +110,7 @@ class RowUpdate:
     # -- the identity of the rows --------------------------------------------------------------
 
     def _beyond_key(self, stated: set[str]) -> list[Column[Any]]:
-        """Columns beyond the key that values which are written, or may move, are bound to."""
+        """Columns beyond the primary key to which written or moved values are bound."""
         beyond: dict[Column[Any], None] = {}
         for binding in self._bindings:
             moves = stated & {column.key for column in binding.bound_to}
@@ -119,7 +119,7 @@ class RowUpdate:
         return list(beyond)
 
     def _note_identity(self, beyond: Sequence[Column[Any]]) -> None:
-        """Put what each row's identity is, beyond its key, beside the row's parameters."""
+        """Add each row's identity beyond its primary key to the row's parameters."""
         if not beyond:
             return
         names = [column.key for column in beyond]
@@ -147,7 +147,7 @@ class RowUpdate:
         return len(self.rows) == 1 or dialect.supports_sane_multi_rowcount
 
     def _keep(self, current_rows: Sequence[_Row | None]) -> list[_Row]:
-        """Leave out the rows that are not there, which the UPDATE would not match either."""
+        """Leave out missing rows, which the UPDATE would not match."""
         pairs = zip(self.rows, current_rows, strict=True)
         self.rows = [row for row, current in pairs if current is not None]
         return [current for current in current_rows if current is not None]
@@ -161,7 +161,7 @@ class RowUpdate:
     # -- what else is written ------------------------------------------------------------------
 
     def _moved(self, beyond: Sequence[Column[Any]]) -> set[str]:
-        """Keys of the identity columns that change, in one of the rows at least."""
+        """Keys of the identity columns that change in at least one row."""
         old = {column: _PIN + column.key for column in beyond}
         old |= {column: internals.old_value_bind(column) for column in self._keys}
         return {
@@ -182,7 +182,7 @@ class RowUpdate:
             raise
 
     def _carry_values(self, beyond: Sequence[Column[Any]]) -> None:
-        """Values that are bound to what changes, and are not set, are sealed again."""
+        """Reseal values that are bound to what changes and are not set."""
         moved = self._moved(beyond)
         left = [
             binding.column
@@ -199,7 +199,7 @@ class RowUpdate:
         self._set |= {column.key for column in left}
 
     def _carry_index_parts(self) -> None:
-        """Give an index of several columns, of which some are set, what it needs of the others."""
+        """Give a compound index the values of its columns that are not set."""
         for index in known_indexes(self._table):
             parts = {source.column.key: source.column for source in index.sources}
             stated = self._set & set(parts)
@@ -225,7 +225,7 @@ class RowUpdate:
         self.rows = [*others, *self.rows]
 
     def _matching_nothing(self, beyond: Sequence[Column[Any]]) -> Update:
-        """None of the rows is there: an UPDATE that has nothing to seal, and matches none."""
+        """An UPDATE that seals nothing and matches nothing, since no row exists."""
         self.rows = [dict(row) for row in self._given]
         for row in self.rows:
             for binding in self._bindings:
@@ -235,12 +235,12 @@ class RowUpdate:
                 if column.key in row:
                     row[column.key] = row[internals.old_value_bind(column)]
             row.update({_PIN + column.key: row.get(column.key) for column in beyond})
-        # false() would take the other criteria out, and the plan looks for them
+        # false() would drop the other criteria, which the plan needs
         return self._statement.where(text("1 = 0"), *(self._pin(column) for column in beyond))
 
 
 def _agree(known: Sequence[Mapping[str, Any]], current_rows: Sequence[_Row | None]) -> bool:
-    """Whether the rows still are what the session loaded, as far as it did."""
+    """Whether the rows still equal what the session loaded."""
     return all(
         current is None or name not in current or current[name] == value
         for loaded, current in zip(known, current_rows, strict=True)

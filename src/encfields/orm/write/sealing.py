@@ -1,6 +1,5 @@
-"""From the values that a statement's types have parked, row by row, to messages for these rows.
-
-Those of one branch key are sealed at once.
+"""Seals a statement's parked values for their rows. Values under one branch key are sealed in one
+call.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ _Parked = TypeVar("_Parked", bound=Pending)
 def name_row(
     error: EncFieldsError, plan: StatementPlan, bind: IndexedBind, values: Mapping[str, Any]
 ) -> None:
-    """Have an error of a blind index say which row it is about.
+    """Add the row to an error of a blind index.
 
     :param bind: of the index.
     :param values: the row's parameters, by bind.
@@ -54,11 +53,11 @@ def name_row(
 
 
 def identity_texts(bind: SealedBind, values: Mapping[str, Any]) -> list[str | None]:
-    """The canonical texts of the row's identity; ``None`` for a part that is not known yet.
+    """The canonical texts of the row's identity; ``None`` for parts not known yet.
 
     :param bind: of an encrypted value of the row.
     :param values: the row's parameters, by bind.
-    :raises EncFieldsError: a part of the key has no canonical text; names the row.
+    :raises EncFieldsError: a part of the key has no canonical text; the error names the row.
     """
     texts: list[str | None] = []
     for part in bind.identity:
@@ -77,7 +76,7 @@ def identity_texts(bind: SealedBind, values: Mapping[str, Any]) -> list[str | No
 
 
 def refuse_unpinned(plan: StatementPlan, context: Any) -> None:
-    """Refuse values whose row the statement does not say, before they are indexed.
+    """Refuse values whose row the statement does not determine, before indexing them.
 
     :param context: the execution.
     :raises BindingError: the plan's own refusal of the first of them.
@@ -89,7 +88,7 @@ def refuse_unpinned(plan: StatementPlan, context: Any) -> None:
 
 
 def null_key(bind: SealedBind, texts: list[str | None], plan: StatementPlan) -> EncFieldsError:
-    """A part of the row's key has no value: WHERE compares it to NULL, or it is not learnt.
+    """The error for a part of the row's key without a value: NULL in WHERE, or unknown.
 
     :param bind: of an encrypted value of the row.
     :param texts: canonical texts of the row's identity, as far as they are known.
@@ -123,7 +122,7 @@ def parked_in(
 
     :param binds: those of the kind, each with its name in the driver's parameters.
     :param values: the parameter set as the application gave it.
-    :param given: the same as the driver is to get it.
+    :param given: the same for the driver.
     :param kind: the class of the parked values.
     """
     if isinstance(given, dict):
@@ -136,7 +135,7 @@ def parked_in(
 
 
 def is_parked(bind: SealedBind | IndexedBind, values: Mapping[str, Any]) -> bool:
-    """Whether the type of a bind parked what the statement was given for it.
+    """Whether the bind's type parked the value given for it.
 
     :param values: the row's parameters, by bind.
     """
@@ -148,7 +147,7 @@ def is_parked(bind: SealedBind | IndexedBind, values: Mapping[str, Any]) -> bool
 # -- messages -----------------------------------------------------------------------------------
 
 Ready = tuple["ColumnBinding", Pending, list[str], bytes]
-"""A value that can be sealed: its column, where the message goes, its row and its plaintext."""
+"""A value ready to be sealed: its column, the message's destination, its row and plaintext."""
 
 
 class RowSealer:
@@ -161,7 +160,7 @@ class RowSealer:
         self._encryption = encryption
 
     def require_active(self, wanted: Mapping[str, ColumnBinding]) -> None:
-        """Have the active version of some keys at hand.
+        """Fetch the active version of some keys.
 
         :param wanted: for each key id, a column whose values are sealed under it.
         :raises KeyStoreError: one cannot be fetched.
@@ -192,7 +191,7 @@ class RowSealer:
                 pending.settle(message or self._sealed(binding, texts, plaintext))
 
     def _fetch_keys(self, ready: list[Ready]) -> None:
-        """Have the keys of rows of many tenants at hand, in one query for all."""
+        """Fetch the keys of rows of many tenants in one query."""
         templated = [value for value in ready if value[0].key.columns]
         if key_ids := {binding.key_id(texts) for binding, _, texts, _ in templated}:
             try:
@@ -202,8 +201,8 @@ class RowSealer:
                 raise
 
     def _sealed_at_once(self, key_id: str, those: list[Ready]) -> list[bytes | None]:
-        """The messages of values under one branch key; ``None`` for each that is to be sealed by
-        itself, which raises what is wrong with it."""
+        """The messages of values under one branch key; ``None`` for each to seal separately, which
+        raises its error."""
         if len(those) == 1:
             return [None]
         binding, _, texts, _ = those[0]
@@ -221,7 +220,7 @@ class RowSealer:
         return messages
 
     def _sealed(self, binding: ColumnBinding, texts: list[str], plaintext: bytes) -> bytes:
-        """One message, for the row whose identity's canonical texts are `texts`."""
+        """One message, for the row with these canonical texts."""
         try:
             key = self._encryption.active_key(binding.key_id(texts))
             message = seal(plaintext, binding.context.serialize(texts), key)
@@ -242,7 +241,7 @@ def encode(
 
     :param texts: canonical texts of the row's identity, as far as they are known.
     :param binding: of the column that the value is for.
-    :param connection: that it is written on, whose dialect the codec may depend on.
+    :param connection: that writes it; the codec may depend on its dialect.
     :raises ValueEncodingError: the column's type has no encoding for it.
     :raises CiphertextCopyError: it is a sealed value of another place.
     """
@@ -261,16 +260,16 @@ def encode(
 
 
 def known_row(binding: ColumnBinding, texts: Sequence[str | None]) -> dict[str, str] | None:
-    """What is known of a row's identity, for an error.
+    """The known part of a row's identity, for an error.
 
-    :param texts: canonical texts, ``None`` for each that is not known.
+    :param texts: canonical texts; ``None`` for unknown ones.
     """
     named = zip(binding.row([text or "" for text in texts]), texts, strict=True)
     return {name: text for name, text in named if text is not None} or None
 
 
 def _name_value(error: EncFieldsError, binding: ColumnBinding, texts: list[str]) -> None:
-    """Have an error say which value it is about."""
+    """Add the value's place to an error."""
     error.table, error.column = binding.table, binding.column_name
     error.row = error.row or dict(binding.row(texts))
 

@@ -1,4 +1,4 @@
-"""What is to be done with a compiled statement before a driver sees it: its plan, as data."""
+"""The plan of a compiled statement, as data: what to do before a driver sees it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class SealedBind(NamedTuple):
 
 
 class UnchangedIdentity(NamedTuple):
-    """An UPDATE sets a key column that its WHERE pins: both must be the same."""
+    """An UPDATE sets a key column that its WHERE also compares: both values must be equal."""
 
     set_bind: str
     where_bind: str
@@ -47,7 +47,7 @@ class UnchangedIdentity(NamedTuple):
     refusal: Refusal
 
     def holds(self, values: Mapping[str, Any]) -> bool:
-        """Whether they are the same in one parameter set; of no value nothing is."""
+        """Whether they are equal in one parameter set; ``True`` if there is no value."""
         given, pinned = values[self.set_bind], values[self.where_bind]
         if given is None or pinned is None or isinstance(pinned, Pending):
             return False
@@ -60,7 +60,7 @@ class UnchangedIdentity(NamedTuple):
 
 
 class SetValues(NamedTuple):
-    """What an upsert's SET gives by itself.
+    """The plain values in an upsert's SET.
 
     :ivar keys: columns of the row's key, which must get the inserted row's value.
     """
@@ -72,13 +72,13 @@ class SetValues(NamedTuple):
 
 @dataclass(slots=True, eq=False, repr=False)
 class StatementPlan:
-    """What is to be done with one compiled statement before a driver sees it.
+    """What to do with one compiled statement before a driver sees it.
 
     :ivar sealed: the encrypted binds, in the statement's order.
     :ivar indexed: the binds of their blind indexes.
-    :ivar lookups: values that are looked up in one.
-    :ivar shared_lookups: those of them of which one bind is looked up in two versions.
-    :ivar filters: what the rows that they found are compared with after decryption.
+    :ivar lookups: look-up binds.
+    :ivar shared_lookups: those compared with two versions of an index.
+    :ivar filters: comparisons of the found rows after decryption.
     :ivar unchanged: key columns that an UPDATE, or an upsert, sets and must not change.
     :ivar set_values: those of the encrypted binds that are in an upsert's SET.
     :ivar hits_unseen: raised where nobody could look afterwards which row an upsert has hit.
@@ -138,4 +138,4 @@ class StatementPlan:
 
 
 NOTHING = StatementPlan()
-"""The plan of a statement that touches no encrypted column."""
+"""The plan of a statement without encrypted columns."""

@@ -1,7 +1,7 @@
-"""Planning a statement: which binds are encrypted, and which binds are their row's key.
+"""Plans a statement: which binds are encrypted, and which are their row's key.
 
-It is worked out once for each *compiled* statement, so SQLAlchemy's statement cache keeps
-working and an execution only follows it.
+This happens once per *compiled* statement, so SQLAlchemy's statement cache keeps working and an
+execution only follows the plan.
 """
 
 from __future__ import annotations
@@ -83,14 +83,14 @@ def _with_lookups(compiled: Any, dialect: Dialect, plan: StatementPlan) -> State
 
 
 def _raise_again(error: EncFieldsError) -> Refusal:
-    """A fresh exception each time: one that is raised twice would collect tracebacks."""
+    """Raise a copy: an exception raised twice would collect tracebacks."""
     cls, message, table = type(error), error.message, error.table
     column, reason = error.column, error.reason
     return lambda: cls(message, table=table, column=column, reason=reason)
 
 
 def _refuse_stray_binds(compiled: Any, plan: StatementPlan) -> StatementPlan:
-    """Every encrypted bind of the statement must be accounted for."""
+    """Refuse encrypted binds that the plan does not cover."""
     for name, types in internals.types_by_bind_name(compiled).items():
         if name not in plan.by_bind and any(isinstance(t, SealedColumnType) for t in types):
             if plan.refusal is None:
@@ -106,7 +106,7 @@ _SEVERAL_TABLES = (
 
 
 def _unbound_in(compiled: Any) -> Refusal:
-    """Why a statement is refused that has an encrypted value of no row."""
+    """Why a statement with an encrypted value outside any row is refused."""
     for column in internals.updated_by_default(compiled):
         if is_encrypted(column) and column.table is not internals.dml_statement(compiled).table:
             return partial(
@@ -150,7 +150,7 @@ def _plan_dml(compiled: Any, dialect: Dialect) -> StatementPlan:
     if internals.has_select_source(statement):
         maker.refuse_select_source()
         return StatementPlan(without_values=True, table=table)
-    # The indexes first: what is refused of them, no option lifts.
+    # Indexes first: no option lifts their refusals.
     indexed = tuple(bind for row in rows for bind in maker.indexed_binds(row))
     sealed = tuple(bind for row in rows for bind in maker.sealed_binds(row))
     set_values = maker.set_values(rows[0])

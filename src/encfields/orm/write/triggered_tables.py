@@ -1,9 +1,9 @@
-"""Which tables have triggers or rules that may store a row under another key than a statement gave,
-or unique indexes by which an upsert may hit a row of another spelling.
+"""Finds tables with triggers or rules that may store a row under another key than given, or with
+unique indexes by which an upsert may hit a row spelt differently.
 
-The database is asked every few seconds for each table that encrypted values are written to. A role
-sees no triggers of MySQL and MariaDB without the right to make some: there the first write to a
-table is looked at as well, whatever the server tells.
+The database is queried every few seconds for each table that encrypted values are written to. On
+MySQL and MariaDB a role without the TRIGGER right sees no triggers: there the first write to a
+table is checked, too, whatever the server says.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Table
 
 Kinds = tuple[bool, ...]
-"""What a write may be to a row, an UPDATE or not: an upsert is either, and fires both triggers."""
+"""Whether a write to a row is an UPDATE; an upsert may be either, and fires both triggers."""
 
 KNOWN_SECONDS = 10.0
-"""For how long an answer is believed: a trigger may be made while the application runs."""
+"""Seconds to trust an answer: a trigger may be created while the application runs."""
 
 _POSTGRESQL = text("""
 WITH RECURSIVE tree AS (

@@ -1,12 +1,12 @@
-"""Upserts: SET may only leave a value in a row whose key is the inserted one.
+"""Checks upserts: SET may leave a value only in a row whose key is the inserted one.
 
-The row that an upsert hits is one that was there. What its key is like follows from three places:
-the conflict target, whose columns agree; a WHERE that compares a column with the inserted one; and
-SET itself, which may give the row the inserted row's key. ON DUPLICATE KEY UPDATE has only the
-last of them, since any unique key may have been hit.
+An upsert hits an existing row. Three things tell its key: the conflict target, whose columns are
+equal; a WHERE that compares a column with the inserted one; and SET itself, which may give the row
+the inserted row's key. ON DUPLICATE KEY UPDATE has only the last, since any unique key may have
+been hit.
 
-An encrypted column in the target stands for its unique blind index: no two ciphertexts are alike,
-so that what ``unique=True`` asks for is on the column of the index.
+An encrypted column in the target means its unique blind index: no two ciphertexts are alike, so the
+unique constraint is on the index's column.
 """
 
 from __future__ import annotations
