@@ -16,7 +16,7 @@ FLOORS = (
     ("keys", "keyrings"),
     ("index",),
     ("legacy", "orm", "sizes", "stats"),
-    ("engine",),
+    ("engine", "value_counter"),
     ("bulk", "reencrypt"),
     ("adopt",),
     ("interop", "telemetry", "testing"),

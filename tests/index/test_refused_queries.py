@@ -290,7 +290,7 @@ def test_the_refusal_names_column_operator_and_what_to_do():
         number.like("123%")
     assert (caught.value.table, caught.value.column) == ("patient", "ssn")
     message = str(caught.value)
-    assert "'like_op'" in message
+    assert "'like()'" in message
     assert "index the part you search for with a transform such as first(n)" in message
     assert "==, !=, IN, IS NULL and IS NOT NULL work" in message
 
@@ -313,7 +313,7 @@ def test_a_refused_list_is_named_by_the_operator_that_was_written(sqlite_clinic,
     ):
         session.execute(select(Patient.id).where(LISTED[name]()))
     assert caught.value.column == "notes"
-    operator = "not_in_op" if name == "not in" else "in_op"
+    operator = "not_in()" if name == "not in" else "in_()"
     assert f"the operator {operator!r}" in caught.value.message
 
 

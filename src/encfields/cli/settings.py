@@ -21,13 +21,14 @@ from encfields.cli.key_store import (
 )
 from encfields.cli.parsing import names_a_file
 from encfields.cli.targets import specs_from_file, specs_from_models, specs_from_options
-from encfields.engine import Encryption, ValueCounter, attach
+from encfields.engine import Encryption, attach
 from encfields.errors import ConfigurationError
 from encfields.keys.admin import KeyAdmin
 from encfields.keys.cache.key_cache import KeyCache
 from encfields.keys.dynamodb.store import DynamoDbKeyStore
 from encfields.keys.sql.schema import TABLE_NAME
 from encfields.keys.sql.store import SqlKeyStore
+from encfields.value_counter import ValueCounter
 
 DATABASE_VARIABLE = "ENCFIELDS_DATABASE_URL"
 KEYRING_VARIABLE = "ENCFIELDS_KEYRING"

@@ -14,6 +14,7 @@ Comparisons in a statement, and how they are compiled:
 ``resolution``         which index answers a comparison
 ``index_operand``      one side of a comparison
 ``statement_scope``    the statements and conditions around a comparison
+``operator_names``     names of operators in error messages
 =====================  =====================================================================
 
 Values, and rows:

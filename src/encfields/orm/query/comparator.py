@@ -43,6 +43,7 @@ from encfields.orm.query.comparison import (
 from encfields.orm.query.criteria_lookups import compared_to_list
 from encfields.orm.query.index_operand import index_column_of_view
 from encfields.orm.query.loaded_form import OF_SEVERAL_FORMS, asks_for_null, in_loaded_form
+from encfields.orm.query.operator_names import operator_name
 from encfields.orm.query.resolution import null_given, resolved
 from encfields.orm.read.provenance import column_named, source_column, table_named
 from encfields.traces import leaves_no_trace
@@ -109,7 +110,7 @@ def refuse_operator(expression: object, operator: Any) -> UnsupportedOperationEr
     works = "==, !=, IN, IS NULL and IS NOT NULL" if indexed else "Only IS NULL and IS NOT NULL"
     return UnsupportedOperationError(
         f"the database holds ciphertext, no two of which are alike, and cannot answer "
-        f"{name!r}: {advice}. {works} work",
+        f"{operator_name(operator)!r}: {advice}. {works} work",
         table=table_named(expression),
         column=column_named(expression),
         reason="operator",

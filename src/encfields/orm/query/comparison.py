@@ -29,6 +29,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 from encfields.errors import UnboundValueError, UnsupportedOperationError
 from encfields.orm.declare.columns import SealedColumnType
 from encfields.orm.internals import CacheKeyedType, NegatableComparison
+from encfields.orm.query.operator_names import operator_name
 from encfields.orm.write.hidden_values import veil, veil_all
 from encfields.traces import leaves_no_trace
 
@@ -239,8 +240,8 @@ def _refuse_for_hash(expression: Any, operator: Any) -> UnsupportedOperationErro
     view = expression if isinstance(expression, BlindValue) else viewed(expression)
     column: Any = None if view is None else next(iter(view.clause.base_columns))
     return UnsupportedOperationError(
-        f"a blind index answers ==, != and IN, not {_name(operator)!r}: hashes have no order "
-        "and no parts. Index what you search for with a transform such as first(n), or "
+        f"a blind index answers ==, != and IN, not {operator_name(operator)!r}: hashes have no "
+        "order and no parts. Index what you search for with a transform such as first(n), or "
         "compare in Python after loading",
         table=getattr(getattr(column, "table", None), "fullname", None),
         column=getattr(column, "name", None),
@@ -317,7 +318,3 @@ def is_column(operand: object) -> bool:
         return isinstance(clause_of(operand), ColumnElement)
     except exc.ArgumentError:
         return False
-
-
-def _name(operator: Any) -> str:
-    return getattr(operator, "__name__", str(operator))

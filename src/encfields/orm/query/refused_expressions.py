@@ -43,6 +43,7 @@ from encfields.orm.query.comparison import (
     any_or_all_advice,
     ungrouped,
 )
+from encfields.orm.query.operator_names import operator_name
 from encfields.orm.query.raw_operands import selects_in
 
 
@@ -138,5 +139,5 @@ def _use(element: Any) -> str:
         return "tuple_()"
     operator = getattr(element, "operator", None)
     if operator is not None:
-        return f"the operator {getattr(operator, '__name__', operator)!r}"
+        return f"the operator {operator_name(operator)!r}"
     return f"its use in {getattr(element, '__visit_name__', 'an expression').upper()!r}"

@@ -58,6 +58,7 @@ from encfields.orm.query.lookup_type import (
     SharedLookupType,
     renamed_bind,
 )
+from encfields.orm.query.operator_names import operator_name
 from encfields.orm.query.statement_scope import enclosing
 from encfields.orm.read.provenance import column_named, table_named
 
@@ -322,9 +323,8 @@ def _lookup(
 def refused(index_side: IndexOperand | None, element: IndexComparison, why: str) -> EncFieldsError:
     """The error for a comparison that no index answers."""
     written = element.written or element.operator
-    operator = getattr(written, "__name__", str(written))
     return UnsupportedOperationError(
-        f"{operator!r} cannot be answered: {why}",
+        f"{operator_name(written)!r} cannot be answered: {why}",
         table=str(index_side.column.table.fullname) if index_side else None,
         column=index_side.column.name if index_side else None,
         reason="operator",
