@@ -1,15 +1,15 @@
-"""Reading: ciphertext delivered with the key of its row, and opened.
+"""Reading: ciphertext is selected with its row's key, and opened.
 
 ======================  ========================================================
-``provenance``          which row and key columns an expression is of
+``provenance``          which row and key columns an expression comes from
 ``packed``              the cell of ciphertext and key, in SQL
-``row_reader``          what opens it
-``delivered_keys``      row keys in cells, brought into canonical form
-``union_reads``         cells that come out of a UNION
+``row_reader``          the type that opens it
+``delivered_keys``      row keys in cells, converted to canonical form
+``union_reads``         cells that come from a UNION
 ``results``             a result's encrypted columns, opened as its rows are fetched
 ``binary_results``      cells in binary form from psycopg
 ``async_prefetch``      keys for the rows of an ``AsyncConnection``
-``lazy``                cells that stay closed
-``other_column_types``  columns of the database that hold no messages
+``lazy``                cells that are opened only on request
+``other_column_types``  database columns of types that cannot hold messages
 ======================  ========================================================
 """

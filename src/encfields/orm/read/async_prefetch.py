@@ -1,10 +1,10 @@
 """Keys of the rows that an event loop will process, fetched while they can still be awaited.
 
 ``AsyncConnection.execute()`` reads all rows inside SQLAlchemy's greenlet and hands them out
-outside it, on the event loop's own thread, where a key that is not at hand could only be waited
-for by standing still. So the rows are looked through when they have come in: of every key that
-is not at hand, the first value is opened, which fetches the key, and is thrown away. An
-``AsyncSession`` needs none of this, because it makes its objects inside the greenlet.
+outside it, on the event loop's thread, where fetching a missing key would block the loop. So the
+rows are scanned as soon as they arrive: for each key that is not cached, the first value is opened,
+which fetches the key, and discarded. An ``AsyncSession`` does not need this, because it creates its
+objects inside the greenlet.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from encfields.orm.read.results import encrypted_columns
 HoldsKey = Callable[[str, str], bool]
 
 _VERSION = slice(30, 46)
-"""Where a key's version is after its id: past a length, a salt of 16 and an IV of 12 bytes."""
+"""Where a key's version is, after its id: past a length, a salt of 16 and an IV of 12 bytes."""
 
 
 class AsyncPrefetch:
     """SQLAlchemy's ``after_execute`` event of an engine for asyncio.
 
-    :param holds_key: whether a key version, by id and version, is at hand.
+    :param holds_key: whether a key version, by id and version, is cached.
     """
 
     def __init__(self, holds_key: HoldsKey) -> None:
@@ -45,7 +45,7 @@ class AsyncPrefetch:
         execution_options: Any,
         result: Any,
     ) -> None:
-        """Have the keys of the result's rows at hand."""
+        """Fetch the keys of the result's rows."""
         if execution_options.get("prebuffer_rows") or not in_greenlet():
             return
         rows = internals.rows_at_hand(result)
@@ -70,7 +70,7 @@ class AsyncPrefetch:
         key_id, version = key[:-16].decode("utf-8", "replace"), key[-16:].hex()
         text = "-".join(version[a:b] for a, b in ((0, 8), (8, 12), (12, 16), (16, 20), (20, 32)))
         if not self._holds_key(key_id, text):
-            # The whole cell, and not the key alone: a value that was moved here must not have a
-            # key fetched for it. The error is raised when the row is read.
+            # Opens the whole cell instead of fetching the key by itself: a value that was moved
+            # here must not cause a key to be fetched. The error is raised when the row is read.
             with suppress(EncFieldsError):
                 processor(cell)

@@ -1,10 +1,10 @@
-"""Encrypted cells from psycopg as they are, and not in hexadecimal digits.
+"""Encrypted cells from psycopg in binary form instead of hexadecimal digits.
 
-psycopg asks PostgreSQL for text, in which a cell has two digits for each byte: the server writes
-twice as much and the client reads it back, which for a short value costs half of what opening it
-does. Only a result as a whole can be asked for in binary form. So that is done where each of its
-columns is the same to Python in either form, which is known when a statement was executed on the
-connection once.
+psycopg requests results as text, which has two digits for each byte of a cell: the server writes
+twice as much and the client converts it back, which for a short value costs half as much as opening
+it. Binary form can be requested only for a whole result. So this is done if each column gives the
+same Python value in either form, which is known once the statement has been executed on the
+connection.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 DRIVERS = frozenset(("psycopg", "psycopg_async"))
-"""SQLAlchemy's names of the driver; others deliver bytes in one form."""
+"""SQLAlchemy's names for the driver; other drivers deliver bytes in one form only."""
 
 _PSYCOPG = frozenset(("psycopg", "psycopg_binary", "psycopg_c"))
 _CURSORS = frozenset((("psycopg", "Cursor"), ("psycopg", "AsyncCursor")))
 _TEXT, _BINARY = 0, 1
 MAX_KNOWN = 1_000
-"""Statements of which a connection remembers the form."""
+"""Most statements whose form a connection remembers."""
 
 _LOADERS = {
     16: ("BoolLoader", "BoolBinaryLoader"),
@@ -47,33 +47,32 @@ _LOADERS = {
     2950: ("UUIDLoader", "UUIDBinaryLoader"),
     3802: ("JsonbLoader", "JsonbBinaryLoader"),
 }
-"""By PostgreSQL's numbers of the types that are the same in either form: psycopg's own readers of
-both. Floating point is not one of them: its text may be rounded."""
+"""psycopg's own loaders, as text and binary, by OID of the types that give the same value in either
+form. Floating point is not among them, because its text may be rounded."""
 
 
 _Readers = tuple[tuple[int, Any, Any], ...]
-"""The types of a result, and what reads each of them as text and in binary form."""
+"""The types of a result, each with its loaders for text and binary form."""
 
 NOT_THE_SAME: _Readers = ()
-"""Stands for the types of a result that is asked for as text."""
+"""Marks a result that is requested as text."""
 
 
 class BinaryResults:
-    """Has an engine's encrypted cells delivered in binary form, where psycopg is its driver."""
+    """Requests an engine's encrypted cells in binary form if its driver is psycopg."""
 
     def do_execute(self, cursor: Any, statement: str, parameters: Any, context: Any) -> None:
-        """SQLAlchemy's event: have a statement's result delivered in binary form, if that is known
-        to be the same.
+        """SQLAlchemy's event: request a result in binary form if that is known to be the same.
 
-        Only now: others that listen may have executed something of theirs with the cursor, and may
-        have changed what the connection reads types with.
+        Only now, because other listeners may have used the cursor, or registered other loaders on
+        the connection.
         """
         if context.compiled is None:
-            return  # an application's own SQL, which may read as one of ours
+            return  # an application's own SQL, which may have the same text as one of ours
         known = _known_on(context.root_connection)
         if known is None:
             return
-        # An INSERT that asks a sequence for its key has no statement of its own until then.
+        # An INSERT that takes its key from a sequence has no statement yet at this point.
         readers = known.get(getattr(context, "statement", ""))
         if readers:
             own = internals.driver_cursor(cursor)
@@ -81,9 +80,9 @@ class BinaryResults:
                 own.format = _BINARY
 
     def note(self, connection: Connection, context: Any, result: Any) -> None:
-        """Remember whether a statement's result may be asked for in binary form.
+        """Remember whether a statement's result may be requested in binary form.
 
-        :raises UnreadableError: it was, and it may not be any more.
+        :raises UnreadableError: it was, but no longer may be.
         """
         if (known := _known_on(connection)) is None:
             return
@@ -101,7 +100,7 @@ class BinaryResults:
         if readers is None:
             if len(known) >= MAX_KNOWN:
                 known.clear()
-            # What a write has written is there when its result would be refused.
+            # A write has already happened when its result would be refused.
             is_write = internals.has_written(context.compiled)
             known[context.statement] = (
                 NOT_THE_SAME if is_write else _same_in_binary(types, cursor.adapters)
@@ -116,10 +115,10 @@ class BinaryResults:
 
 
 def _known_on(connection: Connection) -> dict[str, _Readers] | None:
-    """What a connection remembers of its statements' results.
+    """What a connection remembers about its statements' results.
 
-    :returns: ``None`` where there is no place for it: on the connection that a dialect gets to know
-        the server by.
+    :returns: ``None`` for the connection that a dialect uses to inspect the server, which cannot
+        remember anything.
     """
     try:
         known: dict[str, _Readers] = connection.info.setdefault(IN_BINARY, {})
@@ -129,23 +128,22 @@ def _known_on(connection: Connection) -> dict[str, _Readers] | None:
 
 
 def _delivers_all(cursor: Any) -> bool:
-    """Whether a cursor is psycopg's own, and not one on the server."""
+    """Whether a cursor is psycopg's own, client-side one."""
     kind = type(cursor)
     return (kind.__module__, kind.__name__) in _CURSORS
 
 
 def _are_in_use(readers: _Readers, adapters: Any) -> bool:
-    """Whether types are read as they were: an application may register others at any time."""
+    """Whether types still have these loaders: an application may register others at any time."""
     loader = adapters.get_loader
-    for type_, text, binary in readers:  # every look-up comes by here twice
+    for type_, text, binary in readers:  # runs twice for each look-up
         if loader(type_, _TEXT) is not text or loader(type_, _BINARY) is not binary:
             return False
     return True
 
 
 def _same_in_binary(types: Set[int], adapters: Any) -> _Readers:
-    """What reads the types, if psycopg reads each of them in both forms, by readers of its own
-    that belong together."""
+    """The loaders of the types, if psycopg's own matching pair is registered for each of them."""
     readers = tuple(
         (type_, adapters.get_loader(type_, _TEXT), adapters.get_loader(type_, _BINARY))
         for type_ in types

@@ -1,11 +1,11 @@
-"""Row keys as the database delivers them beside a ciphertext.
+"""Row keys as the database delivers them with a ciphertext.
 
-A row's identity has one accepted form: the very text or bytes that the dialect's type writes.
-SQLite keeps a BLOB, a number or another spelling in any column, and a CHAR(32) holds a UUID in
-upper case as well. To the database those are other rows; were they taken for the same key, the
-ciphertext of one would open in the other. So the form is delivered too, and looked at here.
+A row's identity has one accepted form: exactly the text or bytes that the dialect's type writes.
+SQLite stores a BLOB, a number or another spelling in any column, and a CHAR(32) can also contain a
+UUID in upper case. To the database those are different rows; if they counted as the same key, the
+ciphertext of one would open in the other. So the form is delivered too, and checked here.
 
-Why a row's key cannot be the identity of a value: it is NULL, or in a form of another row.
+The errors for a row's key that cannot identify a value: it is NULL, or in the form of another row.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from encfields.orm.declare.columns import ColumnBinding
 
 NULL_PART = b"!null!"
-"""In place of a key that is NULL. No other key has an exclamation mark in it."""
+"""Delivered for a key that is NULL. No other key contains an exclamation mark."""
 
 _MARK = b"!"
 
@@ -41,7 +41,7 @@ _HEX_UUID = re.compile(rb"[0-9a-f]{32}")
 _HYPHENATED_UUID = re.compile(rb"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 _SQLITE_CLASS = {IdentityKind.INTEGER: "integer", IdentityKind.BINARY: "blob"}
-"""SQLite's storage class of each kind of key; that of all others is text."""
+"""SQLite's storage class for each kind of key; text for all others."""
 
 
 def delivered_sql(column: str, kind: IdentityKind, dialect_name: str) -> str:
@@ -50,8 +50,8 @@ def delivered_sql(column: str, kind: IdentityKind, dialect_name: str) -> str:
     Text and binary keys are delivered in hexadecimal, so that no key can imitate another
     key's boundary.
 
-    :param column: the column, as it is written in SQL.
-    :param kind: of key that it holds.
+    :param column: the column, as SQL.
+    :param kind: the kind of its keys.
     """
     if dialect_name == "sqlite":
         return _sqlite_sql(column, kind)
@@ -78,7 +78,7 @@ def _postgresql_sql(column: str, kind: IdentityKind) -> str:
     if kind is IdentityKind.BINARY:
         return f"encode({column}, 'hex')"
     if kind is IdentityKind.DATE:
-        # of infinity, to_char() makes NULL
+        # to_char() turns infinity into NULL
         return f"COALESCE(to_char({column}, 'YYYY-MM-DDBC'), CAST({column} AS TEXT))"
     return f"CAST({column} AS TEXT)"
 
@@ -87,11 +87,11 @@ def _mysql_sql(column: str, kind: IdentityKind) -> str:
     if kind is IdentityKind.BINARY:
         return f"HEX({column})"
     if kind is IdentityKind.CHAR:
-        # Blanks that the server itself adds. Those of a VARCHAR tell one row from another.
+        # Blanks that the server itself adds. Those in a VARCHAR distinguish rows.
         pads = "FIND_IN_SET('PAD_CHAR_TO_FULL_LENGTH', @@sql_mode)"
         column = f"IF({pads}, RTRIM({column}), {column})"
     if kind in (IdentityKind.TEXT, IdentityKind.CHAR):
-        # In other character sets two keys may have one text in Unicode: that is looked at.
+        # In other character sets two keys may have the same text in Unicode, which is checked.
         both = f"HEX(CONVERT({column} USING utf8mb4)), '!', CHARSET({column}), '!', HEX({column})"
         as_it_is = f"CHARSET({column}) IN ('utf8mb4', 'utf8mb3', 'utf8', 'binary')"
         return f"IF({as_it_is}, HEX({column}), CONCAT({both}))"
@@ -99,10 +99,9 @@ def _mysql_sql(column: str, kind: IdentityKind) -> str:
 
 
 def from_delivered(type_: TypeEngine[Any], dialect: Dialect) -> Callable[[bytes], str]:
-    """How the text that :func:`delivered_sql` yields becomes the canonical text.
+    """A converter from the text that :func:`delivered_sql` yields to the canonical text.
 
-    What is returned raises ``ValueError`` for a key that is not in the form that the dialect's
-    type writes.
+    It raises ``ValueError`` for a key that is not in the form that the dialect's type writes.
 
     :param type_: of the key's column.
     """
@@ -119,8 +118,7 @@ def from_delivered(type_: TypeEngine[Any], dialect: Dialect) -> Callable[[bytes]
 
 
 def form_of(type_: TypeEngine[Any], dialect: Dialect) -> KeyForm | None:
-    """The form in which :func:`delivered_sql` delivers a key of this type, if it is one of those
-    that are read in one pass.
+    """The form in which :func:`delivered_sql` delivers a key, if it can be read in one pass.
 
     :param type_: of the key's column.
     """
@@ -182,7 +180,7 @@ def _postgresql_date(part: bytes) -> str:
 
 
 def _asyncpg_date(part: bytes) -> str:
-    """What asyncpg writes: it stores Python's last day as infinity, and its first one likewise."""
+    """The form that asyncpg writes, which stores Python's first and last day as infinity."""
     day = _INFINITE_DAYS.get(part) or _postgresql_date(part)
     if day in _INFINITE_DAYS.values() and part not in _INFINITE_DAYS:
         raise ValueError("asyncpg writes this day as infinity")
@@ -190,7 +188,7 @@ def _asyncpg_date(part: bytes) -> str:
 
 
 def _iso_date(part: bytes) -> str:
-    # MariaDB holds days that are none, such as 0000-00-00
+    # MariaDB can store invalid dates such as 0000-00-00
     return dt.date.fromisoformat(_matched(_DATE, part)).isoformat()
 
 
@@ -201,7 +199,7 @@ def _matched(pattern: re.Pattern[bytes], part: bytes) -> str:
 
 
 def as_stored(part: bytes, type_: TypeEngine[Any], dialect: Dialect) -> str:
-    """A delivered key for people, in whatever form it is stored.
+    """A delivered key in readable form, however it is stored.
 
     :param part: the key as it was delivered.
     :param type_: of its column.
@@ -226,13 +224,13 @@ def _legible(digits: bytes) -> str:
 
 
 _NULL_PARTS = (NULL_PART, NULL_PART + b"!")
-"""The second is SQLite's: the storage class and no bytes."""
+"""The second is SQLite's: a storage class without bytes."""
 
 
 def misspelt(binding: ColumnBinding, parts: Sequence[bytes], dialect: Dialect) -> EncFieldsError:
     """The error for a stored value whose row's key is not in its one accepted form.
 
-    :param parts: the key as it was delivered, of which one part at least is not.
+    :param parts: the key as it was delivered, with at least one part in another form.
     """
     columns = binding.bound_to
     row = {
@@ -276,19 +274,19 @@ _EXACT = frozenset(
     b"latin1 latin2 latin5 latin7 koi8r koi8u cp850 cp852 cp866 keybcs2 macce macroman "
     b"ucs2 utf16 utf16le utf32".split()
 )
-"""Each key has a text of its own."""
+"""Character sets in which no two keys have the same text."""
 
 _LOSSY = frozenset(
     b"ascii big5 cp1250 cp1251 cp1256 cp1257 dec8 euckr gb18030 gb2312 gbk geostd8 greek hebrew "
     b"hp8 sjis swe7 tis620 ujis".split()
 )
-"""Each key has, unless there is one of these characters in it, of which some may stand for others:
-"""
+"""Character sets in which that is true of keys without these characters, which may stand for
+others."""
 
 _SHARED = frozenset("?\ufffd")
 
 _REPEATED = frozenset((b"cp932", b"eucjpms"))
-"""Many characters are there twice: only a key of ASCII has a text of its own."""
+"""Character sets with many duplicate characters, in which it is true only of keys in ASCII."""
 
 _TWO_BACKSLASHES = frozenset((b"sjis", b"ujis"))
 
@@ -296,8 +294,8 @@ _TWO_BACKSLASHES = frozenset((b"sjis", b"ujis"))
 def text_in_charset(part: bytes) -> str:
     """The text of a key.
 
-    :param part: the key in UTF-8, its character set and its bytes there, between exclamation
-        marks; bytes in hexadecimal.
+    :param part: the key in UTF-8, its character set, and its bytes in that, separated by
+        exclamation marks; bytes in hexadecimal.
     :raises ValueError: another key may have the same text.
     """
     utf8, charset, stored = part.split(b"!")

@@ -1,4 +1,4 @@
-"""The cells of a lazy column: delivered closed, and opened when their value is asked for."""
+"""The cells of a lazy column: delivered unopened, and opened when their value is requested."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ Open = Callable[[Any], Any]
 
 
 class LazyCells:
-    """One column's cells on one engine; the :class:`~encfields.orm.sealed.LazyColumn` there is.
+    """One column's cells on one engine; implements :class:`~encfields.orm.sealed.LazyColumn`.
 
-    :param open_: gives a cell's value.
-    :param carry: gives it as :class:`~encfields.orm.write.pending.Carried`.
-    :param row_of: gives the identity of a cell's row, by column name.
+    :param open_: returns a cell's value.
+    :param carry: returns it as :class:`~encfields.orm.write.pending.Carried`.
+    :param row_of: returns the identity of a cell's row, by column name.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class LazyCells:
         self._row_of = row_of
 
     def deliver(self, cell: Any) -> Sealed[Any] | None:
-        """What stands in a result for a cell."""
+        """What a result contains for a cell."""
         if cell is None:
             return None
         return sealed_in(cell if type(cell) is bytes else _kept(cell), self)
@@ -61,7 +61,7 @@ class LazyCells:
     def open(self, cell: bytes) -> Any:
         """The value in a cell.
 
-        :raises KeyUnavailableError: an event loop would stand still until its key is fetched.
+        :raises KeyUnavailableError: fetching its key would block an event loop.
         """
         if self._dialect.is_async and not in_greenlet():
             from encfields.keys.fetching.loop_runner import on_event_loop  # and asyncio
@@ -71,10 +71,10 @@ class LazyCells:
         return self._open(cell)
 
     def carry(self, cell: bytes) -> object:
-        """The value to be sealed again.
+        """The value, to be sealed again.
 
-        :raises UnreadableError: its key was destroyed, and ``attach(destroyed=...)`` has something
-            else read in its place.
+        :raises UnreadableError: its key was destroyed, and ``attach(destroyed=...)`` replaces such
+            values.
         """
         carried = self._carry(cell)
         encryption = self._attachment.require()
@@ -90,7 +90,7 @@ class LazyCells:
         return carried
 
     def is_of(self, cell: bytes, column: str, texts: Sequence[str | None]) -> bool:
-        """Whether a cell is of a column, by its logical name, and of a row."""
+        """Whether a cell belongs to a column, by logical name, and a row."""
         own = list(self._row(cell).values())
         return column == self._binding.logical_name and own == list(texts)
 
@@ -98,14 +98,14 @@ class LazyCells:
         try:
             return dict(self._row_of(cell, self._dialect))
         except (TypeError, ValueError):
-            return {}  # which to open it tells more of
+            return {}  # opening it raises a fuller error
 
     def _refuse_to_wait(self, cell: bytes) -> None:
         encryption = self._attachment.require(self._binding.table, self._binding.column_name)
         try:
             header = read_header(cell[cell.index(MAGIC) :])
         except (EncFieldsError, TypeError, ValueError):
-            return  # to open it will tell
+            return  # opening it raises the error
         if not encryption.holds_key(header.key_id, header.version):
             raise KeyUnavailableError(
                 "the value's key is not at hand, and reveal() would block the event loop "
@@ -119,10 +119,11 @@ class LazyCells:
 
 
 def carried(data: bytes, dialect: Dialect) -> Carried:
-    """A plaintext left as the bytes that it is."""
+    """A plaintext, kept as bytes."""
     return Carried(data)
 
 
 def _kept(cell: Any) -> Any:
-    """A cell that the driver may reuse, as one that stays; of text, which to open it refuses."""
+    """A copy of a cell whose memory the driver may reuse; text, which cannot be opened, as
+    bytes."""
     return bytes(cell) if isinstance(cell, bytearray | memoryview) else cell

@@ -1,8 +1,8 @@
-"""A column of the database whose type holds no messages, a number or a date, read on PostgreSQL.
+"""The error for reading, on PostgreSQL, a database column whose type cannot hold messages.
 
-There a value and its row's key are put into one cell as bytes. A text can be, and is told when it
-is read; anything else PostgreSQL refuses to put together with bytes, in words that are about SQL
-that the application did not write.
+A value and its row's key are concatenated into one cell as bytes. PostgreSQL concatenates text too,
+which is refused when it is read, but not a number or a date: its own error is about SQL that the
+application did not write.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _REFUSED_CELL = re.compile(r"operator does not exist: bytea \|\| ([a-z][a-z ]*(?
 
 
 def tell_of_other_column_type(context: ExceptionContext) -> MalformedMessageError | None:
-    """SQLAlchemy's ``handle_error`` event: what is raised instead of such an error."""
+    """SQLAlchemy's ``handle_error`` event: the error to raise instead."""
     refused = _REFUSED_CELL.search(str(context.original_exception))
     compiled = getattr(context.execution_context, "compiled", None)
     if refused is None or compiled is None:
@@ -46,7 +46,7 @@ def tell_of_other_column_type(context: ExceptionContext) -> MalformedMessageErro
 
 
 def _encrypted_columns(statement: Any) -> Iterator[Column[Any]]:
-    """The encrypted columns of the tables that a statement is about."""
+    """The encrypted columns of a statement's tables."""
     for element in iterate(statement):
         table = element if isinstance(element, Table) else getattr(element, "table", None)
         if isinstance(table, Table):

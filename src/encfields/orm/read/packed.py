@@ -1,9 +1,9 @@
 """The SQL of a cell in which an encrypted value is delivered with its row's key.
 
-On PostgreSQL, a column that is selected has to be grouped by where the statement groups, and only
-the whole primary key of a table lets its other columns stand beside it. A cell names each column of
-its row's key, also where the statement groups by one that equals it, or by the primary key of a
-subquery, so such a column is aggregated: all of a group are alike.
+If a statement has GROUP BY, PostgreSQL requires each selected column to be grouped by, or to belong
+to a table whose whole primary key is. A cell contains each column of its row's key, even if the
+statement groups by an equal column, or by the primary key of a subquery. Such a column is
+aggregated: it has the same value throughout a group.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Packed(WrappedColumn):
-    """The expression that delivers an encrypted column with its row's key in one cell."""
+    """The expression that selects an encrypted column with its row's key in one cell."""
 
     inherit_cache = False
     __visit_name__ = "encfields_packed"
@@ -49,7 +49,7 @@ class Packed(WrappedColumn):
 
 @compiles(Packed)
 def _compile_packed(element: Packed, compiler: Any, **kw: Any) -> str:
-    """Portable form, which SQLite and SQLAlchemy's own default dialect understand."""
+    """The portable form, for SQLite and SQLAlchemy's default dialect."""
     pieces = _pieces(element, compiler, compiler.dialect.name, kw)
     return "CAST(" + " || ".join(pieces) + " AS BLOB)"
 
@@ -66,14 +66,14 @@ def _compile_packed_mysql(element: Packed, compiler: Any, **kw: Any) -> str:
 
 
 def without_result_map(kw: dict[str, Any]) -> dict[str, Any]:
-    """A compiler's options for the parts of what is delivered, which are not delivered alone."""
+    """A compiler's options for the parts of a cell, which are not result columns themselves."""
     of_the_whole = ("add_to_result_map", "within_columns_clause", "result_map_targets")
     parts = {name: value for name, value in kw.items() if name not in of_the_whole}
     return {**parts, DELIVERED: True}
 
 
 DELIVERED = "encfields_delivered"
-"""A compiler's option: what it has is a part of what is delivered."""
+"""Compiler option that marks a part of a result column."""
 
 
 def _pieces(element: Packed, compiler: Any, dialect_name: str, kw: dict[str, Any]) -> list[str]:
@@ -90,7 +90,7 @@ def _pieces(element: Packed, compiler: Any, dialect_name: str, kw: dict[str, Any
 
 
 def needs_aggregate(key: Any, compiler: Any) -> bool:
-    """Whether the SELECT that is being compiled groups, and not by the column `key`."""
+    """Whether the SELECT being compiled has a GROUP BY that does not include the column `key`."""
     around = enclosing(compiler)
     select = around[0].statement if around else None
     if not isinstance(select, Select):

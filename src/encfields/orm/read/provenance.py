@@ -1,15 +1,15 @@
-"""Reading: ciphertext and the identity of its row, delivered in one cell.
+"""Selects ciphertext together with the identity of its row, in one cell.
 
-A type is shown one cell and never a row. So where an encrypted column is delivered to the
-application, ``column_expression`` selects :class:`Packed`. Identity and ciphertext then come out of
-the same row through aliases, joins, loader strategies, RETURNING and unions, and
-:class:`RowReader` opens the one with the other. The tag names the column, so that a UNION of two
-encrypted columns is a clear error and no false alarm.
+A type sees one cell and never a row. So wherever an encrypted column is selected for the
+application, ``column_expression`` selects :class:`Packed`. Identity and ciphertext then come from
+the same row through aliases, joins, loader strategies, RETURNING and unions, and :class:`RowReader`
+opens one with the other. The tag names the column, so that a UNION of two encrypted columns gives a
+clear error instead of a false report of tampering.
 
 A part of the key that a subquery leaves out is found under another column's name, where its own
-conditions set the two equal (a subclass's ``id`` for its parent's), or looked up in the row that
-the value came from, where the primary key is selected: the ORM makes such subqueries for
-``joinedload()`` with LIMIT, where ``load_only()`` or ``defer()`` may leave the tenant's column out.
+conditions set the two equal (a subclass's ``id`` for its parent's), or, if the primary key is
+selected, looked up in the value's row: the ORM creates such subqueries for ``joinedload()`` with
+LIMIT, and ``load_only()`` or ``defer()`` may omit the tenant's column.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from encfields.orm.read.union_reads import (
 
 
 def packed(expression: ColumnElement[Any]) -> ColumnElement[Any]:
-    """What is selected in place of the encrypted `expression`.
+    """The expression to select instead of the encrypted `expression`.
 
     :raises UnreadableError: the expression cannot be traced to one row: a function, a CASE, a
         bound value, or a column of a subquery that does not select the row's key.
@@ -71,7 +71,7 @@ def packed(expression: ColumnElement[Any]) -> ColumnElement[Any]:
 def _adopted(
     expression: ColumnElement[Any], source: Column[Any], binding: ColumnBinding, adopts: Plaintext
 ) -> ColumnElement[Any]:
-    """What is selected of a column that is being adopted."""
+    """The expression to select for a column that is being adopted."""
     plain = row_part(expression, plaintext_column(source), source)
     plain_type = plaintext_type(source, adopts)
     if adopts.phase == WRITE_BOTH:
@@ -82,12 +82,13 @@ def _adopted(
 
 
 def row_part(expression: Any, key: Column[Any], source: Column[Any]) -> ColumnElement[Any]:
-    """Another column of the row that `expression` is of, selected beside it or looked up.
+    """Another column of the row of `expression`, selected beside it or looked up.
 
-    :param expression: an encrypted column, or an alias's or subquery's that stands for it.
+    :param expression: an encrypted column, or an alias's or subquery's that represents it.
     :param key: the other column of the table.
     :param source: the table's encrypted column that `expression` is.
-    :raises UnreadableError: what it is selected from tells neither the column nor the row's key.
+    :raises UnreadableError: it is selected from something that has neither the column nor the row's
+        key.
     """
     if next(row_siblings(expression, key, source), None) is None:
         columns = source.table.primary_key.columns
@@ -118,7 +119,7 @@ def source_column(expression: Any) -> Column[Any]:
 
 
 def _origins(expression: Any) -> frozenset[int]:
-    """The selectables that a column passed through: what tells two aliases of a table apart."""
+    """The selectables that a column passed through, which distinguish two aliases of a table."""
     origins: set[int] = set()
     for column in expression.proxy_set:
         table = getattr(column, "table", None)
@@ -135,7 +136,7 @@ def same_row(one: Any, other: Any) -> bool:
 
 
 def proxies(column: Any, expression: Any, via: tuple[Any, ...]) -> bool:
-    """Whether a subquery's column stands for `expression` in it.
+    """Whether a subquery's column represents `expression` in it.
 
     :param via: the subquery, and those within it that the column passed through.
     :param column: the subquery's.
@@ -149,7 +150,7 @@ def proxies(column: Any, expression: Any, via: tuple[Any, ...]) -> bool:
 def row_siblings(
     expression: Any, key: Column[Any], source: Column[Any]
 ) -> Iterator[ColumnElement[Any]]:
-    """The columns that stand for `key` in what `expression` is selected from, of the same row.
+    """The columns of the same row that represent `key` where `expression` is selected from.
 
     :param expression: an encrypted column, or an alias's or subquery's that stands for it.
     :param key: a column of the same table.
@@ -173,7 +174,7 @@ def sibling(expression: Any, key: Column[Any], source: Column[Any]) -> ColumnEle
     :param expression: an encrypted column, or an alias's or subquery's that stands for it.
     :param key: a column of the same table.
     :param source: the table's encrypted column that `expression` is.
-    :raises UnreadableError: what it is selected from does not carry the key.
+    :raises UnreadableError: it is selected from something without the key.
     """
     for column in row_siblings(expression, key, source):
         return column
@@ -199,7 +200,7 @@ def _packed_scalar(expression: ScalarSelect[Any]) -> ColumnElement[Any]:
 
 
 def _of_several(columns: list[Column[Any]]) -> UnreadableError:
-    """The refusal of what a UNION of several tables delivers, as of concrete inheritance."""
+    """The error for a UNION of several tables, as in concrete inheritance."""
     names = sorted({f"{column.table.fullname}.{column.name}" for column in columns})
     return UnreadableError(
         f"it comes out of a UNION of {', '.join(names)}, which does not tell the row it came from, "
@@ -211,7 +212,7 @@ def _of_several(columns: list[Column[Any]]) -> UnreadableError:
 
 
 def _of_hierarchy(column: Column[Any]) -> UnreadableError:
-    """The refusal of what a subquery selects of a concrete hierarchy by columns."""
+    """The error for a subquery that selects single columns of a concrete hierarchy."""
     return UnreadableError(
         "the subquery selects a column of a concrete hierarchy, which does not tell the table that "
         "a row came from: select the class in it, or an alias of the class",
@@ -222,7 +223,7 @@ def _of_hierarchy(column: Column[Any]) -> UnreadableError:
 
 
 def _keyless(expression: Any) -> UnreadableError:
-    """The refusal of a column whose table, made by ``table()``, tells no key."""
+    """The error for a column of a ``table()``, which does not declare a key."""
     table = getattr(expression, "table", None)
     if not isinstance(table, TableClause):
         return _untraceable("expression", expression)
@@ -247,9 +248,9 @@ def _untraceable(what: str, expression: Any) -> UnreadableError:
 
 
 def table_named(expression: Any) -> str | None:
-    """Name of the table that a column comes from, or of the alias that the statement names.
+    """Name of a column's table, or of its alias if the application named that.
 
-    An alias without a name gets one only when it is compiled: it is called by its table.
+    An unnamed alias gets a name only in compilation, so its table is named instead.
     """
     column = _delivered_by(expression)
     table: Any = getattr(column, "table", None)
@@ -264,7 +265,7 @@ def table_named(expression: Any) -> str | None:
 
 
 def column_named(expression: Any) -> str | None:
-    """Name of a column, or of the table's column that an expression without a name delivers."""
+    """Name of a column; for an expression without a name, that of the table's column in it."""
     column = _delivered_by(expression)
     for candidate in (column, *getattr(column, "base_columns", ())):
         name = getattr(candidate, "name", None)
@@ -274,7 +275,7 @@ def column_named(expression: Any) -> str | None:
 
 
 def _delivered_by(expression: Any) -> Any:
-    """The encrypted column that a subquery stands for; anything else stands for itself."""
+    """The encrypted column that a scalar subquery selects; anything else unchanged."""
     if not isinstance(expression, ScalarSelect):
         return expression
     return next(filter(is_encrypted, expression.element.selected_columns), expression)
@@ -289,8 +290,8 @@ def looked_up(
 ) -> ColumnElement[Any]:
     """The column `key` of a row, as a subquery of its own.
 
-    :param primary_key: what `subquery` selects of the row's primary key, which is all of it.
-    :param key: a column of the table that the row is in.
+    :param primary_key: the columns of `subquery` that are the row's whole primary key.
+    :param key: a column of the row's table.
     """
     row = key.table.alias()
     is_row = [row.c[column.key] == value for column, value in primary_key.items()]
@@ -301,9 +302,9 @@ Siblings = Callable[[Any], Iterable[ColumnElement[Any]]]
 
 
 def equal_keys(expression: Any, siblings_of: Siblings) -> Iterator[ColumnElement[Any]]:
-    """Columns beside `expression`, in the subquery that it is of, that equal its row's key.
+    """Columns beside `expression` in its subquery that equal its row's key.
 
-    :param siblings_of: gives the columns that are the key of a column's row, within the subquery.
+    :param siblings_of: returns the key columns of a column's row, within the subquery.
     """
     places = [_places(branch, siblings_of) for branch in branches_of(expression)]
     columns = list(expression.table.c)
@@ -312,7 +313,7 @@ def equal_keys(expression: Any, siblings_of: Siblings) -> Iterator[ColumnElement
 
 
 def _places(branch: Branch, siblings_of: Siblings) -> set[int]:
-    """Where a SELECT has what cannot have a value without the row's key having the same."""
+    """Positions in a SELECT of columns that can only have the same value as the row's key."""
     if getattr(branch.value, "table", None) is None:
         return set()
     keys = {hash(column) for column in siblings_of(branch.value)}

@@ -1,10 +1,10 @@
-"""A result's rows on their way from its cursor, and the encrypted cells in them.
+"""Opens the encrypted cells of a result's rows as they are fetched.
 
-What changes rows before they are processed stands before SQLAlchemy's own strategy, with which a
-result fetches. So the cells of all rows that a fetch delivers are opened at once: SQLAlchemy asks
-for one value after the other, and the compiled core opens eight in the time of two or three, while
-other threads run. What opens a cell then finds its value. A cell that does not open stays as it
-is: it is refused where it is asked for.
+A result fetches through SQLAlchemy's own strategy; ours wraps that and changes the rows before they
+are processed. It opens the cells of all rows of a fetch together: SQLAlchemy processes one value at
+a time, but the compiled core opens eight in the time of two or three, while other threads run. The
+function that opens a cell then finds its value. A cell that does not open stays as it is, and is
+refused when it is processed.
 """
 
 from __future__ import annotations
@@ -27,11 +27,12 @@ if TYPE_CHECKING:
 
 
 _READERS = tuple(f"{reader.__name__}." for reader in (RowReader, AdoptingReader, UnionReader))
-"""How the names of what opens a cell begin."""
+"""Prefix of the names of functions that open a cell."""
 
 
 def encrypted_columns(result: Any) -> list[tuple[int, Callable[[Any], Any]]]:
-    """Positions of encrypted columns in the rows of a result, and what opens their cells."""
+    """Positions of encrypted columns in a result's rows, with the functions that open their
+    cells."""
     return [
         (position, processor)
         for position, processor in enumerate(internals.result_processors(result))
@@ -40,7 +41,7 @@ def encrypted_columns(result: Any) -> list[tuple[int, Callable[[Any], Any]]]:
 
 
 class FetchedRows(CursorFetchStrategy):
-    """A result's way to its rows.
+    """A strategy around the one with which a result fetches its rows.
 
     :param inner: the strategy that fetches.
     """
@@ -57,21 +58,21 @@ class FetchedRows(CursorFetchStrategy):
         self._inner.hard_close(result, dbapi_cursor)
 
     def yield_per(self, result: Any, dbapi_cursor: Any, num: int) -> None:
-        # What fetches in batches takes the place of the strategy that it is asked of.
+        # A strategy that fetches in batches replaces the one that it is called on.
         outermost, result.cursor_strategy = result.cursor_strategy, self._inner
         self._inner.yield_per(result, dbapi_cursor, num)
         self._inner, result.cursor_strategy = result.cursor_strategy, outermost
 
 
 WORTH_WHILE = 3
-"""Cells from which opening them at once is faster than one by one."""
+"""Number of cells from which opening them together is faster than one by one."""
 
 
 def open_at_once(result: Any, processors: Sequence[Any], attachment: Attachment) -> None:
-    """Have the encrypted cells of a result opened as its rows are fetched, if the core can.
+    """Open the encrypted cells of a result as its rows are fetched, if the core can.
 
-    :param processors: what each column of the result goes through.
-    :param attachment: where the engine's encryption is found, as long as it has one.
+    :param processors: the result processor of each column.
+    :param attachment: holds the engine's encryption while there is one.
     """
     open_rows = core.open_rows
     if open_rows is None:
@@ -87,11 +88,11 @@ def open_at_once(result: Any, processors: Sequence[Any], attachment: Attachment)
 
 
 class OpenedAtOnce(FetchedRows):
-    """A result's way to its rows, whose encrypted cells are opened.
+    """A fetch strategy that opens the encrypted cells of the rows.
 
     :param inner: the strategy that fetches.
     :param columns: the encrypted ones.
-    :param attachment: where the engine's encryption is found, as long as it has one.
+    :param attachment: holds the engine's encryption while there is one.
     :param open_: of the compiled core.
     """
 

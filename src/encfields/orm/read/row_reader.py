@@ -1,4 +1,4 @@
-"""The type of a cell in which an encrypted value is delivered with its row's key: what opens it::
+"""The type of a cell that contains an encrypted value with its row's key; it opens the cell::
 
 <tag> ':' <key part> ':' ... <ciphertext>
 """
@@ -39,22 +39,22 @@ if TYPE_CHECKING:
 
 
 Decode = Callable[[bytes, Any], Any]
-"""From a plaintext, and the dialect, to a Python value."""
+"""Converts a plaintext, given the dialect, to a Python value."""
 
 AT_ONCE = "_encfields_at_once"
-"""Attribute of what opens a cell, where those of many rows can be opened at once: what reads them,
-and what makes a value of a plaintext, ``None`` for a text."""
+"""Attribute of a function that opens cells, if cells of many rows can be opened together: their
+reader, and the function that decodes a plaintext, ``None`` for text."""
 
 _NONE: tuple[BaseException, ...] = ()
 _BYTES = frozenset((bytes, bytearray, memoryview))
-"""What drivers deliver of a binary cell."""
+"""The types in which drivers deliver a binary cell."""
 
 
 class RowReader(TypeEngine[Any]):
     """The type of a :class:`Packed` cell: opens it for one column.
 
     :param binding: the encrypted column.
-    :param lazy: leave the cell closed until its value is asked for.
+    :param lazy: do not open the cell until its value is requested.
     """
 
     delivers_row_key = True
@@ -67,7 +67,7 @@ class RowReader(TypeEngine[Any]):
 
     @property
     def key_columns(self) -> tuple[Column[Any], ...]:
-        """The columns of the row's key that a cell holds."""
+        """The columns of the row's key that a cell contains."""
         return self.binding.bound_to
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:
@@ -84,9 +84,9 @@ class RowReader(TypeEngine[Any]):
         return leave_closed
 
     def opener(self, dialect: Dialect, decode: Decode | None = None) -> Callable[[Any], Any]:
-        """What gives the value in a cell.
+        """The function that opens a cell.
 
-        :param decode: from the plaintext; by default as the column's type does.
+        :param decode: converts the plaintext; default: the column's codec.
         """
         attachment = attachment_of(dialect)
         cells, codec = self._cells(dialect), self.binding.codec
@@ -109,7 +109,7 @@ class RowReader(TypeEngine[Any]):
                 except BaseException as error:
                     failures = (error,)
                 data = None
-            # This frame stays in an error's traceback: nothing that was worked on is left in it.
+            # This frame stays in an error's traceback, so the cell must not stay in its variables.
             asked = [cell, *failures]
             del cell, encryption, failures
             return the_long_way(asked)
@@ -121,8 +121,8 @@ class RowReader(TypeEngine[Any]):
         return open_cell
 
     def _cells(self, dialect: Dialect) -> CellReader | None:
-        """What opens nearly every cell; ``None`` is its answer for the others. There is none for
-        a row's key that only the long way understands."""
+        """The reader for nearly every cell, which returns ``None`` for others; ``None`` itself if
+        only the long way can read the row's key."""
         binding = self.binding
         if binding.other is not None:
             return None
@@ -137,7 +137,7 @@ class RowReader(TypeEngine[Any]):
     def row_of(self, cell: Any, dialect: Dialect) -> Mapping[str, str]:
         """The identity of a cell's row, by column name.
 
-        :raises ValueError: it is no cell of this column.
+        :raises ValueError: it is not a cell of this column.
         """
         columns = self.binding.bound_to
         cell = cell.cell if type(cell) is core.OpenedCell else cell
@@ -150,7 +150,7 @@ class RowReader(TypeEngine[Any]):
 
 
 def _nothing(cell: bytes, find_key: FindKey) -> None:
-    """What is opened in one pass of cells that only the long way understands."""
+    """Reads no cell in one pass: only the long way can read these."""
 
 
 def _decoded(decode: Decode, dialect: Dialect, data: bytes) -> Any:
@@ -158,10 +158,10 @@ def _decoded(decode: Decode, dialect: Dialect, data: bytes) -> Any:
 
 
 class _LongWay:
-    """Opens the cells that are not opened in one pass, and words the refusals of both.
+    """Opens the cells that are not opened in one pass, and raises the errors for both.
 
     :param reader: of the column.
-    :param is_carried: values are taken as they are stored, NULL too.
+    :param is_carried: return values as they are stored, NULL too.
     """
 
     def __init__(
@@ -178,7 +178,8 @@ class _LongWay:
     def value(self, asked: list[Any]) -> Any:
         """The value in a cell.
 
-        :param asked: the cell, and what opening it in one pass raised, if anything. It is emptied.
+        :param asked: the cell, and the exception from opening it in one pass, if any. It is
+            emptied.
         """
         cell, *failures = asked
         asked.clear()
@@ -201,9 +202,10 @@ class _LongWay:
             return self._instead(error, encryption, way, texts, message)
 
     def _parts(self, cell: Any) -> tuple[ColumnBinding, list[str], bytes]:
-        """How the message is bound, the canonical texts of its row's key, and the message."""
+        """The message's binding, the canonical texts of its row's key, and the message."""
         binding = self._binding
-        # Text, if the column still holds text: plaintext, which is refused with its row.
+        # Text, if the database's column still stores text: plaintext, which is refused with its
+        # row.
         packed = cell.encode("utf-8") if isinstance(cell, str) else bytes(cell)
         tag, *parts = packed.split(SEPARATOR, len(self._to_text) + 1)
         if tag != self._tag or len(parts) <= len(self._to_text):
@@ -227,7 +229,7 @@ class _LongWay:
         texts: list[str],
         message: bytes,
     ) -> Any:
-        """What a value that did not open reads as, if not as an error."""
+        """What to return for a value that did not open, unless that is an error."""
         if is_legacy(error):
             reader = encryption.legacy.get(binding.logical_name)
             if reader is not None:
@@ -239,7 +241,7 @@ class _LongWay:
 
 
 def _text_or_none(convert: Callable[[bytes], str], part: bytes) -> str | None:
-    """A part of a row's key, ``None`` where it is not in the form that its type writes."""
+    """A part of a row's key; ``None`` if it is not in the form that its type writes."""
     try:
         return convert(part)
     except ValueError:
@@ -262,9 +264,9 @@ def _holds_text(binding: ColumnBinding) -> EncFieldsError:
 
 
 def _not_packed(binding: ColumnBinding, tag: bytes, wanted: bytes) -> EncFieldsError:
-    """A cell that does not begin as this column's do.
+    """The error for a cell that does not begin with this column's tag.
 
-    :param tag: what it begins with.
+    :param tag: its tag.
     """
     if tag.replace(b"\0", b"") == wanted:
         return _malformed(
@@ -282,8 +284,8 @@ def _not_packed(binding: ColumnBinding, tag: bytes, wanted: bytes) -> EncFieldsE
 
 
 def _is_destroyed(error: EncFieldsError) -> bool:
-    """Whether the value's whole key was destroyed on purpose. Nothing should be under a version
-    that was retired, so that is an error."""
+    """Whether the value's whole key was destroyed on purpose. No value should be under a retired
+    version, so that is an error."""
     return isinstance(error, KeyDestroyedError) and error.reason == "destroyed"
 
 
@@ -295,7 +297,7 @@ def _legacy(
     dialect: Any,
     decode: Decode,
 ) -> Any:
-    """The value of a message that was written by hand, before the column was encrypted by us."""
+    """The value of a message that was encrypted by hand, before the column used this library."""
     try:
         data = reader.open(message, binding.row(texts))
         return reader.decode(data) if reader.decode else decode(data, dialect)
@@ -305,7 +307,7 @@ def _legacy(
 
 
 def _hint(error: EncFieldsError, binding: ColumnBinding) -> None:
-    """Say how values that were encrypted by hand are read."""
+    """Add to the error how to read values that were encrypted by hand."""
     if isinstance(error, MalformedMessageError):
         error.message += (
             f". To read such values here: attach(..., legacy={{{binding.logical_name!r}: "
@@ -314,7 +316,7 @@ def _hint(error: EncFieldsError, binding: ColumnBinding) -> None:
 
 
 def _located(error: EncFieldsError, binding: ColumnBinding, texts: list[str]) -> EncFieldsError:
-    """The same error, with the place where it happened."""
+    """The same error, with table, column and row."""
     if isinstance(error, DecryptionError | KeyStoreError):
         error.table = error.table or binding.table
         error.column = error.column or binding.column_name

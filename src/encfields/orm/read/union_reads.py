@@ -1,9 +1,9 @@
-"""Reading through a UNION of several tables whose branches say which they are.
+"""Reads encrypted columns through a UNION of tables whose branches identify themselves.
 
-A concrete hierarchy is loaded from one: ``polymorphic_union()`` gives each branch a constant of
-its own, the discriminator. The database cannot change a constant, so it tells the table that a row
-is of as surely as a FROM does. The value is delivered as every other is, with its row's key, in
-the form that its branch demands.
+A concrete hierarchy is loaded from one: ``polymorphic_union()`` gives each branch a constant of its
+own, the discriminator. The database cannot change a constant, so it identifies a row's table as
+surely as a FROM does. The value is delivered with its row's key like any other, in the form that
+its branch requires.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 class UnionReader(TypeEngine[Any]):
     """The type of a :class:`PackedBranches` cell: opens it for the column that its tag names.
 
-    :param readers: of each branch.
+    :param readers: one for each branch.
     """
 
     def __init__(self, readers: Sequence[RowReader]) -> None:
@@ -47,7 +47,7 @@ class UnionReader(TypeEngine[Any]):
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:
         processors = {r.tag: r.result_processor(dialect, coltype) for r in self.readers}
-        # It knows what to say of a cell that none of them can have delivered.
+        # It raises the error for a cell that comes from none of them.
         of_first = processors[self.readers[0].tag]
 
         def open_cell(cell: Any) -> Any:
@@ -62,10 +62,10 @@ class UnionReader(TypeEngine[Any]):
 
 
 class PackedBranches(WrappedColumn):
-    """The expression that delivers a UNION's encrypted column, each branch's in its own form.
+    """The expression that selects a UNION's encrypted column, in each branch's own form.
 
-    :param discriminator: what tells the branches apart.
-    :param branches: of each that has the column, its constant and what it delivers.
+    :param discriminator: the column that distinguishes the branches.
+    :param branches: for each branch that has the column, its constant and its cell.
     """
 
     inherit_cache = False
@@ -95,16 +95,16 @@ def _compile_branches(element: PackedBranches, compiler: Any, **kw: Any) -> str:
         return str(compiler.process(part, **inner))
 
     whens = [f"WHEN {sql(constant)} THEN {sql(packed)}" for constant, packed in element.branches]
-    # A row of no branch there cannot be; if there were, its bare ciphertext would be refused.
+    # Every row is from some branch; if one were not, its bare ciphertext would be refused.
     last = f"ELSE {sql(element.ciphertext)} END"
     return " ".join([f"CASE {sql(element.discriminator)}", *whens, last])
 
 
 def packed_branches(expression: Any) -> PackedBranches | None:
-    """What is selected in place of an encrypted column that comes out of a UNION.
+    """The expression to select instead of an encrypted column of a UNION.
 
-    :returns: ``None`` where it comes out of none, or of one whose branches do not all say which
-        they are, or do not all select their row's key.
+    :returns: ``None`` if the column does not come from a UNION, or not all branches of it identify
+        themselves and select their row's key.
     """
     union = _union_of(expression)
     place = None if union is None else union.discriminator()
@@ -128,10 +128,10 @@ def packed_branches(expression: Any) -> PackedBranches | None:
 
 
 def hides_union(expression: Any) -> bool:
-    """Whether a subquery's column is of a concrete hierarchy's class, by columns.
+    """Whether a subquery selects the column by itself from a class of a concrete hierarchy.
 
-    The ORM selects its UNION then, in which the column is not the table's any more; and what the
-    subquery selects does not show that.
+    The ORM then selects from its UNION, where the column is no longer the table's, which the
+    subquery's own columns do not show.
     """
     for branch in branches_of(expression):
         table, entity = getattr(branch.value, "table", None), internals.entity_of(branch.value)
@@ -148,7 +148,7 @@ def hides_union(expression: Any) -> bool:
 def _identity(
     union: _Union, branch: Sequence[Any], value: Any
 ) -> tuple[ColumnElement[Any], ...] | None:
-    """The row's key of a branch's column, as the UNION delivers it."""
+    """The columns of the UNION that are the row's key of a branch's column."""
     if not isinstance(value, Column) or not isinstance(value.table, Table):
         return None
     if not is_encrypted(value):
@@ -164,11 +164,13 @@ def _identity(
 
 
 class _Union(NamedTuple):
-    """The UNION that a column comes out of.
+    """The UNION that a column comes from.
 
-    :ivar expression: the column. :ivar columns: those of the UNION itself, in whose `place` it
-        stands. :ivar branches: what each SELECT has in their places. :ivar inside: the FROMs of
-        the branches.
+    :ivar expression: the column.
+    :ivar columns: all columns of the UNION.
+    :ivar place: the position of the column among them.
+    :ivar branches: the selected expressions of each SELECT.
+    :ivar inside: the FROMs of the branches, by id.
     """
 
     expression: Any
@@ -178,7 +180,7 @@ class _Union(NamedTuple):
     inside: frozenset[int]
 
     def beside(self, place: int) -> Any:
-        """The column that delivers another place of the same row, or ``None``."""
+        """The column for another position of the same row, or ``None``."""
         wanted = hash(self.columns[place])
         for candidate in self.expression.table.c:
             stands_for = {hash(one) for one in candidate.proxy_set}
@@ -187,12 +189,12 @@ class _Union(NamedTuple):
         return None
 
     def _way(self, column: Any) -> frozenset[int]:
-        """The selectables that a column passed through on its way out of the UNION."""
+        """The selectables between the UNION and a column."""
         tables = {id(getattr(one, "table", None)) for one in column.proxy_set}
         return frozenset(tables - self.inside - {id(None)})
 
     def discriminator(self) -> int | None:
-        """A place in which every branch has a constant of its own, and that is delivered."""
+        """The position of a selected column in which every branch has its own constant."""
         for place in range(len(self.columns)):
             constants = [_constant(branch[place]) for branch in self.branches]
             all_differ = None not in constants and len(set(constants)) == len(constants)
@@ -202,7 +204,7 @@ class _Union(NamedTuple):
 
 
 def _union_of(expression: Any) -> _Union | None:
-    """The one UNION that a column comes out of, if there is one and no more."""
+    """The UNION that a column comes from, if there is exactly one."""
     sources = [
         (source, _compound(source.table))
         for source in expression.proxy_set
@@ -222,7 +224,7 @@ def _union_of(expression: Any) -> _Union | None:
 
 
 def _compound(selectable: Any) -> CompoundSelect[Any] | None:
-    """The UNION that a subquery or a CTE is of, and nothing else is."""
+    """The UNION that a subquery or CTE consists of; ``None`` for anything else."""
     element = getattr(selectable, "element", None)
     if isinstance(element, SelectStatementGrouping):
         element = element.element
@@ -230,7 +232,7 @@ def _compound(selectable: Any) -> CompoundSelect[Any] | None:
 
 
 def _elements(select: Any) -> list[Any]:
-    """What a branch selects, without its labels; nothing, if it is no simple SELECT."""
+    """The columns that a branch selects, without labels; none if it is not a simple SELECT."""
     if not isinstance(select, Select):
         return []
     return [_without_label(column) for column in select.selected_columns]
@@ -241,7 +243,7 @@ def _without_label(column: Any) -> Any:
 
 
 def is_no_value(element: Any) -> bool:
-    """Whether it is NULL, as what a branch has in the place of a column that it lacks."""
+    """Whether it is NULL, which a branch has for a column that it lacks."""
     inner = element.clause if isinstance(element, Cast | TypeCoerce) else element
     return isinstance(inner, Null)
 
@@ -255,13 +257,14 @@ def _constant(element: Any) -> str | None:
 
 
 _LITERAL = r"[0-9]+|'(?:[^'\\]|'')*'"
-"""A constant that every database reads as such."""
+"""A constant that every database reads in the same way."""
 
 
 class Branch(NamedTuple):
     """One SELECT of a subquery.
 
-    :ivar columns: what it selects, without labels. :ivar value: what the column stands for.
+    :ivar columns: the selected ones, without labels.
+    :ivar value: the one that the subquery's column represents.
     """
 
     select: Select[Any]
@@ -270,7 +273,7 @@ class Branch(NamedTuple):
 
 
 def branches_of(expression: Any) -> list[Branch]:
-    """Of a subquery's column, each SELECT; none where what the subquery selects is not seen."""
+    """Each SELECT behind a subquery's column; none if they cannot be determined."""
     subquery = expression.table
     if not isinstance(subquery, AliasedReturnsRows):
         return []
@@ -288,7 +291,7 @@ def branches_of(expression: Any) -> list[Branch]:
 
 
 def selects_rows(expression: Any, source: Column[Any]) -> bool:
-    """Whether all SELECTs of a UNION have a column, and its row's key, straight from its table.
+    """Whether all SELECTs of a UNION take a column, and its row's key, directly from its table.
 
     :param expression: the UNION's column. :param source: the table's column that it is.
     """
@@ -297,7 +300,7 @@ def selects_rows(expression: Any, source: Column[Any]) -> bool:
 
 
 def _key_places(branch: Branch, source: Column[Any]) -> tuple[str | None, ...] | None:
-    """What of the row's key a SELECT has in each place; ``None`` if it may be another row's."""
+    """The key column at each position of a SELECT; ``None`` if it may be another row's."""
     table: Any = getattr(branch.value, "table", None)
     element = table.element if isinstance(table, Alias) else table
     if not isinstance(element, Table) or hash(element) != hash(source.table):
