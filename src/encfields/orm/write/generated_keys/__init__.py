@@ -1,19 +1,19 @@
-"""Keys that the database generates, fetched before the INSERT that stores the row.
+"""Keys that the database generates, obtained before the INSERT that stores the row.
 
-A value is sealed for its row, so the row's key has to be known first, and nothing is ever stored
-that stands for a value.
+A value is sealed for its row, so the row's key must be known first. No placeholder for a value is
+ever stored.
 
 =========================  =================================================================
-``listener``               finds the INSERTs that lack a key, and looks after them
-``keyless``                what such an INSERT inserts, and which keys are to come
-``pending_key``            a key that is still to come
+``listener``               finds INSERTs that lack a key, and completes and checks them
+``keyless``                what such an INSERT inserts, and which keys it lacks
+``pending_key``            a key that is not known yet
 ``choice``                 picks the method
-``postgresql_sequences``   PostgreSQL gives out numbers of a sequence
-``sqlite_rowids``          SQLite's next row ids are known once its write lock is held
-``mysql_autoincrement``    MySQL's numbers are taken by an INSERT that is undone
-``mysql_side_connection``  on a connection beside the application's, if need be
-``mysql_innodb``           if it leaves nothing behind
-``rehearsal``              elsewhere the INSERT itself is done with random bytes, and undone
-``savepoint``              up to there
+``postgresql_sequences``   takes numbers from a PostgreSQL sequence
+``sqlite_rowids``          predicts SQLite's next row ids while holding its write lock
+``mysql_autoincrement``    takes MySQL's numbers by an INSERT that is rolled back
+``mysql_side_connection``  does that on a separate connection if necessary
+``mysql_innodb``           checks that it leaves nothing behind
+``rehearsal``              otherwise executes the INSERT with random bytes and rolls it back
+``savepoint``              the savepoint for that
 =========================  =================================================================
 """

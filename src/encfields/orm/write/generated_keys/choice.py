@@ -1,4 +1,4 @@
-"""Which method gives an INSERT its keys: the one place where that is decided."""
+"""Decides which method gives an INSERT its keys."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 class Reserved(NamedTuple):
     """The keys of an INSERT's rows, and what else it needs.
 
-    :ivar keys: row by row, as Python sees them.
-    :ivar to_check: whether to look afterwards that the rows have these keys; a savepoint is set.
-    :ivar overriding: whether the INSERT has to override ``GENERATED ALWAYS``.
+    :ivar keys: row by row, as Python values.
+    :ivar to_check: whether to check afterwards that the rows have these keys; a savepoint is set.
+    :ivar overriding: whether the INSERT must override ``GENERATED ALWAYS``.
     """
 
     keys: Keys
@@ -35,9 +35,9 @@ class Reserved(NamedTuple):
 
 
 class MySql:
-    """What is kept for MySQL and MariaDB, of one engine.
+    """State kept for MySQL and MariaDB, for one engine.
 
-    :ivar tables: what is known of its tables.
+    :ivar tables: what is known about its tables.
     :ivar side: its connections for taking numbers.
     """
 
@@ -47,10 +47,10 @@ class MySql:
 
 
 def reserve_at_once(connection: Connection, insert: KeylessInsert) -> Reserved | None:
-    """The keys of an INSERT's rows, where they are known before it is compiled.
+    """The keys of an INSERT's rows, if they can be known before it is compiled.
 
-    :returns: ``None`` where they cannot: :func:`reserve` has them later.
-    :raises UnknownIdentityError: they are not known in this way of executing it.
+    :returns: ``None`` if they cannot: :func:`reserve` returns them later.
+    :raises UnknownIdentityError: they cannot be known if it is executed in this way.
     """
     if connection.dialect.name != "postgresql" or len(insert.missing) > 1 or insert.is_partial:
         return None
@@ -61,7 +61,8 @@ def reserve_at_once(connection: Connection, insert: KeylessInsert) -> Reserved |
     if taken.may_change:
         _require_check(connection, insert)
     keys = _as_python_sees(connection, column, taken.numbers)
-    # A trigger that runs afterwards rarely changes a key: what cannot be looked at is let be.
+    # A trigger that runs afterwards rarely changes a key, so rows that cannot be checked are
+    # accepted.
     can_look = not (internals.is_autocommit(connection) or insert.may_skip)
     to_check = taken.may_change or (taken.is_followed and can_look)
     return Reserved(keys, to_check=to_check, overriding=taken.always)
@@ -71,8 +72,8 @@ def reserve(connection: Connection, insert: KeylessInsert, context: Any, mysql: 
     """The keys of an INSERT's rows, just before it is sent.
 
     :param context: its execution, which has not reached the driver yet.
-    :param mysql: what is kept for MySQL and MariaDB.
-    :raises UnknownIdentityError: they cannot be learnt; says what to do instead.
+    :param mysql: the state kept for MySQL and MariaDB.
+    :raises UnknownIdentityError: they cannot be determined; says what to do instead.
     """
     if connection.dialect.name == "postgresql":
         _require_check(connection, insert)
@@ -107,7 +108,7 @@ def _of_sqlite(connection: Connection, insert: KeylessInsert, context: Any) -> R
 
 
 def _require_check(connection: Connection, insert: KeylessInsert) -> None:
-    """Refuse what could not be undone if the row were stored under another key."""
+    """Refuse an INSERT that could not be undone if the row were stored under another key."""
     if internals.is_autocommit(connection):
         raise insert.unknown(
             "under AUTOCOMMIT no transaction keeps the INSERT and the query for its key together: "
@@ -117,7 +118,7 @@ def _require_check(connection: Connection, insert: KeylessInsert) -> None:
 
 
 def _as_python_sees(connection: Connection, column: Column[Any], numbers: list[int]) -> Keys:
-    """Numbers of the database, taken through the type of the key's column."""
+    """Numbers from the database, converted by the type of the key's column."""
     to_python = column.type.dialect_impl(connection.dialect).result_processor(
         connection.dialect, None
     )

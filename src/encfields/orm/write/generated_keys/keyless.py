@@ -1,4 +1,4 @@
-"""An INSERT whose rows lack a key: what it inserts, and which keys are to come."""
+"""An INSERT whose rows lack a key: what it inserts, and which keys it lacks."""
 
 from __future__ import annotations
 
@@ -33,17 +33,18 @@ _NUMBERS = (Integer, BigInteger, SmallInteger)
 
 @dataclass(slots=True, eq=False, repr=False, weakref_slot=True)
 class KeylessInsert:
-    """An INSERT that has encrypted values and lacks keys of their rows.
+    """An INSERT of encrypted values that lacks keys of their rows.
 
-    :ivar written: the encrypted columns that have a value in any row, or are written with it.
-    :ivar missing: the columns that the database gives their values.
-    :ivar values: what the statement itself assigns, by key of the column.
-    :ivar rows: what each row is assigned beside that, or ``[{}]``.
-    :ivar is_multi: the rows stand in ``values([...])``.
-    :ivar is_partial: some rows, or an SQL expression, which may be a default, give what others
-        lack.
-    :ivar may_skip: ON CONFLICT, IGNORE and their like: a row may not be stored.
-    :ivar places: of the keys, row by row, in the order of `missing`.
+    :ivar written: the encrypted columns that have a value in any row, or are written along with
+        one.
+    :ivar missing: the columns whose values the database generates.
+    :ivar values: what the statement itself assigns, by column key.
+    :ivar rows: what each row is assigned in addition, or ``[{}]``.
+    :ivar is_multi: whether the rows are in ``values([...])``.
+    :ivar is_partial: whether the key is given by some rows, or by an SQL expression such as a
+        default.
+    :ivar may_skip: whether a row may not be stored, because of ON CONFLICT, IGNORE or the like.
+    :ivar places: the keys' places, row by row, in the order of `missing`.
     """
 
     table: Table
@@ -58,11 +59,11 @@ class KeylessInsert:
 
     @property
     def binding(self) -> ColumnBinding:
-        """An encrypted column that it writes, for messages."""
+        """An encrypted column that it writes, for error messages."""
         return self.written[0]
 
     def unknown(self, message: str, binding: ColumnBinding | None = None) -> UnknownIdentityError:
-        """The error for an INSERT whose keys cannot be learnt; it says what to do instead.
+        """The error for an INSERT whose keys cannot be determined; it says what to do instead.
 
         :param binding: the encrypted column that it is about.
         """
@@ -75,9 +76,9 @@ class KeylessInsert:
         )
 
     def without_value(self, column: Column[Any], number: int | None) -> UnknownIdentityError:
-        """The refusal of a row whose key lacks a part that the database does not give.
+        """The error for a row whose key lacks a part that the database does not generate.
 
-        :param number: which of the rows it is, if that is known.
+        :param number: of the row, if known.
         """
         row = {} if number is None else self.rows[number]
         binding = _sealed_without(column, self.written, self.values, row) if row else None
@@ -96,7 +97,7 @@ def keyless_insert(
     bindings: Mapping[str, ColumnBinding],
     parameters: list[Any],
 ) -> KeylessInsert | None:
-    """What an INSERT lacks; ``None`` if nothing.
+    """The keys that an INSERT lacks; ``None`` if none.
 
     :param bindings: the table's encrypted columns, by key.
     :param parameters: the parameter sets that it is executed with; may be empty.
@@ -113,7 +114,8 @@ def keyless_insert(
         return None
     written = [b for key, b in bindings.items() if _has_values(b.column, key, values, rows)]
     if not written and internals.is_joined_part_of_insert(statement):
-        # A part whose keys are given does not return them, and all have to return the same.
+        # A part whose keys are given does not return them, but all parts must return the same
+        # columns.
         written = [*bindings.values()]
     needed = {column for binding in written for column in binding.identity}
     missing = tuple(
@@ -140,7 +142,7 @@ def keyless_insert(
 def _values_of_table(statement: Insert, table: Table) -> dict[str, Any]:
     """What an INSERT's own ``values()`` assigns, by key of the table's column.
 
-    That of a joined subclass is executed for each of its tables, with the values of all.
+    The INSERT of a joined subclass is executed for each of its tables, with the values of all.
     """
     values = internals.insert_values_by_key(statement)
     if not internals.is_part_of_insert(statement):
@@ -154,7 +156,7 @@ def _seals_nothing_without(
     values: Mapping[str, Any],
     rows: list[dict[str, Any]],
 ) -> bool:
-    """Whether nobody gives a part of the identity to some rows, whose values are NULL as well.
+    """Whether some rows get no value for a part of the identity, but have nothing to seal.
 
     :param written: the encrypted columns that have a value in any row.
     """
@@ -187,13 +189,13 @@ def _sealed_without(
 
 
 def _is_by_database_or_sql(column: Column[Any]) -> bool:
-    """Whether a column that a statement says nothing of may have a value nevertheless."""
+    """Whether a column that the statement does not mention may have a value nevertheless."""
     is_generated = column.primary_key or column.server_default is not None
     return is_generated or column.default is not None or column.identity is not None
 
 
 def _refuse_without_value(insert: KeylessInsert) -> None:
-    """Refuse a row whose identity nobody gives a value, the database included."""
+    """Refuse a row whose identity gets no value, not even from the database."""
     for column in insert.missing:
         given = [_assigned(column.key, insert.values, row) for row in insert.rows]
         if _is_by_database_or_sql(column) or any(not _is_null(value) for value in given):
@@ -238,12 +240,12 @@ def _is_missing(column: Column[Any], values: Mapping[str, Any], rows: list[dict[
 
 
 def _is_given(column: Column[Any], values: Mapping[str, Any], rows: list[dict[str, Any]]) -> bool:
-    """Whether anything but NULL is given to it in some row."""
+    """Whether it is given anything but NULL in some row."""
     return any(not _is_null(_assigned(column.key, values, row)) for row in rows)
 
 
 def _is_by_sql(column: Column[Any]) -> bool:
-    """Whether SQLAlchemy puts an SQL expression in the place of a value that is left out."""
+    """Whether SQLAlchemy inserts an SQL expression for an omitted value."""
     return column.default is not None and column.default.is_clause_element
 
 
@@ -259,7 +261,7 @@ def with_keys_to_come(
     """The INSERT with places for its keys, and its parameter sets.
 
     :param statement: as the application gave it.
-    :param insert: what it lacks.
+    :param insert: the keys that it lacks.
     :param parameters: the parameter sets that it is executed with; may be empty.
     """
     insert.places = [tuple(PendingKey(insert) for _ in insert.missing) for _ in insert.rows]
@@ -283,14 +285,14 @@ def with_keys(
     *,
     may_report: bool,
 ) -> tuple[Insert, list[dict[str, Any]]]:
-    """The INSERT with keys that are known, and its parameter sets.
+    """The INSERT with known keys, and its parameter sets.
 
-    :param may_report: leave it asked to report them, which costs nothing and has SQLAlchemy put
-        many rows into each statement.
+    :param may_report: let it still return the keys, which costs nothing and makes SQLAlchemy insert
+        many rows with each statement.
     :param statement: as the application gave it.
-    :param insert: what it lacks.
+    :param insert: the keys that it lacks.
     :param parameters: the parameter sets that it is executed with; may be empty.
-    :param keys: row by row, as Python sees them.
+    :param keys: row by row, as Python values.
     """
     if insert.is_multi:
         names = [column.key for column in insert.missing]
@@ -334,7 +336,7 @@ def _with_parameters(
 
 
 def without(row: Mapping[Any, Any], columns: tuple[Column[Any], ...]) -> dict[Any, Any]:
-    """A row that says nothing of some columns."""
+    """A row without some columns."""
     keys = {column.key for column in columns}
     return {name: value for name, value in row.items() if getattr(name, "key", name) not in keys}
 
@@ -349,7 +351,7 @@ def _binds_of_row(
 
 
 def _binds_in_replaced(insert: KeylessInsert) -> set[str]:
-    """Names of the binds in the SQL expressions that keys take the place of."""
+    """Names of the binds in the SQL expressions that keys replace."""
     names: set[str] = set()
     for column in insert.missing:
         value = insert.values.get(column.key)

@@ -1,8 +1,8 @@
-"""Where INSERTs without a key are found, given one, and looked after.
+"""Finds INSERTs without a key, gives them one, and checks what was stored.
 
-Three of SQLAlchemy's events take part. Before the statement is compiled it gets binds for its
-keys. Before it reaches the driver, when the Python-side defaults are evaluated, the keys are
-fetched, and the values can be sealed. Afterwards the keys are compared with what was stored.
+This takes three of SQLAlchemy's events. Before compilation, the statement gets binds for its keys.
+Before it reaches the driver, when Python-side defaults are evaluated, the keys are obtained, so
+that the values can be sealed. Afterwards the keys are compared with what was stored.
 """
 
 from __future__ import annotations
@@ -43,15 +43,15 @@ if TYPE_CHECKING:
     from encfields.orm.write.generated_keys.mysql_side_connection import SideHook
 
 AwaitedKeys = tuple[KeylessInsert, Reserved | None]
-"""An INSERT, and its keys where they are reserved already."""
+"""An INSERT, and its keys if they are already reserved."""
 
 
 class GeneratedKeys:
-    """The keys of the INSERTs that one engine has under way.
+    """The keys of the INSERTs that one engine is executing.
 
-    :param hook: what gives an INSERT its placeholders.
-    :ivar given: those that were given their keys, and have not reached the driver.
-    :ivar under_way: executions that need another wording, or a look at their keys or their result
+    :param hook: gives an INSERT its placeholders.
+    :ivar given: INSERTs that have their keys and have not reached the driver.
+    :ivar under_way: executions whose text must be changed, or whose keys or result must be checked
         afterwards.
     """
 
@@ -65,7 +65,7 @@ class GeneratedKeys:
         )
 
     def ask(self, execution: WriteExecution) -> None:
-        """Give an INSERT that lacks keys these, or places for them, before it is compiled."""
+        """Give an INSERT the keys that it lacks, or places for them, before it is compiled."""
         statement, connection = execution.statement, execution.connection
         if rehearsal_of(execution.options):
             return
@@ -87,7 +87,7 @@ class GeneratedKeys:
             execution.multiparams, execution.params = [], rows[0] if rows else {}
 
     def awaited(self, context: Any) -> AwaitedKeys | None:
-        """The keys that an execution waits for, or was given; ``None`` if its rows have theirs."""
+        """The keys that an execution awaits, or was given; ``None`` if its rows have theirs."""
         write = internals.write_in(context.invoked_statement) if self.given else None
         if write in self.given:
             return self.given.pop(write)
@@ -97,11 +97,11 @@ class GeneratedKeys:
         return None
 
     def learn(self, connection: Connection, context: Any, awaited: AwaitedKeys) -> None:
-        """Have the keys that an INSERT waits for, and put them among its parameters.
+        """Obtain the keys that an INSERT awaits, and add them to its parameters.
 
         :param context: the INSERT's execution, which has not reached the driver yet.
-        :param awaited: what the INSERT lacks.
-        :raises UnknownIdentityError: they cannot be learnt; nothing was stored.
+        :param awaited: the keys that it lacks.
+        :raises UnknownIdentityError: they cannot be determined; nothing was stored.
         """
         insert, reserved = awaited
         if reserved is None:
@@ -112,10 +112,10 @@ class GeneratedKeys:
         self.under_way[context] = insert, reserved
 
     def wording(self, context: Any, statement: str) -> str:
-        """The text of the INSERT, as the database has to be given it."""
+        """The text of the INSERT to send to the database."""
         _, reserved = self.under_way.get(context, (None, None))
         if reserved is None and context.isinsert and self.given:
-            # Its rows have no encrypted value, so that nobody learnt their keys or checks them.
+            # Its rows have no encrypted value, so their keys are neither obtained nor checked.
             insert, reserved = self.awaited(context) or (None, None)
             if insert is not None and reserved is not None:
                 reserved = Reserved(reserved.keys, overriding=reserved.overriding)
@@ -127,19 +127,19 @@ class GeneratedKeys:
     def check(
         self, connection: Connection, context: Any, result: Any, ask: Callable[[], bool | None]
     ) -> tuple[Column[Any], ...]:
-        """Look that the rows were stored under their keys; otherwise undo the INSERT.
+        """Check that the rows were stored under their keys; otherwise undo the INSERT.
 
-        :param result: of the INSERT. What it returns is fetched first: SQLite ends no savepoint
-            while a statement is open.
-        :param ask: whether a trigger may give a row another key; ``None`` if there is none.
-        :returns: the columns that were looked at.
+        :param result: of the INSERT. Its rows are fetched first, because SQLite cannot end a
+            savepoint while a statement is open.
+        :param ask: returns whether a trigger may give a row another key; ``None`` if there is none.
+        :returns: the columns that were checked.
         :raises UnknownIdentityError: the database stored one under another key.
         """
         insert, reserved = self.under_way.pop(context, (None, None))
         if insert is None or reserved is None:
             return ()
         if internals.is_part_of_insert(context.invoked_statement) and not result.returns_rows:
-            # Its keys were given and need not be returned, but the ORM reads rows nevertheless.
+            # Its keys were given and need not be returned, but the ORM reads the rows nevertheless.
             result.cursor_strategy = FullyBufferedCursorFetchStrategy(None, initial_buffer=[])
         if not result.returns_rows:
             _report_key(context, insert, reserved.keys)
@@ -165,14 +165,14 @@ class GeneratedKeys:
 
 
 def _fetch_at_once(result: Any) -> None:
-    """Have the rows that a statement returns fetched, so that it is not open any more."""
+    """Fetch the rows that a statement returns, so that it is no longer open."""
     is_open = result.returns_rows and result.cursor is not None
     if is_open and not isinstance(result.cursor_strategy, FullyBufferedCursorFetchStrategy):
         result.cursor_strategy = FullyBufferedCursorFetchStrategy(result.cursor)
 
 
 def _settle(insert: KeylessInsert, reserved: Reserved, context: Any) -> None:
-    """Put the keys in their places, among the parameters of the execution."""
+    """Put the keys in their places in the parameters of the execution."""
     for places, key in zip(insert.places, reserved.keys, strict=True):
         for column, place, value in zip(insert.missing, places, key, strict=True):
             settle(column, place, value, context.dialect)
@@ -187,16 +187,16 @@ def _settle(insert: KeylessInsert, reserved: Reserved, context: Any) -> None:
 
 
 _ROWS = 1000
-"""Keys that one query looks for."""
+"""Most keys that one query looks for."""
 
 
 def _is_untouched(
     keys: list[tuple[Any, ...]], context: Any, ask: Callable[[], bool | None]
 ) -> bool:
-    """Whether MySQL can only have stored the keys that it was given.
+    """Whether MySQL can only have stored the given keys.
 
     :param context: of the INSERT, after it was executed.
-    :param keys: row by row, as Python sees them.
+    :param keys: row by row, as Python values.
     """
     reported = _reported_key(context)
     if reported and len(keys) == 1:
@@ -205,7 +205,7 @@ def _is_untouched(
 
 
 def are_stored(connection: Connection, insert: KeylessInsert, keys: list[tuple[Any, ...]]) -> bool:
-    """Whether each key has its row."""
+    """Whether there is a row for each key."""
     columns = insert.missing
     if connection.dialect.name in MYSQL_NAMES:
         query = select(literal(1)).select_from(insert.table)
@@ -227,8 +227,8 @@ def are_stored(connection: Connection, insert: KeylessInsert, keys: list[tuple[A
 
 
 def _report_key(context: Any, insert: KeylessInsert, keys: list[tuple[Any, ...]]) -> None:
-    """Have ``returned_defaults`` be the key of the one row, where SQLAlchemy would have had the
-    database return what it was not given."""
+    """Set ``returned_defaults`` to the key of the one row, if SQLAlchemy would have made the
+    database return a missing key."""
     (key, *others) = keys
     if others or insert.is_multi or insert.may_skip:
         return
@@ -238,15 +238,15 @@ def _report_key(context: Any, insert: KeylessInsert, keys: list[tuple[Any, ...]]
 
 
 def _report_first_key(context: Any, keys: list[tuple[Any, ...]]) -> None:
-    """Have ``lastrowid`` be the key of the first row that a statement inserts, as MySQL reports
-    those that it generates. Of keys that it is given, it reports the last."""
+    """Set ``lastrowid`` to the key of a statement's first row, as MySQL reports generated keys. Of
+    keys that it is given, it reports the last."""
     ((first, *_), *_) = keys
     context.get_lastrowid = lambda: first
 
 
 def _reported_key(context: Any) -> Any:
-    """The last key that MySQL's driver reported, if it did."""
-    # MariaDB Connector/Python does not tell it of a cursor that SQLAlchemy has closed.
+    """The last key that MySQL's driver reported, if any."""
+    # MariaDB Connector/Python does not report it for a cursor that SQLAlchemy has closed.
     with suppress(AttributeError, context.dialect.loaded_dbapi.Error):
         return context.cursor.lastrowid
     return None
@@ -269,8 +269,8 @@ _UP_TO_COLUMNS = rf'INSERT INTO (?:{_QUOTED}|[^"(])+\((?:{_QUOTED}|[^")])*\)'
 
 
 def overriding_system_value(statement: str) -> str:
-    """The INSERT, allowed to give a value to a column that is ``GENERATED ALWAYS``.
+    """The INSERT, allowed to assign a column that is ``GENERATED ALWAYS``.
 
-    A statement of another form is left as it is, and PostgreSQL refuses it.
+    A statement of another form is returned unchanged, and PostgreSQL refuses it.
     """
     return re.sub(_UP_TO_COLUMNS, lambda m: f"{m[0]} OVERRIDING SYSTEM VALUE", statement, count=1)

@@ -1,7 +1,7 @@
-"""MySQL and MariaDB: numbers of AUTO_INCREMENT, taken by an INSERT that is undone.
+"""MySQL and MariaDB: AUTO_INCREMENT numbers, taken by an INSERT that is rolled back.
 
-One row takes the numbers of a whole batch, by a step as wide as the batch for that statement
-alone. MariaDB does it all in one round trip, as an anonymous block.
+One row takes the numbers of a whole batch, because the increment is set to the size of the batch
+for that statement alone. On MariaDB it takes one round trip, as an anonymous block.
 """
 
 from __future__ import annotations
@@ -37,20 +37,20 @@ if TYPE_CHECKING:
     from encfields.orm.write.generated_keys.mysql_side_connection import SideConnections
 
 _MOST = 65_535
-"""The widest step."""
+"""The largest increment."""
 
 _FEW = 20
 _FEW_BYTES = 64 * 1024
-"""Rows, and bytes of their values, that are sent twice rather than leave a gap."""
+"""Most rows, and bytes of their values, to send twice in order not to leave a gap."""
 
 _BLOCK_DRIVERS = frozenset({"pymysql", "mysqldb", "asyncmy", "aiomysql"})
-"""Drivers that send a statement as text, and read the results of a block to their end."""
+"""Drivers that send a statement as text, and read all results of a block."""
 
 _SIGNAL = "encfields: autocommit"
 
 
 def is_counted(connection: Connection, insert: KeylessInsert) -> bool:
-    """Whether all that an INSERT lacks is an AUTO_INCREMENT number for each row."""
+    """Whether an INSERT lacks only an AUTO_INCREMENT number for each row."""
     if len(insert.missing) != 1 or insert.is_partial:
         return False
     (column,) = insert.missing
@@ -65,17 +65,17 @@ def next_numbers(
     table: InnodbTable,
     side: SideConnections,
 ) -> Keys:
-    """Numbers for the rows; a savepoint stays behind them, for a later check.
+    """Numbers for the rows; leaves a savepoint set, for a later check.
 
     :param context: of the INSERT, which has not been sent.
-    :param side: where numbers are taken that a transaction had better not take itself.
-    :param table: what is known of the INSERT's.
-    :raises UnknownIdentityError: no transaction is open that could undo anything.
+    :param side: takes numbers that the transaction should not take itself.
+    :param table: what is known about the INSERT's table.
+    :raises UnknownIdentityError: no transaction is open in which to undo anything.
     """
     refuse_skipping(insert)
     rows = rows_with_defaults(insert, context)
     dialect = connection.dialect
-    # An engine with use_insertmanyvalues=False has one row reported at a time.
+    # With use_insertmanyvalues=False, an engine gets the key of one row at a time.
     one_by_one = dialect.insert_returning and not reports_many(dialect)
     if table.takes_blocks and not one_by_one and _fit_one_statement(insert, rows):
         return [(n,) for n in _take(connection, insert, rows, len(rows), side)]
@@ -89,7 +89,7 @@ def next_numbers(
 
 
 def _fit_one_statement(insert: KeylessInsert, rows: list[dict[str, Any]]) -> bool:
-    """Whether a few rows had better take a number each, which leaves no gap before them."""
+    """Whether to take a number for each of a few rows, which leaves no gap before them."""
     if len(rows) > _FEW or insert.values or not internals.are_plain_rows(rows):
         return False
     lengths = (len(v) for row in rows for v in row.values() if isinstance(v, str | bytes))
@@ -103,7 +103,7 @@ def _take(
     count: int,
     side: SideConnections,
 ) -> list[int]:
-    """One number for each of `rows`, or of one row the first of `count`."""
+    """One number for each of `rows`, or, for a single row, the first of `count`."""
     statement: Any = sql_insert(insert.table)
     parameters: Any = rows[0]
     step = count if len(rows) == 1 else 1
@@ -173,7 +173,7 @@ def _of_mysql(
     rows_and_step: tuple[int, int],
     side: SideConnections,
 ) -> list[int]:
-    """The numbers that MySQL gives, on a connection beside this one where that is better."""
+    """MySQL's numbers, taken on a separate connection if that is better."""
     rows, step = rows_and_step
     options = {REHEARSAL_OPTION: Rehearsal(lambda sql: _widened(sql, step, is_mariadb=False))}
     require_transaction(connection, insert)
@@ -194,7 +194,7 @@ def _as_keys(numbers: list[Any]) -> Keys:
 
 
 def _widened(sql: str, count: int, *, is_mariadb: bool) -> str:
-    """The INSERT, with a step for this statement alone that leaves room for `count` rows."""
+    """The INSERT, with an increment for this statement alone that leaves room for `count` rows."""
     if count == 1:
         return sql
     if is_mariadb:

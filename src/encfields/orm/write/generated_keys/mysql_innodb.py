@@ -1,4 +1,4 @@
-"""MySQL and MariaDB: the conditions under which an INSERT that is undone leaves nothing behind."""
+"""MySQL and MariaDB: conditions under which an INSERT that is rolled back leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _AUTOCOMMIT = (
 
 
 class InnodbTable(NamedTuple):
-    """What the server tells of a table.
+    """What the server reports about a table.
 
-    :ivar takes_blocks: whether one row can take the numbers of many: the table is not
-        partitioned, and no other server gives out numbers of it.
-    :ivar is_undone: whether all that an INSERT writes can be undone, as far as is known.
+    :ivar takes_blocks: whether one row can take the numbers of many: the table is not partitioned,
+        and no other server assigns numbers for it.
+    :ivar is_undone: whether everything that an INSERT writes can be undone, as far as is known.
     """
 
     takes_blocks: bool
@@ -39,7 +39,7 @@ class InnodbTable(NamedTuple):
 
 
 class InnodbTables:
-    """The tables that one engine has inserted into; the server is asked about each once."""
+    """The tables that one engine has inserted into; the server is queried once about each."""
 
     def __init__(self) -> None:
         self._known: weakref.WeakKeyDictionary[Table, dict[str | None, InnodbTable]] = (
@@ -47,9 +47,9 @@ class InnodbTables:
         )
 
     def require(self, connection: Connection, insert: KeylessInsert) -> InnodbTable:
-        """What is known of the table.
+        """What is known about the table.
 
-        :raises UnknownIdentityError: what is inserted into it could not be undone.
+        :raises UnknownIdentityError: an INSERT into it could not be undone.
         """
         if internals.is_autocommit(connection):
             raise insert.unknown(_AUTOCOMMIT)
@@ -62,7 +62,7 @@ class InnodbTables:
         return known[schema]
 
     def is_not_undone(self, connection: Connection, insert: KeylessInsert) -> None:
-        """Remember of a table that INSERTs into it cannot be undone, so as to try none again."""
+        """Remember that INSERTs into a table cannot be undone, so that none is tried again."""
         schema = connection.schema_for_object(insert.table)
         self._known[insert.table][schema] = InnodbTable(takes_blocks=False, is_undone=False)
 
@@ -70,7 +70,7 @@ class InnodbTables:
 def _ask(connection: Connection, insert: KeylessInsert, schema: str | None) -> InnodbTable:
     values = {"schema": schema, "name": insert.table.name}
     row: Any = connection.execute(_TELL, values).first()
-    if row is None:  # a temporary table, or none at all
+    if row is None:  # a temporary or nonexistent table
         return InnodbTable(takes_blocks=False)
     engine, options, step = row
     if engine is not None and engine.upper() != "INNODB":
@@ -86,16 +86,17 @@ def _ask(connection: Connection, insert: KeylessInsert, schema: str | None) -> I
 
 
 def _is_in_cluster(connection: Connection) -> bool:
-    """Whether other nodes of a Galera cluster give out numbers too."""
+    """Whether other nodes of a Galera cluster assign numbers too."""
     row = connection.exec_driver_sql("SHOW VARIABLES LIKE 'wsrep_on'").first()
     return row is not None and str(row[1]).upper() in ("ON", "1")
 
 
 class InnodbTransaction(NamedTuple):
-    """What the server tells of the transaction that is open.
+    """What the server reports about the open transaction.
 
-    :ivar keeps_locks: whether it keeps the lock of a row that it undid: REPEATABLE READ does.
-    :ivar database: which database its names are of.
+    :ivar keeps_locks: whether it keeps the lock on a row whose INSERT it undid, as REPEATABLE READ
+        does.
+    :ivar database: the current database.
     """
 
     keeps_locks: bool
@@ -103,14 +104,14 @@ class InnodbTransaction(NamedTuple):
 
 
 def ask_transaction(connection: Connection) -> InnodbTransaction:
-    """Ask the server of the transaction that is open."""
+    """Query the server about the open transaction."""
     sql = "SELECT @@transaction_isolation, DATABASE()"
     isolation, database = connection.exec_driver_sql(sql).one()
     return InnodbTransaction(isolation in ("REPEATABLE-READ", "SERIALIZABLE"), database)
 
 
 def require_transaction(connection: Connection, insert: KeylessInsert) -> None:
-    """Refuse an INSERT that commits by itself, whatever SQLAlchemy believes.
+    """Refuse an INSERT under AUTOCOMMIT, even if SQLAlchemy does not know of it.
 
     :raises UnknownIdentityError: says so.
     """
@@ -122,9 +123,9 @@ def require_transaction(connection: Connection, insert: KeylessInsert) -> None:
 
 
 def _known_autocommit(connection: Connection) -> bool | None:
-    """What the server said of it in its last answer, where the driver keeps that.
+    """The autocommit status in the server's last response, if the driver keeps it.
 
-    It says so in every answer, so that a ``SET autocommit`` that only the driver saw counts.
+    Every response contains it, so that a ``SET autocommit`` sent directly to the driver counts too.
     """
     tell = getattr(connection.connection.driver_connection, "get_autocommit", None)
     return None if tell is None else bool(tell())
@@ -138,7 +139,7 @@ def refuse_autocommit(insert: KeylessInsert) -> Exception:
 def first_number(connection: Connection, result: Any) -> int | None:
     """The number of the first row of an INSERT that was just executed.
 
-    Through MariaDB Connector/Python, SQLAlchemy knows that of a single row only.
+    With MariaDB Connector/Python, SQLAlchemy knows it only for a single row.
     """
     number: int | None = result.lastrowid
     if number is None:

@@ -1,9 +1,9 @@
-"""MySQL: numbers of AUTO_INCREMENT that are taken on a connection beside the application's.
+"""MySQL: AUTO_INCREMENT numbers that are taken on a separate connection.
 
-Under REPEATABLE READ, InnoDB keeps the lock of a row that a transaction undid, if it had read or
-written any table before, and passes it on to the end of the table. From then on everybody else's
-INSERT waits for the COMMIT, and two such transactions deadlock. A transaction that did nothing
-else, and is undone as a whole, keeps nothing: so the number is taken in one of those.
+Under REPEATABLE READ, if a transaction has read or written any table before, InnoDB keeps the lock
+on a row whose INSERT was undone, as a lock on the end of the table. Every other INSERT then waits
+for the COMMIT, and two such transactions deadlock. A transaction that does nothing else, and is
+rolled back as a whole, keeps no lock, so the number is taken in one of those.
 """
 
 from __future__ import annotations
@@ -33,18 +33,19 @@ SideHook = Callable[..., Any]
 _HARMLESS = ("SET", "SAVEPOINT", "RELEASE", "ROLLBACK", "USE")
 
 _MAY_READ_A_TABLE = (" FROM ", "\nFROM ", "(")
-"""By what a SELECT is known to begin a transaction of InnoDB, which is then undone in part only and
-keeps the lock. A function may read too. SHOW and EXPLAIN ask the data dictionary, of tables too."""
+"""Texts in a SELECT that may begin an InnoDB transaction, which is later undone only in part and
+keeps the lock. A function may read too. SHOW and EXPLAIN read the data dictionary, which has tables
+of its own."""
 
 _SETTINGS = (
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
     "SET SESSION foreign_key_checks = 0, innodb_lock_wait_timeout = 1, lock_wait_timeout = 1",
 )
-"""What the application's own transaction has not committed is not there, and is not waited for."""
+"""Do not fail on, or wait for, what the application's own transaction has not committed."""
 
 
 class SideConnections:
-    """One engine's connections for taking numbers, made when they are first needed.
+    """One engine's connections for taking numbers, opened on first use.
 
     :param hook: gives an INSERT its placeholders.
     """
@@ -57,9 +58,9 @@ class SideConnections:
         self._engine: Engine | None = None
 
     def note(self, connection: Connection, statement: str) -> None:
-        """Remember of a transaction of MySQL that InnoDB has begun it.
+        """Remember that InnoDB has begun a MySQL transaction.
 
-        :param statement: its text, which is about to be executed.
+        :param statement: the text that is about to be executed.
         """
         if connection.dialect.name != "mysql":
             return
@@ -79,8 +80,8 @@ class SideConnections:
     def is_better(self, connection: Connection, insert: KeylessInsert) -> bool:
         """Whether the application's transaction would keep a lock that others wait for.
 
-        Not if it was itself in the way before, as it is after a SELECT .. FOR UPDATE that found
-        nothing: each further try would wait in vain.
+        ``False`` if it blocked the separate connection before, as it does after a SELECT .. FOR
+        UPDATE that found nothing: each further attempt would wait in vain.
         """
         transaction = connection.get_transaction()
         return (
@@ -90,7 +91,7 @@ class SideConnections:
         )
 
     def _transaction(self, connection: Connection) -> InnodbTransaction:
-        """What the server tells of it, asked once: its isolation stays as it began."""
+        """What the server reports about it, queried once, since its isolation cannot change."""
         transaction = connection.get_transaction()
         if transaction not in self._asked:
             self._asked[transaction] = ask_transaction(connection)
@@ -104,15 +105,15 @@ class SideConnections:
         parameters: Any,
         options: Any,
     ) -> int | None:
-        """The first number that an INSERT gets, which is undone.
+        """The first number of an INSERT, which is then undone.
 
         :param connection: the application's.
-        :param insert: what the INSERT lacks.
+        :param insert: the keys that the INSERT lacks.
         :param statement: the INSERT in rehearsal.
-        :param parameters: what it is executed with.
+        :param parameters: its parameters.
         :param options: its execution options.
-        :returns: ``None`` if it does not go through there: the application's own transaction may
-            hold what it would have to wait for.
+        :returns: ``None`` if it failed: it may have to wait for a lock of the application's own
+            transaction.
         :raises UnknownIdentityError: not all of it could be undone.
         """
         translated = connection.get_execution_options().get("schema_translate_map")

@@ -1,4 +1,4 @@
-"""A key that is still to come: the bind of it, and what stands in its place until then."""
+"""A key that is not known yet: its bind, and the placeholder in its place."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class PendingKey(Pending):
         return "<generated key>"
 
     def __eq__(self, other: object) -> bool:
-        """As its key, once that is known: SQLAlchemy matches reported rows with it."""
+        """Equal to its key, once that is known: SQLAlchemy matches returned rows by it."""
         return self is other or (self.done and bool(self.value == other))
 
     def __hash__(self) -> int:
@@ -40,7 +40,7 @@ class PendingKey(Pending):
 
 
 class KeyToCome(TypeDecorator[Any]):
-    """The type of the bind: rendered as the key's own, and lets a :class:`PendingKey` through.
+    """The type of the bind: rendered like the key's own, but lets a :class:`PendingKey` through.
 
     :param declared: the type of the key's column.
     """
@@ -63,16 +63,16 @@ class KeyToCome(TypeDecorator[Any]):
 
 
 _NEVER_SENT = object()
-"""The bind's own value: were it ``None``, SQLAlchemy would look for a generated key itself."""
+"""The bind's own value: if it were ``None``, SQLAlchemy would look for a generated key itself."""
 
 
 def has_own_bind(column: Column[Any], dialect: Dialect) -> bool:
-    """Whether the key's type would not let a place through, so that it takes a bind of ours."""
+    """Whether the key's type would convert a placeholder, so that it needs a bind of ours."""
     return column.type.dialect_impl(dialect).bind_processor(dialect) is not None
 
 
 def bind_name(column: Column[Any], dialect: Dialect) -> str:
-    """The bind of a generated key: the column's own, where its type leaves values as they are."""
+    """The bind of a generated key: the column's own if its type does not convert values."""
     return f"encfields_key_{column.key}" if has_own_bind(column, dialect) else column.key
 
 
@@ -84,8 +84,8 @@ def key_bind(column: Column[Any], dialect: Dialect) -> BindParameter[Any]:
 def key_bind_of_row(column: Column[Any], index: int, place: PendingKey) -> BindParameter[Any]:
     """The bind of one of several rows in ``values([...])``.
 
-    It has the name that SQLAlchemy gives the row's other binds, by which a default that asks for
-    ``get_current_parameters()`` is told its own row's.
+    It is named like the row's other binds, so that a default that calls
+    ``get_current_parameters()`` gets those of its own row.
 
     :param index: of the row.
     :param place: of the key in the row.
@@ -95,10 +95,10 @@ def key_bind_of_row(column: Column[Any], index: int, place: PendingKey) -> BindP
 
 
 def settle(column: Column[Any], place: PendingKey, value: Any, dialect: Dialect) -> None:
-    """Note a row's key.
+    """Set a row's key.
 
-    :param value: as Python sees it.
-    :param column: of the key.
+    :param value: as a Python value.
+    :param column: the key's.
     :param place: of the key in the row.
     """
     to_driver = column.type.dialect_impl(dialect).bind_processor(dialect)

@@ -1,4 +1,4 @@
-"""PostgreSQL: the numbers of a sequence, given out before the INSERT.
+"""PostgreSQL: numbers of a sequence, taken before the INSERT.
 
 One query finds the sequence that this connection would use now (its ``search_path``, its role and
 the table's present definition decide, and each may change from one statement to the next) and
@@ -50,16 +50,16 @@ FROM (
   OFFSET 0
 ) s
 """).columns(column("always"), column("may_change"), column("is_followed"), column("numbers"))
-# tgtype: 1 each row, 2 before, 4 insert. OFFSET 0 has the sequence looked up once.
+# tgtype: 1 each row, 2 before, 4 insert. With OFFSET 0 the sequence is looked up once.
 
 
 class Taken(NamedTuple):
-    """What a sequence gave.
+    """What a sequence returned.
 
-    :ivar numbers: one for each row; ``None`` where they cannot be drawn.
-    :ivar always: ``GENERATED ALWAYS``: the INSERT has to say that it overrides it.
-    :ivar may_change: a trigger or rule may store the row under another key.
-    :ivar is_followed: a trigger may give the row another key once it is stored.
+    :ivar numbers: one for each row; ``None`` if none can be taken.
+    :ivar always: whether it is ``GENERATED ALWAYS``, which the INSERT must override.
+    :ivar may_change: whether a trigger or rule may store the row under another key.
+    :ivar is_followed: whether a trigger may give the row another key after it is stored.
     """
 
     numbers: list[int] | None
@@ -72,7 +72,7 @@ NOTHING_TAKEN = Taken(None, always=False, may_change=True, is_followed=True)
 
 
 def take_numbers(connection: Connection, column: Column[Any], count: int) -> Taken:
-    """New numbers of the sequence that `column` has its values from, in one round trip."""
+    """New numbers of the sequence that generates `column`, in one round trip."""
     default = column.default
     named = None
     if isinstance(default, Sequence):

@@ -1,10 +1,10 @@
-"""The INSERT in rehearsal: done with random bytes, to learn its keys, and undone.
+"""The rehearsal of an INSERT: it is executed with random bytes to learn its keys, and rolled back.
 
-It gives every kind of key: of a sequence that the role may not ask, of a trigger, of any server
-default. Triggers and SQL defaults run twice; what they did the first time is undone with the row.
+This works for every kind of key: from a sequence that the role may not use, a trigger, or any
+server default. Triggers and SQL defaults run twice; their first effects are undone with the row.
 
-The random bytes have the size of the values and indexes that will be stored, no two are alike, and
-nobody ever reads them.
+The random bytes have the size of the values and indexes that will be stored, are all different, and
+are never read.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ Keys = list[tuple[Any, ...]]
 
 
 def rehearse(connection: Connection, insert: KeylessInsert, context: Any) -> Keys:
-    """Learn the keys of an INSERT's rows; a savepoint stays behind it, for a later check.
+    """Learn the keys of an INSERT's rows; leaves a savepoint set, for a later check.
 
-    :param context: of the INSERT itself, whose Python-side defaults are evaluated already.
+    :param context: of the INSERT itself, whose Python-side defaults are already evaluated.
     :raises UnknownIdentityError: the database did not report a key, or could not undo the rows.
     """
     refuse_skipping(insert)
@@ -45,7 +45,7 @@ def rehearse(connection: Connection, insert: KeylessInsert, context: Any) -> Key
     try:
         keys = _insert_dummies(connection, insert, rows)
     except BaseException:
-        if connection.dialect.name != "postgresql":  # whose failed transaction stays one
+        if connection.dialect.name != "postgresql":  # there a failed transaction stays failed
             savepoint.try_to_undo(connection)
         raise
     undone = savepoint.undo(connection)
@@ -55,9 +55,9 @@ def rehearse(connection: Connection, insert: KeylessInsert, context: Any) -> Key
 
 
 def refuse_skipping(insert: KeylessInsert) -> None:
-    """Refuse ON DUPLICATE KEY UPDATE, IGNORE and their like.
+    """Refuse ON DUPLICATE KEY UPDATE, IGNORE and the like.
 
-    :raises UnknownIdentityError: a row may be stored under a key that was not asked for.
+    :raises UnknownIdentityError: a row may be stored under another key.
     """
     if insert.may_skip:
         raise insert.unknown(
@@ -69,7 +69,8 @@ def refuse_skipping(insert: KeylessInsert) -> None:
 def rows_with_defaults(insert: KeylessInsert, context: Any) -> list[dict[str, Any]]:
     """The rows with the Python-side defaults that the INSERT itself evaluated.
 
-    A key that is ``None`` in every row is left out: SQLAlchemy would sort what it is told by it.
+    A key that is ``None`` in every row is omitted, because SQLAlchemy would sort the returned rows
+    by it.
     """
     given = internals.default_values(context)
     columns = insert.table.c
@@ -98,7 +99,7 @@ def _insert_dummies(
         reporting = statement.returning(*insert.missing, sort_by_parameter_order=True)
         try:
             reported = connection.execute(reporting, rows, execution_options=options)
-        except TypeError:  # SQLAlchemy sorts the rows by their keys, which are NULL
+        except TypeError:  # SQLAlchemy cannot sort the rows by keys that are NULL
             return []
         return [tuple(row) for row in reported]
     keys: Keys = []
@@ -112,20 +113,20 @@ def _insert_dummies(
 
 
 def reports_many(dialect: Dialect) -> bool:
-    """Whether RETURNING tells the keys of many rows in their order, which an engine with
-    ``use_insertmanyvalues=False`` does not."""
+    """Whether RETURNING gives the keys of many rows in order, which it does not with
+    ``use_insertmanyvalues=False``."""
     return bool(dialect.insert_executemany_returning_sort_by_parameter_order)
 
 
 def _are_alike(insert: KeylessInsert, rows: Sequence[dict[str, Any]]) -> bool:
-    """Whether the rows are plain values of the same columns, and can be parameters."""
+    """Whether the rows have plain values for the same columns, and can be parameter sets."""
     return not insert.is_partial and (not insert.is_multi or internals.are_plain_rows(rows))
 
 
 def _last_key(
     connection: Connection, insert: KeylessInsert, statement: Any, row: Any, options: Any
 ) -> tuple[Any, ...]:
-    """The key of one row, where the database reports the last one only."""
+    """The key of one row, if the database reports only the last one."""
     of_row = statement.values(row) if insert.is_multi else statement
     result = connection.execute(of_row, {} if insert.is_multi else row, execution_options=options)
     primary = insert.table.primary_key.columns
@@ -165,7 +166,7 @@ REHEARSAL_OPTION = "encfields_rehearsal"
 class Rehearsal:
     """The option's value: an object of ours, which no application can pass.
 
-    :param reword: what the text of the INSERT becomes before it is sent.
+    :param reword: changes the text of the INSERT before it is sent.
     """
 
     def __init__(self, reword: Callable[[str], str] | None = None) -> None:
@@ -181,23 +182,23 @@ _LIKELY_TEXT = "0"
 
 
 def rehearsal_of(execution_options: Mapping[str, Any]) -> Rehearsal | None:
-    """What an execution is a rehearsal of: it will be undone; ``None`` for any other."""
+    """The rehearsal that an execution is; ``None`` for a real one."""
     rehearsal = execution_options.get(REHEARSAL_OPTION)
     return rehearsal if isinstance(rehearsal, Rehearsal) else None
 
 
 def dummy_value(binding: ColumnBinding, texts: Sequence[str | None], plaintext: bytes) -> bytes:
-    """What a rehearsed INSERT has in the place of a sealed value.
+    """The bytes that a rehearsed INSERT has instead of a sealed value.
 
-    It begins as every value does, for a CHECK may demand that.
+    They begin as every value does, because a CHECK may demand it.
 
     :param texts: canonical texts of the row's identity, as far as they are known.
-    :param plaintext: the value's, of which only the length counts.
+    :param plaintext: of the value; only its length matters.
     """
     likely = [_LIKELY_TEXT if text is None else text for text in texts]
     return MAGIC + os.urandom(stored_size(binding, len(plaintext), likely) - len(MAGIC))
 
 
 def dummy_index(length: int) -> bytes:
-    """What a rehearsed INSERT has in the place of a blind index of so many bytes."""
+    """The bytes that a rehearsed INSERT has instead of a blind index of this length."""
     return os.urandom(length)

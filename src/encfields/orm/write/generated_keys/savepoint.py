@@ -1,8 +1,8 @@
-"""The savepoint of a rehearsal, under a name of its own, and what undoing it left behind.
+"""The savepoint of a rehearsal, and the check that rolling back to it undid everything.
 
-On MySQL and MariaDB a view, or a trigger, may write to a table without transactions, which no
-rollback undoes. The server tells so by a warning, after the ROLLBACK; before it, nothing that every
-role may read does.
+On MySQL and MariaDB a view or trigger may write to a table without transactions, which no rollback
+undoes. The server reports that in a warning after the ROLLBACK; before it, not every role can find
+out.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from encfields.orm.write.generated_keys.keyless import KeylessInsert
 
 NAME = "encfields_keys"
-"""SQLAlchemy's own are called ``sa_savepoint_1`` and so on."""
+"""Its name; SQLAlchemy's own savepoints are called ``sa_savepoint_1`` and so on."""
 
 
 def begin(connection: Connection) -> None:
@@ -31,7 +31,7 @@ def begin(connection: Connection) -> None:
 
 
 def undo(connection: Connection) -> Any:
-    """Undo what was done since; it stays set.
+    """Roll back to it; it stays set.
 
     :returns: the execution that did it.
     """
@@ -39,13 +39,13 @@ def undo(connection: Connection) -> Any:
 
 
 def try_to_undo(connection: Connection) -> None:
-    """Undo what was done since, if it is still there: a deadlock ends the whole transaction."""
+    """Roll back to it if it still exists: a deadlock ends the whole transaction."""
     with suppress(DBAPIError):
         undo(connection)
 
 
 def release(connection: Connection) -> None:
-    """Forget it. MySQL and MariaDB do so when the next one of its name is set."""
+    """Release it. MySQL and MariaDB do so when the next one of its name is set."""
     if connection.dialect.name not in MYSQL_NAMES:
         connection.exec_driver_sql(f"RELEASE SAVEPOINT {NAME}")
 
@@ -63,23 +63,23 @@ def refuse_what_stayed(
     """Check that a rehearsed INSERT was undone as a whole.
 
     :param keys: of the rows that it inserted.
-    :param undone: the execution that undid it, which is the connection's last.
-    :raises UnknownIdentityError: it was not. The table's rows are taken back, if it is the table
-        itself that has no transactions; what a trigger wrote elsewhere stays: it is random bytes.
+    :param undone: the execution that undid it, the connection's last.
+    :raises UnknownIdentityError: it was not. If the table itself has no transactions, its rows are
+        deleted; what a trigger wrote elsewhere stays, but is random bytes.
     """
     if connection.dialect.name not in MYSQL_NAMES or not _is_warned(connection, undone):
         return
     primary = set(insert.table.primary_key.columns)
-    # Part of a key would be that of other rows too.
+    # A partial key would match other rows too.
     if primary.issubset(insert.missing):
         among = tuple_(*insert.missing).in_(keys)
-        with suppress(DBAPIError):  # a role that may not
+        with suppress(DBAPIError):  # the role may lack the right
             connection.execute(delete(insert.table).where(among))
     raise refusal(insert)
 
 
 def refusal(insert: KeylessInsert) -> UnknownIdentityError:
-    """The refusal of an INSERT that cannot be undone as a whole."""
+    """The error for an INSERT that cannot be undone as a whole."""
     error = insert.unknown(
         "what the INSERT writes beneath a view, or by a trigger, goes into a table that has no "
         "transactions, so the key that the database generates cannot be learnt before the row is "
@@ -97,7 +97,7 @@ def _is_warned(connection: Connection, undone: Any) -> bool:
 
 
 def _warnings(connection: Connection, undone: Any) -> int | None:
-    """How many there were, where the driver still knows it of a closed cursor."""
+    """Number of warnings, if the driver still knows it for a closed cursor."""
     if connection.dialect.driver == "pymysql":
         return int(undone.cursor.warning_count)
     if connection.dialect.driver == "mysqldb":  # of the connection's last statement

@@ -1,4 +1,4 @@
-"""SQLite: the row ids that come next, known as soon as nobody else can write."""
+"""SQLite: the next row ids, which are known while nobody else can write."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _HIGHEST = 2**63 - 1
 
 
 def lock_for_writing(connection: Connection, insert: KeylessInsert) -> None:
-    """Take SQLite's one write lock, as the INSERT itself would, by an UPDATE of no row.
+    """Take SQLite's write lock, as the INSERT itself would, by an UPDATE of no row.
 
-    :raises UnknownIdentityError: no transaction is open that would hold it, or it is a view.
+    :raises UnknownIdentityError: no transaction is open to hold it, or the table is a view.
     """
     name = _quoted(connection, insert.table)
     column = connection.dialect.identifier_preparer.quote(insert.missing[0].name)
@@ -45,10 +45,10 @@ def lock_for_writing(connection: Connection, insert: KeylessInsert) -> None:
 
 
 def next_row_ids(connection: Connection, insert: KeylessInsert) -> list[int] | None:
-    """The ids that SQLite would give to the rows; :func:`lock_for_writing` comes first.
+    """The ids that SQLite would give the rows; call :func:`lock_for_writing` first.
 
-    :returns: ``None`` if the column is no alias of the row id, or a trigger of the table may
-        take some of them.
+    :returns: ``None`` if the column is not an alias of the row id, or a trigger of the table may
+        use some.
     :raises UnknownIdentityError: there are not enough ids left.
     """
     (column,) = insert.missing
@@ -68,11 +68,11 @@ def next_row_ids(connection: Connection, insert: KeylessInsert) -> list[int] | N
 
 
 class _Known(NamedTuple):
-    """What SQLite says of a table.
+    """What SQLite reports about a table.
 
     :ivar is_simple: whether the key is the row id itself, and no trigger runs when a row is
         inserted.
-    :ivar highest: of the row ids, if it is so and there are rows.
+    :ivar highest: the highest row id, if it is simple and has rows.
     :ivar remembers: whether the database has an ``AUTOINCREMENT`` table.
     """
 
@@ -82,7 +82,8 @@ class _Known(NamedTuple):
 
 
 def _known_of(connection: Connection, table: Table, column: str, schema: str | None) -> _Known:
-    """Asked in one statement, whose columns have short names: both count for a single row."""
+    """Queried in one statement with short column names, which matters for the speed of a single
+    row."""
     preparer = connection.dialect.identifier_preparer
     # names only, quoted by the dialect, here and below
     highest = f"SELECT max({preparer.quote(column)}) FROM {_quoted(connection, table)}"  # noqa: S608
@@ -104,11 +105,12 @@ def _known_of(connection: Connection, table: Table, column: str, schema: str | N
 
 
 def _last_given(connection: Connection, table: Table, schema: str | None) -> int | None:
-    """What SQLite remembers of an ``AUTOINCREMENT`` table: the highest id that it ever gave.
+    """The highest id that SQLite ever gave in an ``AUTOINCREMENT`` table.
 
-    The table can be written to like any other; what is no number is read as SQLite itself does.
+    SQLite's own table of these can be written to like any other; a value that is not a number is
+    read as SQLite itself does.
 
-    :returns: ``None`` of another table.
+    :returns: ``None`` for any other table.
     """
     prefix = f"{connection.dialect.identifier_preparer.quote_schema(schema)}." if schema else ""
     given = f"SELECT coalesce(CAST(seq AS INTEGER), 0) AS seq, name FROM {prefix}sqlite_sequence"  # noqa: S608
