@@ -1,16 +1,16 @@
-"""A column that is being adopted: one attribute over a plaintext column and an encrypted one.
+"""Adoption: one attribute for a plaintext column and the encrypted one that replaces it.
 
 =======================  ====================================================
 ``plaintext``            ``Plaintext``, the declaration
 ``columns``              the plaintext column, appended to the table
-``writes``               both are written
-``reads``                the one or the other is read
+``writes``               writes both columns
+``reads``                reads one or the other
 ``expressions``          expressions over the plaintext
 ``comparisons``          look-ups in rows with an index, and in those without
-``plain_operand``        what the plaintext is compared with
+``plain_operand``        values compared with the plaintext
 ``text_form``            plaintext as bytes, the same on every driver
-``triggers``             what keeps a row's state true
-``trigger_notes``        what a trigger's text says of its adoption
+``triggers``             triggers that keep a row's state consistent
+``trigger_notes``        what a trigger's text records about its adoption
 ``create_all_triggers``  triggers on tables of ``create_all()``
 =======================  ====================================================
 """

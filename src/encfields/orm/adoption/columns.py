@@ -1,8 +1,7 @@
 """The plaintext column of an adoption: appended to the table, mapped by no mapper.
 
-In an INSERT it has a Python-side default, which is what the row's encrypted column is given, so
-that every path there is writes both. What an UPDATE does is in
-:mod:`encfields.orm.adoption.writes`.
+In an INSERT it has a Python-side default, the value given to the row's encrypted column, so that
+both are written in every way of inserting. :mod:`encfields.orm.adoption.writes` handles UPDATE.
 """
 
 from __future__ import annotations
@@ -26,11 +25,11 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
 
 KEY_SUFFIX = "__plaintext"
-"""Of the key under which a table's ``c`` has the plaintext column of an encrypted one."""
+"""Prefix of a plaintext column's key in its table's ``c``."""
 
 
 class HiddenText(str):
-    """A string that shows nothing of itself where SQLAlchemy prints parameters."""
+    """A string that is not shown where SQLAlchemy prints parameters."""
 
     __slots__ = ()
 
@@ -39,7 +38,7 @@ class HiddenText(str):
 
 
 class HiddenBytes(bytes):
-    """Bytes that show nothing of themselves where SQLAlchemy prints parameters."""
+    """Bytes that are not shown where SQLAlchemy prints parameters."""
 
     __slots__ = ()
 
@@ -48,19 +47,19 @@ class HiddenBytes(bytes):
 
 
 def hidden(value: Any) -> Any:
-    """The same value, showing nothing of itself if it is a string or bytes."""
+    """The same value, hidden if it is a string or bytes."""
     if type(value) is str:
         return HiddenText(value)
     return HiddenBytes(value) if type(value) is bytes else value
 
 
 def takes_bytes_alone(dialect: Dialect) -> bool:
-    """Whether the driver, asyncmy, is compiled to take nothing derived of ``bytes``."""
+    """Whether the driver is asyncmy, which does not accept subclasses of ``bytes``."""
     return dialect.driver == "asyncmy"
 
 
 class _SqlNull:
-    """NULL in a plaintext column: what a type of JSON would take ``None`` for is a value."""
+    """NULL in a plaintext column: a JSON type would store ``None`` as a value."""
 
     def __repr__(self) -> str:
         return "NULL"
@@ -70,14 +69,14 @@ SQL_NULL = _SqlNull()
 
 
 def null_of(column: Column[Any]) -> _SqlNull | None:
-    """What a row's plaintext is given that is to be NULL."""
+    """The value that makes a row's plaintext NULL."""
     return SQL_NULL if none_is_value(cast("PlaintextType", column.type).declared) else None
 
 
 class PlaintextType(internals.CacheKeyedType, TypeDecorator[Any]):
     """A plaintext column's own type, whose parameters are not shown.
 
-    :param declared: the type that the application knows it by.
+    :param declared: the type that the application uses for it.
     """
 
     impl = String
@@ -90,7 +89,7 @@ class PlaintextType(internals.CacheKeyedType, TypeDecorator[Any]):
         self.impl_instance = declared
 
     def statement_cache_key(self) -> tuple[Any, ...]:
-        """Tells types apart in SQLAlchemy's statement cache."""
+        """Distinguishes types in SQLAlchemy's statement cache."""
         return PlaintextType, internals.cache_key_of(self.declared)
 
     def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any]:
@@ -101,7 +100,7 @@ class PlaintextType(internals.CacheKeyedType, TypeDecorator[Any]):
 
         def hide(value: Any) -> Any:
             if value is SQL_NULL or (value is None and not has_none):
-                return None  # a type of another library may know no NULL
+                return None  # another library's type may not handle NULL
             bound = value if process is None else process(value)
             if shows_bytes and isinstance(bound, bytes):
                 return bytes(bound)
@@ -123,9 +122,10 @@ class PlaintextColumn(internals.UnmappedColumn):
 
 
 class PlaintextOfRow:
-    """Its Python-side default: what the encrypted column of the row is given.
+    """Its Python-side default: the value given to the row's encrypted column.
 
-    :param sealed: key of the encrypted column. :param phase: of the adoption.
+    :param sealed: key of the encrypted column.
+    :param phase: of the adoption.
     """
 
     def __init__(self, sealed: str, phase: str) -> None:
@@ -135,10 +135,10 @@ class PlaintextOfRow:
     def __call__(self, context: Any) -> Any:
         if self.phase == WRITE_SEALED:
             return null_of(context.current_column)
-        # With the rows told apart, SQLAlchemy expects strings for keys, and may find columns.
+        # If rows are distinguished, SQLAlchemy expects string keys, but may find columns.
         given = context.get_current_parameters(isolate_multiinsert_groups=False)
         row = internals.row_of_default(context.current_column)
-        # Hidden here as well: a type that has the database encrypt sees to the bind itself.
+        # Hidden here too: a type that lets the database encrypt renders the bind itself.
         return hidden(
             given.get(f"{self.sealed}{internals.MULTI_VALUES_SUFFIX}{row}", given.get(self.sealed))
         )
@@ -154,17 +154,17 @@ def adopt_columns(table: Table) -> None:
         if adopts is not None:
             _require_name(binding, adopts)
             _append(table, binding, adopts)
-            # A row may have its plaintext alone, whatever the attribute demands.
+            # A row may have only its plaintext, even if the attribute is required.
             binding.column.nullable = True
 
 
 def plaintext_column(column: Column[Any]) -> Column[Any]:
-    """The plaintext column beside an encrypted one that adopts it."""
+    """The plaintext column that an encrypted column adopts."""
     return column.table.c[_key(column)]
 
 
 def adopted_columns(table: Any) -> list[tuple[ColumnBinding, Plaintext, Column[Any]]]:
-    """The encrypted columns of a table that are in an adoption, each with its plaintext column."""
+    """The table's encrypted columns in an adoption, each with its plaintext column."""
     if not isinstance(table, Table) or not any(adoption_of(column) for column in table.c):
         return []
     return [
@@ -175,7 +175,7 @@ def adopted_columns(table: Any) -> list[tuple[ColumnBinding, Plaintext, Column[A
 
 
 def plaintext_type(column: Column[Any], adopts: Plaintext) -> TypeEngine[Any]:
-    """The type of the plaintext that an encrypted column adopts, as the application knows it."""
+    """The application's type for the plaintext that an encrypted column adopts."""
     return adopts.type or cast("SealedColumnType", column.type).inner
 
 
@@ -201,7 +201,7 @@ def _append(table: Table, binding: ColumnBinding, adopts: Plaintext) -> None:
         default=PlaintextOfRow(column.key, adopts.phase),
         nullable=True,
     )
-    # Before the attribute's own column may hold NULL: whether a row has to have a value.
+    # Before the attribute's own column is made nullable: whether a row must have a value.
     plain.info[REQUIRED] = not column.nullable
     table.append_column(plain, replace_existing=True)
     if declared is not None:

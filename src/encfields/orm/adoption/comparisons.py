@@ -1,9 +1,9 @@
-"""Comparisons of a column that is being adopted: by the index where a row has one, else by its
+"""Comparisons of a column that is being adopted: by the index if the row has one, else by
 plaintext.
 
-Both halves are asked together, ``(index IS NOT NULL AND index = ?) OR (index IS NULL AND plaintext
-= ?)``, which is true or false wherever there is a value. ``index = ? OR ...`` would be NULL for a
-pending row, and its negation would lose it.
+Both are combined in one condition, ``(index IS NOT NULL AND index = ?) OR (index IS NULL AND
+plaintext = ?)``, which is true or false for every row with a value. ``index = ? OR ...`` would be
+NULL for a pending row, and its negation would not find the row.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 
 def is_answered_by_plaintext(*sides: IndexOperand | None) -> bool:
-    """Whether the plaintext alone answers, since each of the columns is in the first phase."""
+    """Whether only the plaintext is compared, since each column is in the first phase."""
     phases = [adopts.phase for side in sides if side and (adopts := adoption_of(side.column))]
     return (
         bool(phases) and len(phases) == len([s for s in sides if s]) and set(phases) == {WRITE_BOTH}
@@ -55,7 +55,7 @@ def is_answered_by_plaintext(*sides: IndexOperand | None) -> bool:
 
 
 def is_random(column: Any, dialect: Dialect) -> bool:
-    """Whether what a column adopts is ciphertext with which nothing can be compared."""
+    """Whether a column adopts ciphertext that cannot be compared with anything."""
     adopts = adoption_of(column)
     if adopts is None or adopts.type is None:
         return False
@@ -72,9 +72,9 @@ def by_either(
     index_columns: Sequence[ColumnElement[Any]],
     by_plaintext: ColumnElement[Any],
 ) -> ColumnElement[bool]:
-    """A comparison by the index where the row has one, else by the plaintext.
+    """A comparison by the index if the row has one, else by the plaintext.
 
-    :param index_columns: the columns of the index, one a version.
+    :param index_columns: the columns of the index, one for each version.
     """
     has_index = or_(*(index_column.is_not(None) for index_column in index_columns))
     has_none = and_(*(index_column.is_(None) for index_column in index_columns))
@@ -88,11 +88,12 @@ def compared_in_plaintext(
     index: IndexBinding | None,
     compiler: Any,
 ) -> ColumnElement[Any]:
-    """What the comparison with a value asks of the plaintext.
+    """The comparison of the plaintext with a value.
 
-    :param side: the encrypted column. :param operand: the value, or a list of them.
-    :param index: that answers where a row has one.
-    :raises UnsupportedOperationError: the plaintext cannot answer it.
+    :param side: the encrypted column.
+    :param operand: the value, or a list of values.
+    :param index: the index for rows that have one.
+    :raises UnsupportedOperationError: the plaintext cannot be compared.
     """
     sources = [side.column] if index is None else [source.column for source in index.sources]
     _require_whole(side, index, sources)
@@ -109,7 +110,7 @@ def compared_in_plaintext(
 
 
 def _require_whole(side: IndexOperand, index: IndexBinding | None, sources: list[Any]) -> None:
-    """Check that what is asked of the index the plaintext can be asked as well."""
+    """Check that the plaintext can answer what the index is asked."""
     if any(adoption_of(column) is None for column in sources):
         raise refused(
             side,
@@ -136,7 +137,7 @@ def _one_column(
     if is_random(column, compiler.dialect):
         raise random_ciphertext(declared)
     read = read_in_sql(declared, plain, compiler.dialect)
-    if read is not None:  # of ciphertext, which is never twice the same
+    if read is not None:  # another library's ciphertext, which is different each time
         value = read_type(declared, column.type.inner, compiler.dialect)
         return _compared(read, column, operand, PlainOperand(value, part), operator, compiler)
     as_type = PlainOperand(declared, part)
@@ -158,12 +159,12 @@ def _compared(
 ) -> ColumnElement[Any]:
     value = plain_operand(operand, type_, column, compiler)
     if isinstance(value, BindParameter) and value.expanding:
-        value.expand_op = operator  # of an empty list, all rows or none are found by it
+        value.expand_op = operator  # an empty list matches all rows or none, depending on it
     return BinaryExpression(stored, value, operator, type_=sa.Boolean())
 
 
 def _follows_collation(declared: TypeEngine[Any], dialect: Dialect) -> bool:
-    """Whether the database may hold two different values for equal."""
+    """Whether the database may treat two different values as equal."""
     stored = stored_type(declared, dialect)
     return isinstance(stored, String) and not isinstance(stored, sa.Enum)
 
@@ -200,9 +201,9 @@ def join_by_either(
     by_index: ColumnElement[Any],
     sides: Sequence[tuple[IndexOperand, ColumnElement[Any]]],
 ) -> ColumnElement[Any]:
-    """Two columns compared by their indexes where both rows have one, else by their plaintexts.
+    """Two columns compared by their indexes if both rows have one, else by their plaintexts.
 
-    :param sides: each with the column of its index.
+    :param sides: each with its index column.
     :raises UnsupportedOperationError: one of them has no plaintext to compare, or is a subquery.
     """
     for side, _ in sides:
@@ -227,7 +228,7 @@ def join_by_either(
 
 
 def refused(side: IndexOperand, why: str) -> EncFieldsError:
-    """The refusal of what cannot be asked while the column is being adopted."""
+    """The error for a query that is impossible while the column is being adopted."""
     adopts = adoption_of(side.column)
     phase = "" if adopts is None else f" in the phase {adopts.phase!r}"
     return UnsupportedOperationError(

@@ -1,4 +1,4 @@
-"""The triggers of an adoption on a table that ``create_all()`` makes, as a migration makes them."""
+"""The triggers of an adoption on a table from ``create_all()``, as a migration creates them."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 def create_triggers(table: Table, connection: Connection | None) -> None:
-    """Make the triggers of every adoption of a new table.
+    """Create the triggers of every adoption of a new table.
 
-    :param connection: ``None`` where a script is written.
+    :param connection: ``None`` if a script is being written.
     """
     for binding, adopts, plain in adopted_columns(table) if connection is not None else ():
         assert connection is not None  # noqa: S101 - for mypy
@@ -33,7 +33,7 @@ def create_triggers(table: Table, connection: Connection | None) -> None:
 
 
 def drop_triggers(table: Table, connection: Connection | None) -> None:
-    """Drop what is left of them where their table is gone: PostgreSQL's functions."""
+    """Drop what a dropped table leaves behind: PostgreSQL's functions."""
     if connection is None or connection.dialect.name != "postgresql":
         return
     for binding, adopts, plain in adopted_columns(table):
@@ -44,7 +44,7 @@ def drop_triggers(table: Table, connection: Connection | None) -> None:
 def declared_adoption(
     binding: ColumnBinding, adopts: Plaintext, plain: Column[Any], dialect: Dialect
 ) -> AdoptionInDatabase:
-    """The adoption of a declared column, as the database is to know it."""
+    """The adoption of a declared column, as it is to be in the database."""
     table, declared = binding.column.table, plaintext_type(binding.column, adopts)
     indexes = tuple(
         index.index_column.name for index in indexes_of(table) if binding in index.sources

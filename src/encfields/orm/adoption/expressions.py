@@ -1,4 +1,4 @@
-"""Expressions over plaintext columns in the place of the encrypted ones that adopt them."""
+"""Expressions over plaintext columns instead of the encrypted ones that adopt them."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ class NullTest(internals.NegatableComparison):
 
     @classmethod
     def of(cls, binary: BinaryExpression[Any]) -> NullTest:
-        """The test that SQLAlchemy made, as one of ours."""
+        """SQLAlchemy's test, converted to one of ours."""
         return cls(
             binary.left, binary.right, binary.operator, type_=binary.type, negate=binary.negate
         )
 
     def negation(self, negated: Any) -> Any:
-        """The negated test, which is one of ours as well."""
+        """The negated test, which is one of ours too."""
         return NullTest.of(negated) if type(negated) is BinaryExpression else negated
 
 
@@ -54,18 +54,19 @@ def _compile_null_test(element: NullTest, compiler: Any, **kw: Any) -> str:
 
 
 def plain_of(expression: Any, column: Any) -> ColumnElement[Any]:
-    """The plaintext column of the row that `expression` comes from."""
+    """The plaintext column of the same row as `expression`."""
     return row_part(expression, plaintext_column(column), column)
 
 
 class PlaintextInPlace(TypeCoerce[Any]):
     """The plaintext column in an expression over the encrypted one.
 
-    The evaluator of ``synchronize_session``, to which this is a pair of parentheses, asks the
-    objects for the attribute, which is the encrypted column's.
+    The evaluator of ``synchronize_session`` treats it as parentheses, and so reads the attribute of
+    the encrypted column from the objects.
 
-    :param column: the encrypted column. :param plain: what the database is asked instead.
-    :param type_: of the plaintext, as the application knows it.
+    :param column: the encrypted column.
+    :param plain: what the database evaluates instead.
+    :param type_: the application's type for the plaintext.
     """
 
     inherit_cache = True
@@ -82,11 +83,11 @@ def _compile_in_place(element: PlaintextInPlace, compiler: Any, **kw: Any) -> st
 
 
 class OfPlaintext(Grouping[Any]):
-    """An expression over the plaintext, which an UPDATE may assign and nothing may ask.
+    """An expression over the plaintext, which an UPDATE may assign but no query may use.
 
-    In the phase ``"read-sealed"`` a row may have no plaintext any more.
+    In the phase ``"read-sealed"`` a row may no longer have plaintext.
 
-    :param refusal: gives the error for every other use.
+    :param refusal: returns the error for every other use.
     """
 
     inherit_cache = False
@@ -102,7 +103,7 @@ def _refuse_expression(element: OfPlaintext, compiler: Any, **kw: Any) -> str:
 
 
 def in_plaintext(expression: Any) -> Any:
-    """The expression with plaintext columns in the place of encrypted ones that adopt them."""
+    """The expression with plaintext columns instead of the encrypted ones that adopt them."""
 
     def replaced(element: Any, **kw: Any) -> Any:
         if isinstance(element, IndexComparison | NullTest):
@@ -119,8 +120,8 @@ def in_plaintext(expression: Any) -> Any:
 
 
 def with_plaintext_asked(statement: Any) -> Any:
-    """The statement before it is compiled: what is sorted by, and asked in functions, is the
-    plaintext as long as every reader reads that."""
+    """The statement, changed before compilation to sort by plaintext, and use it in functions, as
+    long as every reader reads plaintext."""
     if isinstance(statement, Select) and (clauses := internals.order_by_clauses(statement)):
         changed = tuple(_first_phase(clause) for clause in clauses)
         if any(new is not old for new, old in zip(changed, clauses, strict=True)):

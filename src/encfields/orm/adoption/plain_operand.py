@@ -1,6 +1,6 @@
-"""A value that is compared with the plaintext column of an adoption, if the column can be asked.
+"""A value that is compared with the plaintext column of an adoption.
 
-It cannot where another library's type writes a value as another ciphertext each time.
+It cannot be compared if another library's type writes a value as a different ciphertext each time.
 """
 
 from __future__ import annotations
@@ -34,8 +34,9 @@ if TYPE_CHECKING:
 class PlainOperand(internals.CacheKeyedType, TypeDecorator[Any]):
     """A value that is compared with a plaintext column.
 
-    :param declared: the column's type. :param part: of a compound value, its number.
-    :param exact: compared as the bytes that it is stored as.
+    :param declared: the column's type.
+    :param part: number of a compound value's part.
+    :param exact: whether it is compared as stored bytes.
     """
 
     impl = String
@@ -51,13 +52,13 @@ class PlainOperand(internals.CacheKeyedType, TypeDecorator[Any]):
         self._plain = PlaintextType(declared)
 
     def statement_cache_key(self) -> tuple[Any, ...]:
-        """Tells operands apart in SQLAlchemy's statement cache."""
+        """Distinguishes operands in SQLAlchemy's statement cache."""
         return PlainOperand, internals.cache_key_of(self.declared), self.part, self.exact
 
     def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any]:
         process = self._plain.dialect_impl(dialect).bind_processor(dialect)
         part, exact, declared = self.part, self.exact, self.declared
-        # Compared with bytes, text is taken for its bytes there.
+        # There, text that is compared with bytes is converted to bytes.
         encode = not takes_bytes_alone(dialect)
 
         def bind(value: Any) -> Any:
@@ -136,18 +137,18 @@ _STORED: Any = literal_column("stored")
 
 
 def are_alike(one: object, other: object) -> bool:
-    """Whether two values for a driver are the same; it may have wrapped them."""
+    """Whether two values for a driver are the same; the type may have wrapped them."""
     return bool(getattr(one, "obj", one) == getattr(other, "obj", other))
 
 
 def writes_at_random(declared: TypeEngine[Any], value: TypeEngine[Any], dialect: Dialect) -> bool:
-    """Whether a type is known to write a value as another ciphertext each time.
+    """Whether a type is known to write a value as a different ciphertext each time.
 
-    It is asked to write a sample twice. What takes no sample is found out with the first value
-    that is compared.
+    It is made to write a sample twice. For a type that does not accept the sample, this is found
+    out with the first value that is compared.
 
-    :param declared: the type; what it has the database compute is not asked here.
-    :param value: type of the values that it takes.
+    :param declared: the type; what it makes the database compute is not considered.
+    :param value: type of the values that it accepts.
     """
     if is_sqlalchemys(declared) or read_in_sql(declared, _STORED, dialect) is not None:
         return False
@@ -155,5 +156,5 @@ def writes_at_random(declared: TypeEngine[Any], value: TypeEngine[Any], dialect:
         sample = _SAMPLES[value.python_type]
         write = declared.dialect_impl(dialect).bind_processor(dialect)
         return write is not None and not are_alike(write(sample), write(sample))
-    except Exception:  # a type of the application's own may raise anything
+    except Exception:  # an application's type may raise anything
         return False

@@ -25,30 +25,30 @@ PENDING, REFUSE = "pending", "refuse"
 
 
 class Plaintext:
-    """The column in plaintext that an encrypted column is to take the place of.
+    """The plaintext column that an encrypted column is to replace.
 
-    Both are one attribute of the application, which is the same in every phase:
+    The application has one attribute for both, which is the same in every phase:
 
-    - ``"write-both"``: both are written, the plaintext is read. May run beside the application
-      that knows the plaintext alone.
-    - ``"read-sealed"``: both are written; the sealed value is read where the row has one, else
-      the plaintext. May run beside either neighbour.
-    - ``"write-sealed"``: the sealed value alone is written, and the plaintext made NULL. Only
-      after ``ensure_adopted``, and beside ``"read-sealed"`` only.
+    - ``"write-both"``: both are written, the plaintext is read. May run beside the application that
+      knows only the plaintext.
+    - ``"read-sealed"``: both are written; the sealed value is read if the row has one, else the
+      plaintext. May run beside either neighbouring phase.
+    - ``"write-sealed"``: only the sealed value is written, and the plaintext set to NULL. Only
+      after ``ensure_adopted``, and only beside ``"read-sealed"``.
 
     :param column: name of the plaintext column in the database.
-    :param type_: its type where that is not the inner type: what another library wrote is read
-        through its own, which has to give and take what the inner type does.
-    :param phase: the phase that this version of the application is in.
-    :param unsealable: what becomes of a statement whose rows encryption cannot tell (an UPDATE of
-        many rows, an SQL expression, an upsert by another key), as long as the plaintext is
-        written: ``"pending"``, it writes the plaintext, and the rows are sealed by the next
-        backfill; or ``"refuse"``, as it is refused from ``"write-sealed"`` on.
-    :raises DeclarationError: the phase is none of the three, or no column is named.
+    :param type_: its type if that is not the inner type: values that another library wrote are read
+        through that library's type, whose Python values must be the same as the inner type's.
+    :param phase: the phase of this version of the application.
+    :param unsealable: what to do, as long as the plaintext is written, with a statement whose rows
+        are unknown (an UPDATE of many rows, an SQL expression, an upsert by another key):
+        ``"pending"`` writes the plaintext, and the next backfill seals the rows; ``"refuse"``
+        raises the error that it raises from ``"write-sealed"`` on.
+    :raises DeclarationError: the phase is not one of the three, or no column is named.
     """
 
     is_used: ClassVar[bool] = False
-    """Whether this process has made one, so that statements have to be looked through for it."""
+    """Whether this process has created one, so that statements must be searched for it."""
 
     def __init__(
         self,
@@ -78,16 +78,16 @@ class Plaintext:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        Plaintext.is_used = True  # it was pickled, and this process may have made no other
+        Plaintext.is_used = True  # it was pickled, and this process may not have created one
 
     @property
     def carries_unsealable(self) -> bool:
-        """Whether a statement that encryption cannot carry may write the plaintext alone."""
+        """Whether a statement whose values cannot be sealed may write only the plaintext."""
         return self.unsealable == PENDING and self.phase != WRITE_SEALED
 
     @property
     def cache_key(self) -> tuple[Any, ...]:
-        """What tells two of these apart in SQLAlchemy's statement cache."""
+        """What distinguishes two of these in SQLAlchemy's statement cache."""
         type_ = self.type and internals.cache_key_of(self.type)
         return self.column, self.phase, self.unsealable, type_
 
@@ -98,16 +98,17 @@ class Plaintext:
 
 
 def shown(type_: TypeEngine[Any]) -> str:
-    """A type as text: of one of another library the name alone, for it may show its key."""
+    """A type as text; only the name of another library's type, since its ``repr`` may show its
+    key."""
     return repr(type_) if is_sqlalchemys(type_) else f"{type(type_).__name__}(...)"
 
 
 def is_sqlalchemys(type_: TypeEngine[Any]) -> bool:
-    """Whether a type is one of SQLAlchemy's own, and not of the application or another library."""
+    """Whether a type is SQLAlchemy's own, not the application's or another library's."""
     return type(type_).__module__.startswith("sqlalchemy.")
 
 
 def adoption_of(column: Column[Any] | Any) -> Plaintext | None:
-    """The adoption that an encrypted column is in, if it is in one."""
+    """The adoption of an encrypted column, if any."""
     adoption: Plaintext | None = getattr(getattr(column, "type", None), "adopts", None)
     return adoption

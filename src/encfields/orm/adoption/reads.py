@@ -1,9 +1,9 @@
-"""Reading a column that is being adopted: the sealed value where the row has one, else the
-plaintext, out of the same row and in the same cell::
+"""Reads a column that is being adopted: the sealed value if the row has one, else the plaintext,
+from the same row and in the same cell::
 
     P ':' <the plaintext's bytes>
 
-An encrypted cell begins with six hexadecimal digits, so neither can be taken for the other.
+An encrypted cell begins with six hexadecimal digits, so the two cannot be confused.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class AdoptingReader(RowReader):
 
 
 class PackedOrPlain(Packed):
-    """The expression that delivers a row's sealed value with its key, or else its plaintext.
+    """The expression that selects a row's sealed value with its key, or else its plaintext.
 
     :param plain: the plaintext column of the same row.
     """

@@ -1,7 +1,7 @@
 """A plaintext column's values as bytes, the same on every driver, and back.
 
-In one cell a value of any type can be delivered beside a ciphertext, and compared byte for byte:
-by what a column's collation takes for equal, a value that has changed could be overlooked.
+As bytes, a value of any type can be selected in the same cell as ciphertext, and compared byte by
+byte: under a column's collation, a changed value could be equal and be overlooked.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _MOMENTS = (sa.Date, sa.DateTime, sa.Time)
 
 
 class TextForm:
-    """How the values of one plaintext column are delivered, and read.
+    """How the values of one plaintext column are selected and read.
 
     :param type_: of the column. :param dialect: of its database.
-    :raises DeclarationError: its values have no one form as text.
+    :raises DeclarationError: its values have no unique text form.
     """
 
     def __init__(self, type_: TypeEngine[Any], dialect: Dialect) -> None:
@@ -62,7 +62,7 @@ class TextForm:
     # -- in SQL --------------------------------------------------------------------------------
 
     def sql(self, column: str) -> str:
-        """SQL that yields the bytes of `column`; NULL of NULL.
+        """SQL that yields the bytes of `column`, NULL for NULL.
 
         :param column: an expression, as SQL.
         """
@@ -71,7 +71,7 @@ class TextForm:
         if self._dialect.name in MYSQL_NAMES:
             return self._mysql(column)
         if isinstance(self._stored, sa.Numeric | sa.Float):
-            # CAST would leave fifteen digits of a double's seventeen.
+            # CAST would keep only fifteen of a double's seventeen digits.
             exact = f"CASE typeof({column}) WHEN 'real' THEN printf('%!.17g', {column})"
             column = f"{exact} ELSE {column} END"
         return f"CAST({column} AS BLOB)"
@@ -101,8 +101,8 @@ class TextForm:
     def value(self, data: bytes) -> object:
         """The column's value, as the application would have read it.
 
-        :param data: what :meth:`sql` delivered.
-        :raises ValueDecodingError: the column's type cannot read it; it says nothing of the value.
+        :param data: the bytes that :meth:`sql` yielded.
+        :raises ValueDecodingError: the column's type cannot read it; does not show the value.
         """
         try:
             value = self._read(data)
@@ -152,7 +152,7 @@ class TextForm:
         return lambda data: kind.fromisoformat(data.decode("ascii"))
 
     def _array(self) -> Callable[[bytes], object]:
-        """A JSON array, nested for further dimensions, of the items' forms."""
+        """Reads a JSON array of the items' forms, nested for more dimensions."""
         item, as_tuple = TextForm(self._stored.item_type, self._dialect), self._stored.as_tuple
         is_binary = item.is_binary
 
@@ -167,11 +167,11 @@ class TextForm:
                 bytes.fromhex(text.removeprefix("\\x")) if is_binary else text.encode()
             )
 
-        # Numbers stay texts: a float would round a Numeric.
+        # Numbers remain texts: a float would round a Numeric.
         return lambda data: value(json.loads(data, parse_int=str, parse_float=str))
 
     def _sqlite_number(self) -> Callable[[bytes], object]:
-        """As SQLAlchemy's own type reads a double."""
+        """Reads a double as SQLAlchemy's own type does."""
         processor = self._stored.dialect_impl(self._dialect).result_processor(self._dialect, None)
         return lambda data: float(data) if processor is None else processor(float(data))
 
@@ -185,17 +185,17 @@ class TextForm:
 def read_in_sql(
     declared: TypeEngine[Any], stored: ColumnElement[Any], dialect: Dialect
 ) -> ColumnElement[Any] | None:
-    """What a type has the database compute to read a stored value, as those of pgcrypto do;
-    ``None`` for what is read as it is stored."""
+    """What a type makes the database compute to read a stored value, as those for pgcrypto do;
+    ``None`` if it is read as it is stored."""
     read = internals.variant_of(declared, dialect).column_expression(stored)
     return None if read is None or read is stored else read
 
 
 class ReadForm:
-    """How the values of one plaintext column are delivered as the application reads them.
+    """How the values of one plaintext column are selected as the application reads them.
 
-    :param declared: the column's type. :param value: type of the values, as the encrypted column
-        has them.
+    :param declared: the column's type.
+    :param value: the encrypted column's type for the values.
     """
 
     def __init__(self, declared: TypeEngine[Any], value: TypeEngine[Any], dialect: Dialect) -> None:
@@ -211,9 +211,10 @@ class ReadForm:
 def read_type(
     declared: TypeEngine[Any], value: TypeEngine[Any], dialect: Dialect
 ) -> TypeEngine[Any]:
-    """The type of what is delivered of a plaintext column.
+    """The type of what is selected for a plaintext column.
 
-    What the database computes may be of no type that SQLAlchemy knows: then it is the value.
+    What the database computes may have no type that SQLAlchemy knows; then it is the encrypted
+    column's.
     """
     read = read_in_sql(declared, literal_column("stored", declared), dialect)
     if read is None:
@@ -222,7 +223,7 @@ def read_type(
 
 
 class ExactForm(internals.WrappedColumn):
-    """SQL: a plaintext column as the bytes that it is; no collation has a say.
+    """SQL: a plaintext column as its bytes, without any collation.
 
     :param plain: the column. :param declared: its type.
     """
@@ -247,11 +248,11 @@ def _compile_exact(element: ExactForm, compiler: Any, **kw: Any) -> str:
 
 
 _OF_THE_WHOLE = ("add_to_result_map", "within_columns_clause", "result_map_targets")
-"""A compiler's options for what is delivered, which its parts are not alone."""
+"""Compiler options of result columns, which do not apply to parts of one."""
 
 
 def _is_readable_array(stored: object, dialect: Dialect) -> bool:
-    """Whether it is no array, or one whose items PostgreSQL writes as they are read here."""
+    """Whether it is not an array, or one whose items PostgreSQL writes in the form read here."""
     if not isinstance(stored, sa.ARRAY):
         return True
     item = internals.variant_of(stored.item_type, dialect)
@@ -260,7 +261,8 @@ def _is_readable_array(stored: object, dialect: Dialect) -> bool:
 
 
 def _is_interval(type_: object) -> bool:
-    """Whether it is SQLAlchemy's own decorator of a moment, which is read as what it stands for."""
+    """Whether it is SQLAlchemy's ``Interval``, which is read as a point in time where stored as
+    one."""
     return isinstance(type_, internals.ANY_INTERVAL)
 
 

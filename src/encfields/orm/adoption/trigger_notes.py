@@ -1,4 +1,4 @@
-"""What the text of an adoption's trigger says: the stage, and the adoption's columns."""
+"""What the text of an adoption's trigger records: the stage, and the adoption's columns."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _NOTE = re.compile(r"/\* encfields-adoption (\{.*?\}) \*/")
 
 
 def noted_stage(text: str) -> tuple[str, bool] | None:
-    """What a trigger's text says: its stage, and whether a row has to have a value.
+    """What a trigger's text records: its stage, and whether a row must have a value.
 
-    :returns: ``None`` if it is none of ours.
+    :returns: ``None`` if it is not one of ours.
     """
     note = _note_in(text)
     stage = note.get("stage")
@@ -26,15 +26,16 @@ def noted_stage(text: str) -> tuple[str, bool] | None:
 
 
 def noted_indexes(text: str) -> frozenset[str]:
-    """The columns of blind indexes that a trigger makes NULL with the sealed value."""
+    """The columns of blind indexes that a trigger sets to NULL with the sealed value."""
     return frozenset(map(str, _note_in(text).get("indexes", ())))
 
 
 class NotedAdoption(NamedTuple):
-    """The columns of an adoption, as a trigger's text says them.
+    """The columns of an adoption, as recorded in a trigger's text.
 
-    :ivar plain: the plaintext one. :ivar sealed: the one that adopts it. :ivar through: see
-        :class:`~encfields.orm.adoption.triggers.AdoptionInDatabase`.
+    :ivar plain: the plaintext column.
+    :ivar sealed: the one that adopts it.
+    :ivar through: see :class:`~encfields.orm.adoption.triggers.AdoptionInDatabase`.
     """
 
     plain: str
@@ -43,7 +44,7 @@ class NotedAdoption(NamedTuple):
 
 
 def noted_columns(text: str) -> NotedAdoption | None:
-    """What a trigger's text says of its adoption's columns."""
+    """The columns of its adoption that a trigger's text records."""
     note = _note_in(text)
     if "plain" not in note or "sealed" not in note:
         return None
@@ -52,7 +53,7 @@ def noted_columns(text: str) -> NotedAdoption | None:
 
 
 def _note_in(text: str) -> dict[str, Any]:
-    """What this library notes in a trigger's text; empty where there is nothing of it."""
+    """What this library recorded in a trigger's text; empty if nothing."""
     found = _NOTE.search(text)
     try:
         note: dict[str, Any] = json.loads(found.group(1)) if found else {}

@@ -1,18 +1,18 @@
-"""The triggers of an adoption, which keep a row's state true whoever writes to it.
+"""The triggers of an adoption, which keep a row's state consistent, whoever writes to it.
 
-A row is *pending* (plaintext alone), *both*, *sealed only*, or NULL. Each sealing has a message id
-of its own, so that "the sealed bytes are the same as before" means that the writer knew nothing of
-them. Where the plaintext, or what the value is bound to, changes and they do not, the trigger
-makes the row pending: nothing that is out of date can be read or found.
+A row is *pending* (only plaintext), *both*, *sealed only*, or NULL. Each sealing has a message id
+of its own, so if the sealed bytes are the same as before, the writer did not know of them. If the
+plaintext, or what the value is bound to, changes and they do not, the trigger makes the row
+pending: nothing outdated can be read or found.
 
-Three stages, each with triggers of its own:
+There are three stages, each with its own triggers:
 
-- ``open``: plaintext is complete. What would be sealed only is refused.
-- ``ready``: every value is sealed, and was compared: rows may be sealed only.
-- ``closed``: plaintext that anybody still writes is refused. That, and no counter, is the proof
-  that no process of an earlier phase is left.
+- ``open``: every row has plaintext; sealed-only rows are refused.
+- ``ready``: every value is sealed, and was compared; rows may be sealed only.
+- ``closed``: any further plaintext is refused. That, rather than a count, proves that no process of
+  an earlier phase is left.
 
-Values are compared byte for byte: by a collation, "ada@x" would be "ADA@x".
+Values are compared byte by byte: under a collation, "ada@x" could equal "ADA@x".
 """
 
 from __future__ import annotations
@@ -33,18 +33,19 @@ if TYPE_CHECKING:
 
 
 PREFIX = "zzz_encfields"
-"""Of the names of triggers: PostgreSQL runs them in the order of their names, and ours is to see
-what every other has made of a row."""
+"""Prefix of the triggers' names: PostgreSQL runs triggers in the order of their names, and ours
+must see the changes of all others."""
 
 _MAX_NAME = 60
-"""In bytes, which PostgreSQL counts."""
+"""Longest name, in bytes, as PostgreSQL counts."""
 
 
 class WatchedColumn(NamedTuple):
     """A column whose changes a trigger notices.
 
-    :param name: of the column. :param is_json: MySQL casts JSON in two steps.
-    :param is_float: as text a number could lose its last digits.
+    :param name: of the column.
+    :param is_json: whether it is JSON, which MySQL casts in two steps.
+    :param is_float: whether it is a float, which could lose its last digits as text.
     """
 
     name: str
@@ -60,13 +61,13 @@ class WatchedColumn(NamedTuple):
 
 
 class AdoptionInDatabase(NamedTuple):
-    """One adoption, as the database knows it.
+    """One adoption, as it is in the database.
 
     :param plain: the plaintext column. :param sealed: the encrypted one.
-    :param indexes: columns of blind indexes of it. :param bound_to: what its values are bound to.
+    :param indexes: columns of its blind indexes. :param bound_to: what its values are bound to.
     :param key: the primary key's columns.
-    :param required: whether a row has to have a value.
-    :param through: name of the type through which the plaintext is read, of another library's.
+    :param required: whether a row must have a value.
+    :param through: name of another library's type through which the plaintext is read.
     """
 
     table: str
@@ -80,13 +81,13 @@ class AdoptionInDatabase(NamedTuple):
     through: str | None = None
 
     def name(self, suffix: str) -> str:
-        """Name of a trigger or function: on MySQL and SQLite one of the whole schema's."""
+        """Name of a trigger or function, which is unique in the schema on MySQL and SQLite."""
         whole = f"{PREFIX}_{self.table}_{self.plain.name}_{suffix}"
         return short_name(whole, _MAX_NAME, digits=10, end=f"_{suffix}")
 
 
 SUFFIXES = ("ins", "upd", "row")
-"""Of the triggers of one adoption; not every database has all of them."""
+"""Suffixes of one adoption's triggers; not every database has all of them."""
 
 
 class Triggers:
@@ -104,8 +105,8 @@ class Triggers:
     # -- whole statements ----------------------------------------------------------------------
 
     def create(self, stage: str) -> list[str]:
-        """Statements that put the triggers of a stage in the place of any other's. At no moment
-        does anybody write to the table without them."""
+        """Statements that replace the triggers of any other stage by a stage's. At no time can
+        anybody write to the table without triggers."""
         if self._name == "postgresql":
             return self._postgresql(stage)
         if self._name == "mysql":
@@ -113,7 +114,7 @@ class Triggers:
         return [*self.drop(), *self._sqlite(stage)]
 
     def drop(self) -> list[str]:
-        """Statements that drop the triggers of whatever stage."""
+        """Statements that drop the triggers of any stage."""
         if self._name == "postgresql":
             return [
                 f"DROP TRIGGER IF EXISTS {self._trigger('row')} ON {self._table()}",
@@ -133,7 +134,7 @@ class Triggers:
             f"DROP TRIGGER IF EXISTS {trigger} ON {table}",
             f"CREATE TRIGGER {trigger} BEFORE INSERT OR UPDATE ON {table} "
             f"FOR EACH ROW EXECUTE FUNCTION {self._function()}()",
-            # Else whoever sets session_replication_role goes past it.
+            # Otherwise whoever sets session_replication_role bypasses it.
             f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger}",
         ]
 
@@ -258,7 +259,7 @@ class Triggers:
         return checks
 
     def _sqlite_updates(self, stage: str) -> list[tuple[str, str]]:
-        """Unlike other databases' triggers, this one cannot see what its correction will make."""
+        """Unlike other databases' triggers, this one cannot see the result of its correction."""
         new, old = self._sealed("NEW"), self._sealed("OLD")
         plain_new, plain_old = self._plain("NEW"), self._plain("OLD")
         moved = f"{new} IS NOT NULL AND {new} IS {old} AND ({self._moves()})"
@@ -277,7 +278,7 @@ class Triggers:
         return [*checks, (missing, _MISSING)] if self._adopted.required else checks
 
     def _sqlite_correction(self, stage: str) -> tuple[str, tuple[str, ...]]:
-        """When a row is put right after an UPDATE, and the columns that become NULL then."""
+        """When a row is corrected after an UPDATE, and the columns that are then set to NULL."""
         new, old = self._sealed("NEW"), self._sealed("OLD")
         if stage == CLOSED:
             rewritten = f"{new} IS NOT NULL AND {new} IS NOT {old}"
@@ -293,7 +294,7 @@ class Triggers:
     # -- conditions ----------------------------------------------------------------------------
 
     def _changes(self) -> str:
-        """The plaintext, or what the value is bound to, is another than before."""
+        """The plaintext, or what the value is bound to, has changed."""
         return f"{self._changed(self._adopted.plain)} OR {self._moves()}"
 
     def _moves(self) -> str:
@@ -349,7 +350,7 @@ class Triggers:
         return f"/* encfields-adoption {self._written(text)} */"
 
     def _written(self, text: str) -> str:
-        """A text in a statement, as the driver takes it: where it fills in %s, % is written %%."""
+        """A text for a statement, with % doubled if the driver uses %s for parameters."""
         return text.replace("%", "%%") if "%%" in self._preparer.quote("%") else text
 
     def _quoted(self, name: str) -> str:
@@ -366,7 +367,7 @@ class Triggers:
         return self._schema() + self._bare()
 
     def _trigger(self, suffix: str) -> str:
-        """A trigger's name; on PostgreSQL it has no schema of its own."""
+        """A trigger's name, on PostgreSQL without a schema."""
         schema = "" if self._name == "postgresql" else self._schema()
         return schema + self._quoted(self._adopted.name(suffix))
 

@@ -1,8 +1,8 @@
-"""Writing a column that is being adopted: its plaintext column is written along with it.
+"""Writes a column that is being adopted: its plaintext column is written along with it.
 
-An INSERT does so by the column's default. An UPDATE and an upsert are completed before they are
-compiled, as they are for blind indexes. A statement whose rows encryption cannot tell writes the
-plaintext and makes the rows pending, as long as the plaintext is complete.
+An INSERT does so by the column's default. An UPDATE and an upsert are completed before compilation,
+as they are for blind indexes. A statement whose rows are unknown writes the plaintext and makes the
+rows pending, as long as every row has plaintext.
 """
 
 from __future__ import annotations
@@ -64,13 +64,13 @@ class _Adopting(NamedTuple):
 
 
 def write_plaintext_along(execution: WriteExecution) -> None:
-    """Have what is executed write the plaintext columns of its table."""
+    """Make a statement also write the plaintext columns of its table."""
     for adopted in adopted_columns(execution.table):
         _Completion(execution).complete(_Adopting(*adopted))
 
 
 class _Completion:
-    """What the execution of one INSERT or UPDATE lacks."""
+    """Completes the execution of one INSERT or UPDATE."""
 
     def __init__(self, execution: WriteExecution) -> None:
         self._execution = execution
@@ -85,7 +85,7 @@ class _Completion:
         self._execution.statement = completed
 
     def complete(self, adopting: _Adopting) -> None:
-        """Have the statement write the plaintext column where it writes the encrypted one."""
+        """Make the statement write the plaintext column if it writes the encrypted one."""
         if isinstance(self.statement, Update):
             self._update(adopting)
         elif internals.has_select_source(self.statement):
@@ -117,7 +117,7 @@ class _Completion:
             self._each_row(lambda row: self._along(adopting, row))
 
     def _note_moved(self, adopting: _Adopting, stated: Mapping[str, Any]) -> None:
-        """An UPDATE of what a value is bound to, which leaves the rest to the trigger."""
+        """Note an UPDATE of what a value is bound to; the trigger does the rest."""
         rows = self._rows()
         in_row = rows[0] if rows and not _is_by_orm(self.statement, rows) else {}
         given = {*stated, *in_row}
@@ -128,7 +128,7 @@ class _Completion:
             )
 
     def _set_by_default(self, adopting: _Adopting) -> None:
-        """An ``onupdate`` default gives a value with every UPDATE, which nothing here knows yet."""
+        """Handle an ``onupdate`` default, whose value is not known yet."""
         if adopting.adopts.phase == WRITE_SEALED:
             added = {adopting.plain: null()}
             self.statement = internals.with_update_values(self.statement, added)
@@ -142,7 +142,7 @@ class _Completion:
         return {**row, adopting.plain.key: hidden(value)}
 
     def _plain_value(self, adopting: _Adopting, value: Any) -> Any:
-        """What the plaintext column is assigned where the encrypted one is assigned `value`."""
+        """What the plaintext column is assigned if the encrypted one is assigned `value`."""
         if adopting.adopts.phase == WRITE_SEALED or isinstance(value, Null) or value is None:
             return null()
         if not isinstance(value, BindParameter):
@@ -159,7 +159,7 @@ class _Completion:
         return bindparam(name, value=value.effective_value, type_=adopting.type)
 
     def _leave_pending(self, adopting: _Adopting, stated: Mapping[str, Any], why: str) -> None:
-        """Write the plaintext alone: the row is sealed by the next backfill."""
+        """Write only the plaintext: the next backfill seals the row."""
         note_unsealed(self._connection, adopting.binding, why)
         added: dict[Column[Any], Any] = {adopting.binding.column: null()}
         if adopting.key in stated:
@@ -177,7 +177,7 @@ class _Completion:
         self._each_row(moved)
 
     def _cannot_be_sealed(self, adopting: _Adopting, stated: Mapping[str, Any]) -> str | None:
-        """What encryption cannot carry about an UPDATE, in a few words; ``None`` if it can."""
+        """Why an UPDATE's value cannot be sealed, in a few words; ``None`` if it can."""
         value = stated.get(adopting.key)
         if _is_expression(value):
             return "an UPDATE assigns an SQL expression"
@@ -222,7 +222,7 @@ class _Completion:
             )
 
     def _upsert(self, adopting: _Adopting) -> None:
-        """ON CONFLICT, and ON DUPLICATE KEY, set the plaintext where they set the value."""
+        """Make ON CONFLICT or ON DUPLICATE KEY set the plaintext if it sets the value."""
         whole = self.statement
         parts = []
         for part in internals.clauses_apart(whole):
@@ -268,7 +268,7 @@ class _Completion:
 
 
 def _as_value(value: Any, adopting: _Adopting) -> Any:
-    """A value of an upsert's SET, whose plain values SQLAlchemy would give the column's type."""
+    """A value in an upsert's SET, which SQLAlchemy would give the column's type if it is plain."""
     return (
         value
         if internals.is_expression(value)
@@ -277,14 +277,14 @@ def _as_value(value: Any, adopting: _Adopting) -> Any:
 
 
 def _is_expression(value: Any) -> bool:
-    """Whether what a column is assigned is an SQL expression, and neither a value nor NULL."""
+    """Whether a column is assigned an SQL expression, and neither a value nor NULL."""
     if value is None or isinstance(value, BindParameter | Null):
         return False
     return internals.is_expression(value)
 
 
 def _pinned(statement: Update) -> set[str]:
-    """Keys of the columns that WHERE compares with ``=`` to one value."""
+    """Keys of the columns that WHERE sets equal to one value."""
     columns = {hash(column): column.key for column in internals.written_table(statement).c}
     return {
         columns[hash(side)]
@@ -294,7 +294,7 @@ def _pinned(statement: Update) -> set[str]:
 
 
 def _is_by_orm(statement: Update, rows: list[Mapping[str, Any]]) -> bool:
-    """Whether the ORM updates rows by their primary key: what is missing is completed."""
+    """Whether the ORM updates rows by primary key, in which case we add what is missing."""
     table = internals.written_table(statement)
     binds = {internals.old_value_bind(column) for column in table.primary_key}
     return bool(rows) and all(binds <= set(row) for row in rows)
@@ -303,15 +303,15 @@ def _is_by_orm(statement: Update, rows: list[Mapping[str, Any]]) -> bool:
 log = logging.getLogger("encfields.adoption")
 
 MAX_PLACES = 1_000
-"""Places that are remembered, so that each is logged once."""
+"""Most places remembered, so that each is logged once."""
 
 _LIBRARIES = ("encfields.", "sqlalchemy.", "greenlet", "asyncio.", "contextlib")
 
 
 def note_unsealed(connection: Connection, binding: ColumnBinding, why: str) -> None:
-    """Count a statement that writes the plaintext alone.
+    """Count a statement that writes only the plaintext.
 
-    :param why: what encryption cannot carry about it, in a few words.
+    :param why: its value cannot be sealed, in a few words.
     """
     encryption = attachment_of(connection.dialect).encryption
     name = f"{binding.table}.{binding.column_name}"
@@ -332,7 +332,7 @@ def note_unsealed(connection: Connection, binding: ColumnBinding, why: str) -> N
 
 
 def _place() -> str:
-    """File, line and function of the application's own frame that executes the statement."""
+    """File, line and function of the application's frame that executes the statement."""
     for start in (sys._getframe(1), _frame_around_greenlet()):
         frame = start
         while frame is not None:
@@ -344,7 +344,7 @@ def _place() -> str:
 
 
 def _frame_around_greenlet() -> FrameType | None:
-    """Where an asynchronous engine's greenlet was entered."""
+    """The frame in which an asynchronous engine's greenlet was entered."""
     try:
         from greenlet import getcurrent  # type: ignore[import-untyped]
     except ImportError:

@@ -71,9 +71,9 @@ SELECT is_view OR changes & 4 = 4 AS inserts, is_view OR changes & 16 = 16 AS up
   coalesce(changes & 128 = 128, false) AS upserts
 FROM changed WHERE is_view OR changes & 148 <> 0
 """)
-# tgtype: 2 before, 4 insert, 16 update, 64 instead of; ev_type: 3 insert, 2 update; 128, of ours:
-# a unique index that holds different texts for equal, which a conflict target may mean. Without a
-# schema, tables of that name in any: search_path may change from one transaction to the next.
+# tgtype: 2 before, 4 insert, 16 update, 64 instead of; ev_type: 3 insert, 2 update; 128 is ours: a
+# unique index in which different texts are equal, which a conflict target may match. Without a
+# schema, tables of that name in any: search_path may change between transactions.
 
 _MYSQL = text("""
 SELECT SUM(EVENT_MANIPULATION = 'INSERT'), SUM(EVENT_MANIPULATION = 'UPDATE'),
@@ -102,11 +102,11 @@ SELECT EXISTS (
 )
 """.replace(":me", "CONCAT('\\'', REPLACE(CURRENT_USER(), '@', '\\'@\\''), '\\'')")
 )
-# Of the rights that the user has by a role nothing is known.
+# Rights that the user has through a role are not visible.
 
 
 class Later(enum.Enum):
-    """Says that the database is asked only after a write."""
+    """Says that the database is queried only after a write."""
 
     LATER = "later"
 
@@ -115,13 +115,13 @@ LATER = Later.LATER
 
 
 class _Changed(NamedTuple):
-    """A table whose triggers, or rules, a database tells of.
+    """A table about whose triggers or rules the database reports.
 
     :ivar inserts: whether INSERTs may change a row's key. :ivar updates: whether UPDATEs may.
-    :ivar before_insert: whether they do so to an INSERT of this role before the row is stored.
-    :ivar before_update: the same of an UPDATE.
-    :ivar hidden: the columns that this role may not read.
-    :ivar upserts: whether an upsert may hit a row whose key is spelt in another way.
+    :ivar before_insert: whether they may do so to an INSERT of this role before the row is stored.
+    :ivar before_update: the same for an UPDATE.
+    :ivar hidden: columns that this role may not read.
+    :ivar upserts: whether an upsert may hit a row whose key is spelt differently.
     """
 
     inserts: bool
@@ -134,10 +134,10 @@ class _Changed(NamedTuple):
 
 @dataclass(slots=True, eq=False, repr=False)
 class _Answer:
-    """What a database tells of the tables of one name.
+    """What a database reports about the tables of one name.
 
-    :ivar made: how many statements had come by that may make a trigger.
-    :ivar tried: the kinds of write, UPDATE or not, that were looked at for want of an answer.
+    :ivar made: number of statements before it that may have created a trigger.
+    :ivar tried: the kinds of write, UPDATE or not, that were checked because it did not say.
     """
 
     changed: list[_Changed]
@@ -149,7 +149,7 @@ class _Answer:
 class TriggeredTables:
     """The tables of one engine that have such triggers, rules or indexes.
 
-    :param on_asked: called for each query that asks, which no listener sees.
+    :param on_asked: called for each such query, which no listener sees.
     """
 
     def __init__(self, on_asked: Callable[[Connection, str], None]) -> None:
@@ -160,23 +160,23 @@ class TriggeredTables:
         )
 
     def note(self, statement: str) -> None:
-        """Take notice of SQL that was written out and may make a trigger: what is known may be so
-        no more."""
+        """Note a textual statement that may create a trigger, so that what is known may be
+        outdated."""
         if statement.lstrip()[:5].upper() in ("CREAT", "ALTER", "DROP "):
             self._made += 1
 
     def may_move_before(
         self, connection: Connection, table: Table, columns: Iterable[str], kinds: Kinds
     ) -> bool | Later | None:
-        """:meth:`may_move` before the write; :data:`LATER` if it is to be asked only after it.
+        """:meth:`may_move` before the write; :data:`LATER` if it must be called after it.
 
-        A question before it would begin the transaction with a read. SQLite then refuses at once
-        a write that would have waited for another's; MySQL then reads what was there before the
-        write waited for a lock.
+        A query before it would begin the transaction with a read. SQLite then immediately refuses a
+        write that would have waited for another one, and MySQL's later reads show the state before
+        the write waited for a lock.
 
-        :param columns: those that tell whether one did.
-        :param kinds: what the write may be to a row.
-        :raises UnknownIdentityError: they may, and this role cannot look.
+        :param columns: those that show whether a row moved.
+        :param kinds: what the write may do to a row.
+        :raises UnknownIdentityError: one may, and this role cannot check it.
         """
         answer = self._current(connection, table)
         if answer is None and connection.dialect.name != "postgresql":
@@ -192,15 +192,15 @@ class TriggeredTables:
         *,
         known: _Answer | None = None,
     ) -> bool | None:
-        """Whether any may give a row another key, so that a look is required.
+        """Whether a trigger or rule may give a row another key, so that a check is required.
 
-        :param columns: those that tell whether one did.
-        :param kinds: what the write may be to a row.
-        :param known: what the database told a moment ago, if it did.
-        :returns: ``False`` if the look is for a role that may: the database tells of one that does
-            so after the row is stored, or may hide some, and no write of this kind was looked at
-            yet. ``None`` if there is nothing to look for.
-        :raises UnknownIdentityError: they may, and this role cannot look.
+        :param columns: those that show whether a row moved.
+        :param kinds: what the write may do to a row.
+        :param known: what the database reported a moment ago, if anything.
+        :returns: ``False`` if only roles that may read the columns should check: the database
+            reports a trigger that runs after the row is stored, or may hide some, and no write of
+            this kind was checked yet. ``None`` if there is nothing to check.
+        :raises UnknownIdentityError: one may, and this role cannot check it.
         """
         must_look: bool | None = None
         answer = known or self._answer(connection, table)
@@ -252,7 +252,7 @@ def _ask(connection: Connection, table: Table, schema: str | None) -> list[_Chan
     if connection.dialect.name in MYSQL_NAMES:
         events = connection.execute(_MYSQL, values, execution_options=internals.UNTRANSLATED).one()
         inserts, updates, before_insert, before_update, views, mode = events
-        # A server that is not strict cuts a key that does not fit.
+        # A server that is not in strict mode truncates a key that does not fit.
         may_cut = bool(views) or "STRICT_" not in str(mode)
         return [
             _Changed(
@@ -269,8 +269,8 @@ def _ask(connection: Connection, table: Table, schema: str | None) -> list[_Chan
 
 
 def may_alter_updates(connection: Connection, table: Table) -> bool:
-    """Whether a trigger, a rule or a server that is not strict may store something else in a row
-    than an UPDATE gives it, as far as this role can know: MySQL and MariaDB hide triggers.
+    """Whether a trigger, a rule or a server that is not strict may store something other than an
+    UPDATE assigns, as far as this role can know: MySQL and MariaDB hide triggers.
 
     :param connection: asked within its transaction. :param table: what is written to.
     """
@@ -284,7 +284,7 @@ def may_alter_updates(connection: Connection, table: Table) -> bool:
 
 
 def cannot_look(table: str) -> UnknownIdentityError:
-    """The error for a write whose row may have moved to where this role cannot look for it."""
+    """The error for a write whose row may have moved where this role cannot find it."""
     return UnknownIdentityError(
         "a trigger, a rule or a server that is not strict may store the row under another key than "
         "it is given, and this role "
@@ -309,7 +309,7 @@ def _has_any_of_sqlite(connection: Connection, table: Table, schema: str | None)
 def _has_other_collation_of_sqlite(
     connection: Connection, table: Table, schema: str | None
 ) -> bool:
-    """Whether a unique index, declared or not, compares under another collation than bytes."""
+    """Whether a unique index, declared or not, has a collation other than BINARY."""
     sql = (
         "SELECT EXISTS (SELECT 1 FROM pragma_index_list(:name, :schema) AS i,"
         " pragma_index_xinfo(i.name, :schema) AS x"

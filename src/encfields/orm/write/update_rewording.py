@@ -1,11 +1,11 @@
-"""An UPDATE in other words than those that are read, put in these before it is compiled.
+"""Rewords UPDATEs into equivalent ones that can be analysed, before compilation.
 
-One row may be named in other words than ``key == value``: ``key.in_([value])`` is how repositories
-and admin pages write it. Of ``false()``, SQLAlchemy makes all that the WHERE says, and the row that
-a value is for would not be told any more.
+One row may be identified without ``key == value``: repositories and admin pages write
+``key.in_([value])``. And SQLAlchemy reduces a WHERE that contains ``false()`` to that alone, so it
+would no longer identify a value's row.
 
 ``SET ssn = coalesce(:new, ssn)`` is the new value if there is one, else the old. Whether there is
-one is known by then: the UPDATE sets the value, or leaves the column out.
+one is known when it is executed, so the UPDATE sets the value, or omits the column.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 def with_row_named(statement: Update) -> Update:
-    """The UPDATE with ``key == value`` for a list of one value, or one row of values, and its key
+    """The UPDATE with ``key == value`` instead of a list of one value or row, and with its key kept
     beside ``false()``.
 
     :param statement: of a table with encrypted columns.
@@ -62,7 +62,7 @@ def _named(criterion: Any) -> Any:
 
 
 def _only(listed: Any) -> Any:
-    """The value, or row of values, of a list that has but one; ``None`` for any other."""
+    """The value, or row of values, of a list with only one; ``None`` for any other."""
     element = ungrouped(listed)
     if isinstance(element, ClauseList) and not isinstance(element, Tuple):
         parts = element.clauses
@@ -81,7 +81,7 @@ def _only(listed: Any) -> Any:
 
 
 def _equal(criterion: BinaryExpression[Any], value: Any) -> Any:
-    """The comparison of a column with a value, or of a row of columns with a row, in parts."""
+    """Compares a column with a value, or each column of a row with its value."""
     columns = criterion.left.clauses if isinstance(criterion.left, Tuple) else [criterion.left]
     if isinstance(value, Tuple):
         value = list(value.clauses)
@@ -94,11 +94,10 @@ def _equal(criterion: BinaryExpression[Any], value: Any) -> Any:
 
 
 def decide_values(execution: WriteExecution) -> None:
-    """Have encrypted columns set to values, or left out, in the place of a ``coalesce()`` with the
-    column itself.
+    """Replace ``coalesce(value, column)`` for encrypted columns by the value, or omit the column.
 
-    What is not decided is refused where the statement is compiled: of several parameter sets, or
-    where nothing else would be set.
+    What is not replaced is refused in compilation: with several parameter sets, or if nothing else
+    would be set.
     """
     given = internals.update_values(execution.statement)
     if not any(isinstance(value, coalesce) for _, value in given) or len(execution.rows) != 1:
@@ -115,12 +114,12 @@ def decide_values(execution: WriteExecution) -> None:
 def _new_value(value: Any, column: Column[Any]) -> BindParameter[Any] | None:
     """The first argument of a ``coalesce()`` of a value and the column itself.
 
-    SQLAlchemy takes ``None`` there for ``null()``.
+    SQLAlchemy converts ``None`` there to ``null()``.
     """
     parts = list(value.clauses) if isinstance(value, coalesce) else []
-    if len(parts) != 2 or hash(parts[1]) != hash(column):  # annotated, it hashes as its original
+    if len(parts) != 2 or hash(parts[1]) != hash(column):  # also if annotated
         return None
-    # A user's own type may store a value as NULL, and a type of the value's another one.
+    # An application's type may store a value as NULL, and the value may have a type of its own.
     if isinstance(getattr(column.type, "inner", None), TypeDecorator):
         return None
     new = bindparam(None, None, unique=True) if isinstance(parts[0], Null) else parts[0]
@@ -136,7 +135,7 @@ def _decide(
     if new.key in row:
         value = row[new.key]
     elif new.required:
-        return  # SQLAlchemy says that it lacks one
+        return  # SQLAlchemy raises an error for the missing value
     else:
         value = new.effective_value
     if value is None and (is_only or column.onupdate is not None):

@@ -1,12 +1,12 @@
-"""Checks upserts: SET may leave a value only in a row whose key is the inserted one.
+"""Checks upserts: SET may store a value only in a row with the inserted row's key.
 
-An upsert hits an existing row. Three things tell its key: the conflict target, whose columns are
-equal; a WHERE that compares a column with the inserted one; and SET itself, which may give the row
-the inserted row's key. ON DUPLICATE KEY UPDATE has only the last, since any unique key may have
-been hit.
+An upsert may hit an existing row. Three things determine that row's key: the conflict target, whose
+columns are equal; a WHERE that compares a column with the inserted one; and SET itself, which may
+assign the inserted row's key. ON DUPLICATE KEY UPDATE has only the last, since any unique key may
+have been hit.
 
-An encrypted column in the target means its unique blind index: no two ciphertexts are alike, so the
-unique constraint is on the index's column.
+An encrypted column in the target stands for its unique blind index: no two ciphertexts are equal,
+so the unique constraint is on the index's column.
 """
 
 from __future__ import annotations
@@ -54,16 +54,16 @@ def refuse_upsert(
     bindings: Mapping[str, ColumnBinding],
     dialect: Dialect,
 ) -> Callable[[], BindingError] | None:
-    """Refuse an upsert whose row, or whose value, is not the one that was inserted.
+    """Refuse an upsert that may hit a row, or set a value, other than the inserted one.
 
     :param rows: what each VALUES row assigns.
     :param bindings: the table's encrypted columns, by key.
-    :returns: the refusal of one whose row has to be looked at afterwards, where nobody could:
-        as far as the table is declared, it hits the inserted row's key.
+    :returns: the error to raise if the row must be checked afterwards but cannot be: by the table's
+        declaration, the upsert hits the inserted row's key.
     :raises AmbiguousRowError: the conflict may hit a row of another key.
-    :raises CiphertextCopyError: an encrypted column is set to something else than its inserted
-        value, or any column is set by a name that only the database takes for it.
-    :raises IdentityChangeError: a key column is set, and a value stays that is bound to it.
+    :raises CiphertextCopyError: an encrypted column is set to something other than its inserted
+        value, or a column is set by a name that only the database accepts for it.
+    :raises IdentityChangeError: a key column is set, and a value that is bound to it stays.
     """
     if internals.upsert_values(statement):
         if bindings:
@@ -78,8 +78,8 @@ def refuse_upsert(
 def _refuse_misspelt(statement: Any) -> None:
     """Refuse SET's ``"SSN"`` for the column ``ssn``.
 
-    SQLAlchemy only warns of a name that it does not know, and writes it into the statement with
-    a value that no column's type has seen. SQLite takes it for the column, whatever its case.
+    SQLAlchemy only warns about an unknown name, and renders it with a value that no column's type
+    has processed. SQLite accepts it as the column's name in any case.
     """
     table = statement.table
     known = {name for column in table.c for name in (column.key, column.name)}
@@ -97,15 +97,15 @@ def _refuse_misspelt(statement: Any) -> None:
 
 
 def _letters(name: str) -> str:
-    """What is left of a name without case and quotes."""
+    """A name without case and quotes."""
     return re.sub(r"\W", "", name).casefold()
 
 
 def is_own_value(value: Any, column: Column[Any]) -> bool:
-    """Whether `value` is a plain one that SET gives the column by itself.
+    """Whether `value` is a plain value that SET assigns directly.
 
-    SQLAlchemy would give it the column's type; a value that came with a type of its own is
-    stored as that type has it.
+    SQLAlchemy would give it the column's type; a value that has a type of its own is stored by
+    that.
     """
     return isinstance(value, BindParameter) and value.type is column.type
 
@@ -113,14 +113,14 @@ def is_own_value(value: Any, column: Column[Any]) -> bool:
 def targets_row_key(clause: Any, binding: ColumnBinding) -> bool:
     """Whether the row that an ON CONFLICT clause hits has the inserted row's key.
 
-    :param clause: SQLAlchemy's, of the INSERT.
-    :param binding: of the encrypted column whose row it is.
+    :param clause: SQLAlchemy's ON CONFLICT clause.
+    :param binding: of the encrypted column that is set.
     """
     return set(binding.identity) <= _targeted(clause, binding.column.table)
 
 
 def _targeted(clause: Any, table: Any) -> set[Column[Any]]:
-    """The columns that the conflict target is of; in them, a row that is hit agrees."""
+    """The columns of the conflict target; a row that is hit has equal values in them."""
     primary = table.primary_key
     constraint = getattr(clause, "constraint_target", None)
     if constraint is not None:
@@ -133,8 +133,8 @@ def _targeted(clause: Any, table: Any) -> set[Column[Any]]:
 def _recollated(table: Any) -> Iterator[Column[Any]]:
     """The columns that a unique index compares under a collation of its own.
 
-    A conflict target names no collation, so such an index is among those that answer to it, and a
-    row that it finds may have another spelling.
+    A conflict target without a collation matches such an index too, and a row that it finds may be
+    spelt differently.
     """
     for index in table.indexes:
         for element in index.expressions if index.unique else ():
@@ -143,17 +143,17 @@ def _recollated(table: Any) -> Iterator[Column[Any]]:
 
 
 def targeted_name(element: Any) -> str | None:
-    """The name of a column in a conflict target; of an expression, ``None``."""
+    """The name of a column in a conflict target; ``None`` for an expression."""
     if isinstance(element, str):
         return element
-    # Early releases of SQLAlchemy 2.0 leave a mapped class's attribute as it was given.
+    # Early releases of SQLAlchemy 2.0 do not convert a mapped class's attribute.
     attribute = getattr(element, "__clause_element__", None)
     column = element if attribute is None else attribute()
     return column.name if isinstance(column, Column) else None
 
 
 class _Upsert:
-    """One upsert, and what is known of the row that it hits."""
+    """One upsert, and what is known about the row that it hits."""
 
     def __init__(
         self, statement: Any, rows: Sequence[Mapping[Any, Assigned]], dialect: Dialect
@@ -169,7 +169,7 @@ class _Upsert:
         self._agreeing = _targeted(clause, statement.table) | set(self._compared(clause))
 
     def check(self, binding: ColumnBinding) -> None:
-        """Refuse what would leave a value of this column in a row that it is not bound to."""
+        """Refuse to leave a value of this column in a row that it is not bound to."""
         values = self._set_to(binding.column)
         sealed = [value for value in values if not isinstance(value, Null)]
         if not all(self._is_for_this_row(value, binding.column) for value in sealed):
@@ -180,7 +180,7 @@ class _Upsert:
                 "inserts a single row, to a plain value, to coalesce() of the inserted value and "
                 f"{binding.column.key}, and to nothing else: give the value to values()",
             )
-        # The row's own value, which may be chosen, is bound to the key that the row has.
+        # The row's own value, which may be chosen, is bound to the row's present key.
         is_set_along = bool(values) and not any(isinstance(v, ChosenValue) for v in values)
         for column in binding.identity:
             self._check_change(binding, column, is_set_along=is_set_along)
@@ -204,7 +204,7 @@ class _Upsert:
         )
 
     def _check_row(self, binding: ColumnBinding) -> None:
-        """Refuse what may hit a row of another key, and leaves the key as it is."""
+        """Refuse an upsert that may hit a row with another key, and does not set the key."""
         missing = [
             column
             for column in binding.identity
@@ -239,7 +239,7 @@ class _Upsert:
         raise _refusal(AmbiguousRowError, binding, message)
 
     def _is_hit_by(self, missing: Sequence[Column[Any]]) -> bool:
-        """Whether every unique key that is declared has all of the row's key that SET leaves."""
+        """Whether every declared unique key contains all key columns that SET does not assign."""
         table = self._statement.table
         unique = [
             *(
@@ -259,17 +259,17 @@ class _Upsert:
         is_single = self._inserted_row is not None and adoption_of(column) is None
         return is_single and is_own_value(value, column)
 
-    # -- what is known of the row --------------------------------------------------------------
+    # -- what is known about the row --------------------------------------------------------------
 
     def _agrees(self, column: Column[Any]) -> bool:
-        """Whether the row that is hit has the inserted row's text in this column."""
+        """Whether a row that is hit has the inserted row's text in this column."""
         is_compared = column in self._agreeing
         return is_compared and not may_match_another_spelling(column.type, self._dialect)
 
     def _becomes_inserted(self, column: Column[Any]) -> bool:
-        """Whether SET gives the row the inserted row's value of this column.
+        """Whether SET assigns the inserted row's value of this column.
 
-        One that SET gives by itself is compared with it when the statement is executed.
+        A value that SET assigns directly is compared with it when the statement is executed.
         """
         values = self._set_to(column)
         return bool(values) and all(
@@ -281,11 +281,11 @@ class _Upsert:
         return is_own_value(value, column) and isinstance(row.get(column.key), BoundValue)
 
     def _set_to(self, column: Column[Any]) -> list[Any]:
-        """What SET assigns to a column: SQLAlchemy takes its key, and with a warning its name."""
+        """What SET assigns to a column, by its key or, which SQLAlchemy warns about, its name."""
         return [value for key, value in self._given if key in (column.key, column.name)]
 
     def _compared(self, clause: Any) -> Iterator[Column[Any]]:
-        """The columns that the clause's WHERE compares with the inserted row's."""
+        """The columns that the clause's WHERE compares with those of the inserted row."""
         columns = {hash(column): column for column in self._statement.table.c}
         where = getattr(clause, "update_whereclause", None)
         for side, other in equated(() if where is None else (where,)):
@@ -294,7 +294,7 @@ class _Upsert:
                 yield column
 
     def _inserted(self, column: Column[Any]) -> str:
-        """The inserted value of a column, as an application writes it."""
+        """The inserted value of a column, in an application's notation."""
         return f"statement.{'inserted' if self._hits_any else 'excluded'}.{column.key}"
 
 
@@ -306,10 +306,10 @@ def _refusal(cls: type[BindingError], binding: ColumnBinding, message: str) -> B
 
 
 def target_indexes(execution: WriteExecution) -> None:
-    """Have a conflict target name blind indexes in the place of encrypted columns.
+    """Replace encrypted columns in a conflict target by their blind indexes.
 
-    :raises UnsupportedOperationError: a column in it has no index under which equal values, and
-        no others, look alike.
+    :raises UnsupportedOperationError: a column in it has no index that is equal for equal values
+        and no others.
     """
     elements = internals.conflict_elements(execution.statement)
     encrypted = {binding.column.name: binding for binding in execution.bindings.values()}
@@ -325,10 +325,10 @@ def target_indexes(execution: WriteExecution) -> None:
 
 
 def _index_of(binding: ColumnBinding, table: Table, *, is_alone: bool) -> Column[Any]:
-    """The column in which the database finds a second row of the same value.
+    """The column in which the database detects a second row with the same value.
 
-    :param is_alone: whether the target is of this column alone, whose index is then unique by
-        itself: that of its letters regardless of case, for one.
+    :param is_alone: whether the target is this column alone, whose index then only needs to be
+        unique by itself, such as one of the letters regardless of case.
     """
     full = [
         index

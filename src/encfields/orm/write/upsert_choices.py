@@ -1,8 +1,8 @@
-"""An upsert whose SET keeps the row's own value, or takes the inserted one, as the database finds.
+"""Upserts in which the database chooses between the row's own and the inserted value.
 
-``coalesce(excluded.ssn, table.ssn)`` keeps the value where none is inserted. Both values are
-sealed for the row that is hit, as long as its key is the inserted one and stays. Its blind index
-has to be chosen alike.
+``coalesce(excluded.ssn, table.ssn)`` keeps the value if none is inserted. Both values are sealed
+for the row that is hit, if its key is the inserted one and stays. The blind index must be chosen in
+the same way.
 """
 
 from __future__ import annotations
@@ -26,21 +26,20 @@ if TYPE_CHECKING:
     from encfields.orm.write.execution import WriteExecution
 
 _INSERTED_ROW = ("excluded", "inserted")
-"""SQLAlchemy's names of the alias that stands for the inserted row, ON CONFLICT's and MySQL's."""
+"""SQLAlchemy's names for the alias of the inserted row, in ON CONFLICT and on MySQL."""
 
 
 class ChosenValue(Grouping[Any]):
-    """An expression that gives one of the values that it is made of, unchanged.
+    """An expression that returns one of its values unchanged.
 
-    It stands for a ``coalesce()`` or a CASE of which it was found out that each of its values
-    belongs in the row.
+    It represents a ``coalesce()`` or CASE, each of whose values is known to belong in the row.
     """
 
     inherit_cache = True
 
 
 def chosen_from(element: Any) -> list[Any]:
-    """The values that a ``coalesce()`` or a CASE gives one of; else the element itself."""
+    """The values between which a ``coalesce()`` or CASE chooses; else the element itself."""
     if isinstance(element, coalesce):
         return list(element.clauses)
     if isinstance(element, Case) and element.value is None:
@@ -51,7 +50,7 @@ def chosen_from(element: Any) -> list[Any]:
 
 
 def parts_of_choice(chosen: ChosenValue) -> Iterator[Any]:
-    """The values that may be chosen, and the conditions that decide."""
+    """The possible values, and the conditions that decide."""
     yield from chosen_from(chosen.element)
     if isinstance(chosen.element, Case):
         yield from (condition for condition, _ in chosen.element.whens)
@@ -61,8 +60,8 @@ def is_excluded(value: Any, column: Column[Any]) -> bool:
     """Whether `value` is the inserted value of the column, ``excluded.column`` or, on MySQL and
     MariaDB, ``inserted.column``.
 
-    That is of an alias of the table, or of its join with the tables of subclasses that a mapped
-    class is always loaded with.
+    The alias may be of the table, or of its join with tables of subclasses that a mapped class is
+    always loaded with.
     """
     source = getattr(value, "table", None)
     return (
@@ -75,9 +74,9 @@ def is_excluded(value: Any, column: Column[Any]) -> bool:
 
 
 def mark_choices(execution: WriteExecution) -> None:
-    """Mark what SET chooses for encrypted columns, so that it is told apart later.
+    """Mark what SET chooses for encrypted columns, so that it can be recognised later.
 
-    :raises UnsupportedOperationError: the blind index could be chosen otherwise than the value.
+    :raises UnsupportedOperationError: the blind index could be chosen differently from the value.
     """
     given = internals.upsert_values(execution.statement)
     sealed = {name: b.column for b in execution.bindings.values() for name in _names(b.column)}
@@ -105,10 +104,10 @@ def _names(column: Column[Any]) -> tuple[str, str]:
 
 
 def _is_choice(value: Any, column: Column[Any], *, is_mysql: bool) -> bool:
-    """Whether `value` is the inserted value or the row's own, whichever the database finds.
+    """Whether the database chooses `value` from the inserted value and the row's own.
 
-    MySQL and MariaDB assign one column after the other: what asks a column of the row, which may
-    be changed by then, could choose an index that is not the chosen value's.
+    MySQL and MariaDB assign one column after the other: a condition on a column of the row, which
+    may have changed by then, could choose an index of another value.
     """
     if not isinstance(value, coalesce if is_mysql else (coalesce, Case)):
         return False
@@ -124,14 +123,14 @@ def _is_choice(value: Any, column: Column[Any], *, is_mysql: bool) -> bool:
 
 
 def _is_own(value: Any, column: Column[Any]) -> bool:
-    return hash(value) == hash(column)  # an annotated column hashes as what it was made of
+    return hash(value) == hash(column)  # an annotated column has the same hash as its original
 
 
 def index_of_choice(chosen: ChosenValue, column: Column[Any], index_column: Column[Any]) -> Any:
     """The blind index of the value that is chosen.
 
-    :param index_column: the column that holds the index.
-    :param chosen: what SET gives the encrypted column.
+    :param index_column: the column of the index.
+    :param chosen: what SET assigns to the encrypted column.
     :param column: the encrypted column.
     """
 
@@ -151,7 +150,7 @@ def index_of_choice(chosen: ChosenValue, column: Column[Any], index_column: Colu
     return ChosenValue(case(*whens, else_=otherwise))
 
 
-# -- conditions that change their answer -------------------------------------------------------
+# -- conditions whose result may change -------------------------------------------------------
 
 _CONSTANT = frozenset(
     {
@@ -197,13 +196,13 @@ _CONSTANT = frozenset(
         "upper",
     }
 )
-"""Functions that give the same within one statement for the same arguments."""
+"""Functions that return the same within one statement for the same arguments."""
 
 
 def refuse_changing_answers(chosen: Case[Any], column: Column[Any]) -> None:
-    """Refuse a CASE that calls a function which may answer again for the column's blind index.
+    """Refuse a CASE with a function that may return something else for the blind index.
 
-    :raises UnsupportedOperationError: names what is called.
+    :raises UnsupportedOperationError: names the function.
     """
     for condition, _ in chosen.whens:
         for element in visitors.iterate(condition):
@@ -219,7 +218,8 @@ def refuse_changing_answers(chosen: Case[Any], column: Column[Any]) -> None:
 
 
 def _may_change(element: Any) -> str | None:
-    """What is called in an element; ``None`` if its answer stays within a statement."""
+    """The function called in an element; ``None`` if its result cannot change within a
+    statement."""
     if isinstance(element, FunctionElement):
         name = str(getattr(element, "name", type(element).__name__))
         return None if name.lower() in _CONSTANT else name

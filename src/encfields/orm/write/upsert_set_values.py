@@ -1,8 +1,8 @@
-"""Values that an upsert's SET gives by itself, as in ``set_={"ssn": "..."}``.
+"""Values that an upsert's SET assigns directly, as in ``set_={"ssn": "..."}``.
 
-SQLAlchemy makes a bind of such a value, and gives it the column's type, while it compiles the
-statement. So that it can be told apart then, it is given both before. The value is sealed for the
-row that is inserted: whether the row that is hit has that row's key is up to the upsert's checks.
+SQLAlchemy makes such a value a bind of the column's type during compilation. We do so before, to be
+able to recognise it. The value is sealed for the inserted row; the checks of upserts see to it that
+the row that is hit has the same key.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def bind_set_values(execution: WriteExecution) -> None:
-    """Have what SET gives encrypted columns, and columns of the row's key, in binds of their
+    """Put values that SET assigns to encrypted columns and key columns into binds of their
     types."""
     if not internals.upsert_values(execution.statement):
         return
@@ -47,7 +47,7 @@ def bind_set_values(execution: WriteExecution) -> None:
 
 
 def _bound_columns(execution: WriteExecution) -> Iterator[tuple[str, Column[Any]]]:
-    """The columns whose values are told apart, by key and by name; a key wins."""
+    """The columns whose values are recognised, by key and by name; a key takes precedence."""
     sealed = [binding.column for binding in execution.bindings.values()]
     keys = [column for binding in execution.bindings.values() for column in binding.identity]
     for column in (*keys, *sealed):
@@ -74,7 +74,7 @@ def _bound(value: Any, column: Column[Any]) -> Any:
 
 
 def own_values(compiled: Any, statement: Any) -> dict[str, Assigned]:
-    """The binds of the values that SET gives by itself, by the keys of their columns."""
+    """The binds of values that SET assigns directly, by the keys of their columns."""
     binds: dict[str, Assigned] = {}
     by_name = {name: column for column in statement.table.c for name in (column.name, column.key)}
     by_name |= {column.key: column for column in statement.table.c}
@@ -97,8 +97,8 @@ def indexes_of_own_values(
     """The binds of the indexes of such values.
 
     :param row: what the inserted row's columns are assigned.
-    :param own: what :func:`own_values` returned.
-    :param identity: gives the bind of a column of the row's key.
+    :param own: the result of :func:`own_values`.
+    :param identity: returns the bind of a key column.
     """
     for index in indexes_of(table):
         assigned = own.get(index.index_column.key)
@@ -110,7 +110,7 @@ def indexes_of_own_values(
 
 
 def refuse_shared(binding: ColumnBinding) -> EncFieldsError:
-    """The refusal of one value for the rows of several parameter sets."""
+    """The error for one value for the rows of several parameter sets."""
     return AmbiguousRowError(
         "one value in an upsert's SET would be for several rows, and one ciphertext cannot belong "
         "to all: execute it once for each row, or without RETURNING, or give the values to "
