@@ -261,8 +261,7 @@ def _is_readable_array(stored: object, dialect: Dialect) -> bool:
 
 
 def _is_interval(type_: object) -> bool:
-    """Whether it is SQLAlchemy's ``Interval``, which is read as a point in time where stored as
-    one."""
+    """Whether it is a type of time spans; SQLAlchemy's own may be stored as a date and time."""
     return isinstance(type_, internals.ANY_INTERVAL)
 
 

@@ -1,15 +1,14 @@
-"""The one place that knows private names of SQLAlchemy: the files of this folder, and no other.
+"""SQLAlchemy's private names, which only the files of this folder use.
 
-Each file lists the names that it reads, writes and overrides, with the class that has each. Were
-one of them to vanish, ``tests/house/test_sqlalchemy_privates.py`` would fail, and statements with
-``AttributeError`` or with a value left unsealed, which is refused: none would go through in
-plaintext.
+Each file lists the names that it reads, writes and overrides, with the class of each. If one
+disappeared, ``tests/house/test_sqlalchemy_privates.py`` would fail. Statements would fail too, with
+``AttributeError`` or with an unsealed value, which is refused; none would send plaintext.
 
-What is written is on copies of statements, and on columns and connections of ours, never on what
-the application made. What is overridden is so by classes of ours, which call what they override.
+They are written only on copies of statements and on our own columns and connections, never on the
+application's objects. They are overridden only in our own classes, which call what they override.
 
-The rest of the package imports from here alone, as ``internals.name`` for the most part: by that
-word all is found that leans on those names.
+The rest of the package imports from here only, mostly as ``internals.name``: searching for that
+word finds all code that depends on those names.
 """
 # mypy: implicit-reexport
 # ruff: noqa: F401

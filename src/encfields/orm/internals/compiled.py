@@ -1,4 +1,4 @@
-"""A statement that was compiled: its binds, what they assign, and the results that it has.
+"""Compiled statements: their binds, assignments and results.
 
 Read::
 
@@ -28,17 +28,17 @@ from encfields.orm.internals.statement_cache import clones_of
 from encfields.orm.internals.statements import same_table
 
 MULTI_VALUES_SUFFIX = "_m"
-"""How SQLAlchemy names the binds of ``values([{...}, {...}])``: ``name_m0``, ``name_m1``."""
+"""SQLAlchemy's names for the binds of ``values([{...}, {...}])``: ``name_m0``, ``name_m1``."""
 
 
 class BoundValue(NamedTuple):
-    """A column is assigned the bind of this name."""
+    """A column is assigned the bind with this name."""
 
     bind: str
 
 
 class Expression(NamedTuple):
-    """A column is assigned something else than a bind."""
+    """A column is assigned something other than a bind."""
 
     element: Any
 
@@ -64,7 +64,7 @@ def note_joined(left: Any, right: Any, options: Mapping[str, Any]) -> None:
 
 
 def is_dml(compiled: Any) -> bool:
-    """Whether the statement itself (not a CTE in it) is an INSERT or UPDATE."""
+    """Whether the statement itself, rather than a CTE in it, is an INSERT or UPDATE."""
     return bool(compiled.isinsert or compiled.isupdate)
 
 
@@ -81,16 +81,16 @@ def dml_statement(compiled: Any) -> Insert | Update:
 
 
 def updated_by_default(compiled: Any) -> list[Column[Any]]:
-    """The columns to which an UPDATE gives their ``onupdate=``, those of other tables included."""
+    """The columns that an UPDATE sets to their ``onupdate=`` default, including other tables'."""
     return list(compiled.update_prefetch) if getattr(compiled, "isupdate", False) else []
 
 
 def dml_state(compiled: Any) -> Any:
-    """What SQLAlchemy works out of an INSERT or UPDATE before it compiles it."""
+    """SQLAlchemy's compile state of an INSERT or UPDATE."""
     state = compiled.compile_state
     if hasattr(state, "_dict_parameters"):
         return state
-    # select(Model).from_statement(insert(...).returning(...)) keeps the state of its own only.
+    # select(Model).from_statement(insert(...).returning(...)) keeps only its own state.
     statement = state.statement
     return statement._compile_state_factory(statement, compiled)
 
@@ -105,8 +105,8 @@ def compiled_statement(compiled: Any) -> Any:
 def assignments(compiled: Any) -> list[dict[Any, Assigned]]:
     """What each column of the statement's table is assigned, one dictionary per VALUES row.
 
-    Keys are the columns' keys; for a column of another table (MySQL's multi-table UPDATE) the
-    column itself.
+    Keys are column keys, or the column itself if it belongs to another table (MySQL's multi-table
+    UPDATE).
     """
     state = dml_state(compiled)
     if compiled.isinsert and state._has_multi_parameters:
@@ -123,7 +123,7 @@ def assignments(compiled: Any) -> list[dict[Any, Assigned]]:
 
 
 def _written(compiled: Any, stated: dict[Any, Assigned]) -> dict[Any, Assigned]:
-    """Without what SQLAlchemy leaves out: values of columns that the first row does not name."""
+    """Removes values that SQLAlchemy omits: of columns that the first row does not name."""
     return {
         key: assigned
         for key, assigned in stated.items()
@@ -157,7 +157,7 @@ def _assigned(compiled: Any, value: Any, default_name: str) -> Assigned:
 
 
 def _add_defaults(compiled: Any, rows: list[dict[Any, Assigned]]) -> None:
-    """Python-side defaults: SQLAlchemy binds them under the column's own name."""
+    """Add Python-side defaults, which SQLAlchemy binds under the column's own name."""
     for column in (*compiled.insert_prefetch, *compiled.update_prefetch):
         original = getattr(column, "original", column)
         index = column.index + 1 if original is not column else 0
@@ -165,7 +165,7 @@ def _add_defaults(compiled: Any, rows: list[dict[Any, Assigned]]) -> None:
 
 
 def row_of_default(column: Any) -> int:
-    """Number of the row of ``values([{...}, {...}])`` that a default is asked for."""
+    """Number of the row of ``values([{...}, {...}])`` for which a default is evaluated."""
     return column.index + 1 if getattr(column, "original", column) is not column else 0
 
 
@@ -173,7 +173,7 @@ def bind_name(compiled: Any, parameter: BindParameter[Any]) -> str | None:
     """The name under which a bind of the statement is executed."""
     name: str | None = compiled.bind_names.get(parameter)
     if name is None and parameter.key in compiled.binds:
-        # A copy of it is there, and executed under another name where it was given none.
+        # A copy of it was compiled, under another name if it had no name of its own.
         name = compiled.bind_names.get(compiled.binds[parameter.key], parameter.key)
     return name
 
@@ -195,8 +195,8 @@ def shares_statement(context: Any) -> bool:
 
 
 def rendered_bind_names(compiled: Any) -> frozenset[str]:
-    """Binds that are rendered into the text of each execution (``literal_execute=True``): an
-    execution does not tell their values."""
+    """Binds that are rendered into the text of each execution (``literal_execute=True``), so that
+    the execution does not have their values."""
     return frozenset(compiled.bind_names[bind] for bind in compiled.literal_execute_params)
 
 
@@ -214,7 +214,7 @@ def parameter_rows(context: Any) -> Iterator[tuple[Mapping[str, Any], Any]]:
 
 
 def bound_values(context: Any, name: str) -> list[Any]:
-    """The value of a bind, or the values of one that was given a list, in a single execution."""
+    """The value of a bind, or each value of an expanding bind, in a single execution."""
     values = context.compiled_parameters[0]
     if name in values:
         return [values[name]]
@@ -239,16 +239,17 @@ def is_multi_values(compiled: Any) -> bool:
 
 
 def values_count(compiled: Any) -> int:
-    """How many rows one set of parameters is of: more than one if VALUES has several."""
+    """Number of rows that one parameter set is for: more than one if VALUES has several."""
     return len(dml_state(compiled)._multi_parameters) if is_multi_values(compiled) else 1
 
 
 def result_position(
     compiled: Any, is_wanted: Callable[[Any], bool]
 ) -> tuple[int, TypeEngine[Any]] | None:
-    """Where a statement delivers an encrypted column, and the type that opens the cell.
+    """The position of an encrypted column in a statement's result, and the type that opens it.
 
-    :param is_wanted: whether it is the column, given what SQLAlchemy takes for it.
+    :param is_wanted: whether an object by which SQLAlchemy identifies a result column is the
+        column.
     """
     for position, entry in enumerate(compiled._result_columns):
         delivered = getattr(entry.type, "delivers_row_key", False)
@@ -258,14 +259,15 @@ def result_position(
 
 
 def result_processors(result: Any) -> Sequence[Any]:
-    """What each column of a result's rows goes through: a callable, or ``None``."""
+    """The result processor of each column: a callable, or ``None``."""
     if not getattr(result, "returns_rows", False):
         return ()
     return getattr(getattr(result, "_metadata", None), "_processors", None) or ()
 
 
 def has_defaults_of(compiled: Any, type_: type[Any]) -> bool:
-    """Whether columns of a type are inserted with their Python-side default, in a CTE for one."""
+    """Whether columns of a type are inserted with their Python-side default, for example in a
+    CTE."""
     return any(isinstance(column.type, type_) for column in compiled.insert_prefetch)
 
 
@@ -284,9 +286,9 @@ def default_values(context: Any) -> list[dict[str, Any]]:
 
 
 def note_key(values: Any, column: Column[Any], bind: str, value: object) -> None:
-    """Put a generated key among the parameters of one row of an execution.
+    """Add a generated key to the parameters of one row of an execution.
 
-    Under the column's own name too, where SQLAlchemy looks for the keys that it reports.
+    Also under the column's own name, where SQLAlchemy looks for the keys that it reports.
     """
     values[bind] = value
     values[column.key] = value

@@ -1,4 +1,4 @@
-"""Engines, connections and transactions, and rows that a driver has delivered.
+"""Engines, connections, transactions, and rows that a driver has delivered.
 
 Read::
 
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
 
 UNTRANSLATED = immutabledict({"schema_translate_map": None})
-"""Execution options of statements of ours that name their schema themselves.
+"""Execution options for our own statements that name their schema themselves.
 
-The application may execute under one ``schema_translate_map`` and then under another, which
-SQLAlchemy refuses for one and the same statement.
+The application may use different ``schema_translate_map`` options, which SQLAlchemy refuses for one
+and the same statement.
 """
 
 
@@ -51,16 +51,16 @@ def unobserved(connection: Any) -> Any:
     translated = connection.get_execution_options().get("schema_translate_map")
     if translated is not None:
         own.execution_options(schema_translate_map=translated)
-    # With none, an error would have it roll back all that the application's own has done.
+    # Without a transaction, an error would roll back everything in the application's own.
     own._transaction = connection.get_transaction()
     return own
 
 
 def take_back(connection: Any) -> None:
-    """Roll back what a connection's innermost savepoint, or else its transaction, holds.
+    """Roll back a connection's innermost savepoint, or its transaction if it has none.
 
-    A transaction is then as after a failed COMMIT: nothing more can be executed, let alone
-    committed, before the application has rolled it back itself.
+    The transaction is then as after a failed COMMIT: nothing more can be executed or committed
+    until the application has rolled it back itself.
     """
     nested = connection.get_nested_transaction()
     if nested is not None:
@@ -78,14 +78,15 @@ def in_sqlite_transaction(connection: Any) -> bool:
 
 
 def plain_engine(engine: Any) -> Any:
-    """The engine that a view, which ``execution_options()`` gave, is of; any other as it is."""
+    """The engine behind a view from ``execution_options()``; any other engine unchanged."""
     return getattr(engine, "_proxied", engine)
 
 
 def connect_parameters(engine: Engine) -> dict[str, Any] | None:
-    """What the engine's driver connects with; ``None`` where the application does it itself.
+    """The parameters with which the engine's driver connects; ``None`` if the application connects
+    itself.
 
-    SQLAlchemy keeps it nowhere but in the function that it makes connections by.
+    SQLAlchemy keeps them only in the function that creates connections.
     """
     creator = engine.pool._creator
     known = getclosurevars(creator).nonlocals
@@ -94,10 +95,10 @@ def connect_parameters(engine: Engine) -> dict[str, Any] | None:
 
 
 def rows_at_hand(result: Any) -> Sequence[Any]:
-    """Rows that an asyncio driver has delivered and the result has not handed out yet."""
+    """Rows that an asyncio driver has delivered and the result has not returned yet."""
     return getattr(getattr(result, "cursor", None), "_rows", None) or ()
 
 
 def driver_cursor(cursor: Any) -> Any:
-    """The driver's own, of one that an asyncio driver's is wrapped in."""
+    """The driver's own cursor, if an asyncio driver's is wrapped."""
     return getattr(cursor, "_cursor", cursor)

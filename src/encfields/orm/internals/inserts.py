@@ -1,4 +1,4 @@
-"""An INSERT before it is compiled: its rows, what it selects, what it sets where one is there.
+"""INSERTs before compilation: their rows, their SELECT, and the SET of an upsert.
 
 Read::
 
@@ -42,17 +42,17 @@ def select_source_names(statement: Any) -> list[str]:
 
 
 def has_prefixes(statement: Any) -> bool:
-    """Whether words such as OR IGNORE were put behind INSERT."""
+    """Whether the INSERT has prefixes such as OR IGNORE."""
     return bool(statement._prefixes)
 
 
 def may_skip_rows(statement: Any) -> bool:
-    """Whether an INSERT may leave a row out, or change another one in its stead."""
+    """Whether an INSERT may skip a row, or change another one instead."""
     return post_values_clause(statement) is not None or has_prefixes(statement)
 
 
 def stated_keys(statement: Insert | Update) -> set[str]:
-    """Keys of the columns that the statement itself gives values."""
+    """Keys of the columns to which the statement itself assigns values."""
     names: set[Any] = set(statement._values or ())
     for row in multi_value_rows(statement) or ():
         names.update(row)
@@ -60,9 +60,9 @@ def stated_keys(statement: Insert | Update) -> set[str]:
 
 
 def multi_value_rows(statement: Insert | Update) -> list[dict[Any, Any]] | None:
-    """The rows of ``values([...])``, or ``None`` where the statement has not that form.
+    """The rows of ``values([...])``; ``None`` if the statement has no such rows.
 
-    A row may be given as a tuple too, in the order of the table's columns.
+    A row may also be given as a tuple, in the order of the table's columns.
     """
     if not statement._multi_values:
         return None
@@ -72,14 +72,14 @@ def multi_value_rows(statement: Insert | Update) -> list[dict[Any, Any]] | None:
 
 
 def with_multi_value_rows(statement: Insert, rows: list[dict[Any, Any]]) -> Insert:
-    """The same INSERT with other rows; the given statement is left as it is."""
+    """The same INSERT with other rows; the given statement is not changed."""
     copied: Insert = statement._generate()
     copied._multi_values = (rows,)
     return copied
 
 
 def with_select_name(statement: Insert, name: str, other: str) -> Insert:
-    """The same INSERT .. SELECT, which fills another column in the place of one."""
+    """The same INSERT .. SELECT, which fills another column instead of one."""
     copied: Any = statement._generate()
     names = select_source_names(statement)
     copied._select_names = [other if filled == name else filled for filled in names]
@@ -95,11 +95,11 @@ _PLAIN_NAMES = frozenset({str})
 
 
 def row_by_key(statement: Insert, row: Mapping[Any, Any]) -> dict[str, Any]:
-    """A row of an INSERT, by key of the table's column, whatever attribute of the ORM is named."""
+    """A row of an INSERT, by key of the table's column, even if ORM attributes are named."""
     mapper = getattr(statement._propagate_attrs.get("plugin_subject"), "mapper", None)
     if mapper is None:
         if set(map(type, row)) <= _PLAIN_NAMES:
-            return dict(row)  # as a flush gives each of its many rows
+            return dict(row)  # the form of each of a flush's many rows
         return {str(getattr(name, "key", name)): value for name, value in row.items()}
     by_key: dict[str, Any] = {}
     for name, value in row.items():
@@ -114,7 +114,7 @@ def with_insert_values(
 ) -> Insert:
     """A copy of the INSERT with other values, or none, for some columns.
 
-    :param replaced: columns whose values it no longer assigns.
+    :param replaced: columns that it no longer assigns.
     :param values: what it assigns instead.
     """
     keys = {column.key for column in replaced}
@@ -130,19 +130,20 @@ def _key_of(name: Any) -> str:
 
 
 def is_part_of_insert(statement: Any) -> bool:
-    """Whether the ORM executes it for some rows of an INSERT of a class, and joins the results."""
+    """Whether the ORM executes it for some rows of a mapped class's INSERT, and combines the
+    results."""
     return "_emit_insert_table" in getattr(statement, "_annotations", ())
 
 
 def is_joined_part_of_insert(statement: Insert) -> bool:
-    """Whether the ORM puts the rows that it returns below those of other parts, by position."""
+    """Whether the ORM appends the rows that it returns to those of other parts, by position."""
     return is_part_of_insert(statement) and bool(statement._returning)
 
 
 def without_reported_keys(statement: Insert, keys: Sequence[Column[Any]]) -> Insert:
-    """The INSERT, not asked to report keys that are given to it.
+    """The INSERT without RETURNING for keys that it is given.
 
-    What the ORM wants reported beside keys is left.
+    Other columns that the ORM wants returned are kept.
     """
     columns = statement._return_defaults_columns
     if not statement._return_defaults or not columns:
@@ -157,15 +158,15 @@ def without_reported_keys(statement: Insert, keys: Sequence[Column[Any]]) -> Ins
 
 
 def with_keys_among_defaults(statement: Insert, keys: Sequence[Column[Any]]) -> Insert:
-    """The INSERT, where it is asked for all that the database generates, asked for keys that it is
-    given as well. The ORM asks for columns by name."""
+    """The INSERT, which also returns the given keys if it returns everything that the database
+    generates. The ORM names the columns."""
     if not statement._return_defaults or statement._return_defaults_columns:
         return statement
     return statement.return_defaults(supplemental_cols=keys)
 
 
 def would_return_keys(context: Any, table: Table) -> bool:
-    """Whether SQLAlchemy has an INSERT of one row return the key that it was not given."""
+    """Whether SQLAlchemy makes an INSERT of one row return the key that it was not given."""
     dialect = context.dialect
     is_reported_otherwise = dialect.postfetch_lastrowid and autoincrement_column(table) is not None
     is_wanted = table.implicit_returning and not context.compiled.inline
@@ -173,7 +174,7 @@ def would_return_keys(context: Any, table: Table) -> bool:
 
 
 def report_defaults(context: Any, values: Sequence[tuple[Column[Any], Any]]) -> None:
-    """Have ``returned_defaults`` be these values of the one row that an INSERT stored."""
+    """Set ``returned_defaults`` to these values of the one row that an INSERT stored."""
     if values:
         columns = [column for column, _ in values]
         named = SimpleResultMetaData([c.name for c in columns], [(c, c.key) for c in columns])
@@ -182,7 +183,7 @@ def report_defaults(context: Any, values: Sequence[tuple[Column[Any], Any]]) -> 
 
 
 def are_plain_rows(rows: Sequence[Mapping[Any, Any]]) -> bool:
-    """Whether rows hold Python values only, all for the same columns."""
+    """Whether rows have only Python values, all for the same columns."""
     keys = set(rows[0])
     return all(
         set(row) == keys and not any(isinstance(value, ClauseElement) for value in row.values())
@@ -199,9 +200,9 @@ def post_values_clause(statement: Any) -> Any:
 
 
 def clauses_apart(statement: Any) -> list[Any]:
-    """The statement once for each of its ON CONFLICT clauses, with that one alone.
+    """The statement once for each of its ON CONFLICT clauses, with only that clause.
 
-    SQLAlchemy 2.1 takes several of them for SQLite. Any other statement comes back as it is.
+    SQLAlchemy 2.1 accepts several for SQLite. Any other statement is returned unchanged.
     """
     clause = post_values_clause(statement)
     return [statement] if clause is None else [_with_clause(statement, c) for c in _each(clause)]
@@ -210,7 +211,7 @@ def clauses_apart(statement: Any) -> list[Any]:
 def with_clauses_together(statement: Any, parts: Sequence[Any]) -> Any:
     """The last of some statements, with the clauses of all.
 
-    :param statement: what :func:`clauses_apart` made them of, before they were changed.
+    :param statement: the original that :func:`clauses_apart` was given.
     """
     if len(parts) == 1:
         return parts[0]
@@ -233,9 +234,9 @@ def _with_clause(statement: Any, clause: Any) -> Any:
 
 
 def upsert_values(statement: Any) -> list[tuple[str, Any]]:
-    """What an upsert's SET assigns, by key as it was given; nothing for any other statement.
+    """What an upsert's SET assigns, by key as given; empty for any other statement.
 
-    That of several ON CONFLICT clauses comes one after the other.
+    The assignments of several ON CONFLICT clauses follow each other.
     """
     pairs: list[tuple[Any, Any]] = []
     for clause in _each(post_values_clause(statement)):
@@ -246,7 +247,7 @@ def upsert_values(statement: Any) -> list[tuple[str, Any]]:
 
 
 def _key_in_set(target: Any) -> str:
-    """The key of a column, which an attribute of the ORM may have another name than."""
+    """The key of a column, whose ORM attribute may have another name."""
     column = target.__clause_element__() if hasattr(target, "__clause_element__") else target
     return str(getattr(column, "key", column))
 
@@ -259,13 +260,13 @@ def upsert_conditions(statement: Any) -> list[Any]:
 
 
 def conflict_elements(statement: Any) -> list[Any]:
-    """What an upsert's conflict target names, as it was given: names and columns."""
+    """The elements of an upsert's conflict target, as given: names and columns."""
     clause = post_values_clause(statement)
     return list(getattr(clause, "inferred_target_elements", None) or ())
 
 
 def with_conflict_elements(statement: Any, elements: list[Any]) -> Insert:
-    """The same upsert with another conflict target; the given statement is left as it is."""
+    """The same upsert with another conflict target; the given statement is not changed."""
     changed: Any = statement._post_values_clause._clone()
     changed.inferred_target_elements = elements
     return cast("Insert", _with_clause(statement, changed))
@@ -274,8 +275,8 @@ def with_conflict_elements(statement: Any, elements: list[Any]) -> Insert:
 def with_upsert_where(statement: Any, rewrite: Callable[[Any], Any]) -> Any:
     """The same upsert with its ``where=`` rewritten.
 
-    :param rewrite: gives a condition, or another one in its place.
-    :returns: `statement` itself if the condition is no other.
+    :param rewrite: returns a condition, or a replacement for it.
+    :returns: `statement` itself if the condition is unchanged.
     """
     parts = clauses_apart(statement)
     rewritten = [_with_where_rewritten(part, rewrite) for part in parts]
@@ -297,8 +298,8 @@ def _with_where_rewritten(statement: Any, rewrite: Callable[[Any], Any]) -> Any:
 def with_select_rewritten(statement: Any, rewrite: Callable[[Any], Any]) -> Any:
     """The same INSERT .. SELECT with its SELECT rewritten.
 
-    :param rewrite: gives a SELECT, or another one in its place.
-    :returns: `statement` itself if the SELECT is no other.
+    :param rewrite: returns a SELECT, or a replacement for it.
+    :returns: `statement` itself if the SELECT is unchanged.
     """
     select = statement.select if isinstance(statement.select, Select) else None
     rewritten = None if select is None else rewrite(select)
@@ -310,19 +311,20 @@ def with_select_rewritten(statement: Any, rewrite: Callable[[Any], Any]) -> Any:
 
 
 def without_select_defaults(statement: Insert) -> Insert:
-    """The same INSERT .. SELECT, to which SQLAlchemy adds no defaults of columns."""
+    """The same INSERT .. SELECT, to which SQLAlchemy adds no column defaults."""
     copied = statement._generate()
     copied.include_insert_from_select_defaults = False
     return copied
 
 
 def with_upsert_values(statement: Insert, added: list[tuple[str, Any]]) -> Insert:
-    """The same upsert with more in its SET; the given statement is left as it is."""
+    """The same upsert with more in its SET; the given statement is not changed."""
     return _with_set(statement, lambda given: [*given, *added])
 
 
 def with_changed_upsert_values(statement: Insert, change: Callable[[str, Any], Any]) -> Insert:
-    """The same upsert whose SET has what `change` makes of each key, as given, and value."""
+    """The same upsert with each value of SET replaced by what `change` returns for its key, as
+    given, and value."""
     return _with_set(
         statement,
         lambda given: [(key, change(_key_in_set(key), value)) for key, value in given],
@@ -341,6 +343,6 @@ def _with_set(statement: Any, change: Callable[[list[Any]], list[Any]]) -> Inser
 
 
 def sibling_in(value: Any, key: str) -> Any:
-    """Another column of the alias that a column is of; ``None`` for what is of none."""
+    """Another column of a column's alias; ``None`` if it has none."""
     source = getattr(value, "table", None)
     return source.c.get(key) if isinstance(source, Alias) else None

@@ -1,4 +1,4 @@
-"""Columns and their types, constraints and tables, and classes of ours that derive from them.
+"""Columns, types, constraints and tables, and our classes that derive from them.
 
 Read::
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 def variant_of(type_: TypeEngine[Any], dialect: Dialect) -> TypeEngine[Any]:
-    """The type that ``with_variant()`` puts in the place of `type_` on this dialect."""
+    """The variant of `type_` for this dialect, from ``with_variant()``."""
     return type_._variant_mapping.get(dialect.name, type_)
 
 
@@ -49,27 +49,27 @@ def autoincrement_column(table: Any) -> Column[Any] | None:
 
 
 def is_carried(element: Any) -> bool:
-    """Whether an encrypted column is read with its row's key, to be sealed again as it is."""
+    """Whether an encrypted column is read with its row's key, to be sealed again unchanged."""
     return bool(getattr(element.type, "carries_row_key", False))
 
 
 class UnmappedColumn(Column[Any]):
-    """A column that no mapper maps, and that is selected only by name, from aliases too.
+    """A column that no mapper maps, and that is selected only by name, also from aliases.
 
-    SQLAlchemy has the like of it in ``insert_sentinel(omit_from_statements=True)``.
+    SQLAlchemy's ``insert_sentinel(omit_from_statements=True)`` is similar.
     """
 
     inherit_cache = True
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        # Columns of aliases are made from this class as well, without the option.
+        # Columns of aliases are made from this class too, without the option.
         self._omit_from_statements = True
 
     @property
     def default(self) -> Any:
-        """What fills it: no default of the application's, so it stays where those are taken away,
-        as libraries do that keep a table's history in a copy of it."""
+        """What fills it. It is not an application's default, so it stays when those are removed, as
+        by libraries that keep a table's history in a copy of it."""
         return vars(self).get("default")
 
     @default.setter
@@ -81,48 +81,48 @@ class UnmappedColumn(Column[Any]):
 def check_of_type(
     condition: ColumnElement[bool], name: str, has_check: Callable[[Any], bool]
 ) -> CheckConstraint:
-    """A CHECK that a column's type brings along, as Boolean and Enum do; its table gets it.
+    """A CHECK that belongs to a column's type, as with Boolean and Enum, and is added to its table.
 
-    SQLAlchemy copies it with the type, and Alembic does not write it beside the type.
+    SQLAlchemy copies it with the type, and Alembic does not render it separately.
 
     :param name: its name, which no naming convention changes.
-    :param has_check: whether it is emitted, by the DDL compiler.
+    :param has_check: returns whether to emit it, given the DDL compiler.
     """
     return CheckConstraint(condition, name=conv(name), _create_rule=has_check, _type_bound=True)
 
 
 def leave_schema(table: Table) -> None:
-    """Have no ``schema_translate_map`` apply to a table."""
+    """Let no ``schema_translate_map`` apply to a table."""
     table._use_schema_map = False
 
 
 def is_column_flag(rule: Any) -> bool:
-    """Whether a constraint or index stems from a column's ``unique=True`` or ``index=True``."""
+    """Whether a constraint or index comes from a column's ``unique=True`` or ``index=True``."""
     return bool(rule._column_flag)
 
 
 def discard_rule(table: Table, rule: Any) -> None:
-    """Take a constraint or index off its table."""
+    """Remove a constraint or index from its table."""
     table.constraints.discard(rule)
     table.indexes.discard(rule)
 
 
 def of_one_kind(one: TypeEngine[Any], other: TypeEngine[Any]) -> bool:
-    """Whether a database compares two columns of these types as either compares with itself."""
+    """Whether a database compares columns of these two types as it compares columns of either."""
     collations = getattr(one, "collation", None), getattr(other, "collation", None)
     return one._type_affinity is other._type_affinity and collations[0] == collations[1]
 
 
 def holds_bytes(column: Column[Any]) -> bool:
-    """Whether a column, as reflected for instance, holds bytes."""
+    """Whether a column, for example a reflected one, holds bytes."""
     return isinstance(column.type, LargeBinary | BINARY | VARBINARY)
 
 
 class SchemaPart(SchemaEventTarget):
-    """A type or schema item that is called when it is given to a column or table."""
+    """A type or schema item that is notified when it is given to a column or table."""
 
     def given_to(self, parent: Any) -> None:
-        """Called with the column or table, when SQLAlchemy has done its part."""
+        """Called with the column or table, after SQLAlchemy has processed it."""
         raise NotImplementedError
 
     def _set_parent(self, parent: Any, outer: bool = False, **kw: Any) -> None:
@@ -145,12 +145,12 @@ class WrappedColumn(ColumnElement[Any]):
 
 
 class NegatableComparison(BinaryExpression[bool]):
-    """A comparison that says itself what ``~`` makes of it."""
+    """A comparison that defines its own negation."""
 
     inherit_cache = True
 
     def negation(self, negated: Any) -> Any:
-        """What the opposite is, given what SQLAlchemy makes of it."""
+        """The negated comparison, given SQLAlchemy's."""
         raise NotImplementedError
 
     def _negate(self) -> Any:
@@ -158,11 +158,11 @@ class NegatableComparison(BinaryExpression[bool]):
 
 
 ANY_BINARY = _Binary
-"""What every type of bytes derives from, those of dialects too."""
+"""Base class of every type of bytes, including those of dialects."""
 
 
 ANY_INTERVAL = _AbstractInterval
-"""What every type of time spans derives from, those of dialects too."""
+"""Base class of every type of time spans, including those of dialects."""
 
 
 def json_serializer(dialect: Dialect) -> Callable[[Any], Any] | None:
@@ -176,5 +176,5 @@ def json_deserializer(dialect: Dialect) -> Callable[[str], Any] | None:
 
 
 def column_copy(column: Column[Any]) -> Column[Any]:
-    """A column like it, of no table."""
+    """A copy of a column, without a table."""
     return column._copy()

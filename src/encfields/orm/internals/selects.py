@@ -28,9 +28,9 @@ from sqlalchemy.sql.selectable import Select
 
 
 def is_bare_select(select: Select[Any]) -> bool:
-    """Whether a SELECT gives rows of what it reads as they are, and has no SQL beside its clauses.
+    """Whether a SELECT returns rows unchanged, and has no SQL beside its clauses.
 
-    No grouping, no CTE, and no prefix, suffix or hint, which may hold anything.
+    It has no grouping, no CTE, and no prefix, suffix or hint, which may contain anything.
     """
     beside = (
         select._group_by_clauses,
@@ -50,12 +50,12 @@ def array_items(element: Any) -> tuple[Any, ...] | None:
 
 
 def having_criteria(select: Select[Any]) -> tuple[ColumnElement[Any], ...]:
-    """The criteria of a SELECT's HAVING, joined by AND."""
+    """The criteria of a SELECT's HAVING, which are joined by AND."""
     return select._having_criteria
 
 
 def group_by_clauses(select: Any) -> tuple[Any, ...]:
-    """What a SELECT groups by, the columns of a model in the place of the model."""
+    """The GROUP BY of a SELECT, with a model's columns instead of the model."""
     given = select._group_by_clauses
     return tuple(
         part for clause in given for part in (clause.clauses if is_model(clause) else (clause,))
@@ -63,24 +63,24 @@ def group_by_clauses(select: Any) -> tuple[Any, ...]:
 
 
 def is_model(clause: Any) -> bool:
-    """Whether it is what ``group_by(Model)`` made: a list of the model's columns."""
+    """Whether it comes from ``group_by(Model)``: a list of the model's columns."""
     return type(clause) is ClauseList
 
 
 def select_parts(select: Select[Any]) -> Iterator[Any]:
-    """What a SELECT consists of, the columns of a model that it groups by among them."""
+    """The parts of a SELECT, including the columns of a model that it groups by."""
     grouped = {id(clause) for clause in select._group_by_clauses}
     yield from (part for part in select.get_children() if id(part) not in grouped)
     yield from group_by_clauses(select)
 
 
 def order_by_clauses(select: Any) -> tuple[Any, ...]:
-    """What a SELECT, or a UNION and its like, is sorted by."""
+    """The ORDER BY of a SELECT, UNION or the like."""
     return tuple(select._order_by_clauses)
 
 
 def is_distinct(select: Select[Any]) -> bool:
-    """Whether it is a SELECT DISTINCT, of either kind, or has the word for a prefix."""
+    """Whether it is a SELECT DISTINCT, of either kind, or has that word as a prefix."""
     words = (str(getattr(prefix, "text", "")) for prefix, _ in select._prefixes)
     return bool(select._distinct) or any(re.match(r"(?i)\s*distinct", word) for word in words)
 
@@ -92,23 +92,23 @@ def clauses_beside(statement: Any) -> list[Any]:
 
 
 def raw_froms(select: Select[Any]) -> list[Any]:
-    """What a SELECT selects from that is raw SQL."""
+    """The FROMs of a SELECT that are raw SQL."""
     sources: tuple[Any, ...] = select._from_obj
     return [source for source in sources if isinstance(source, TextClause)]
 
 
 def statement_hints(select: Select[Any]) -> list[str]:
-    """The SQL of ``with_statement_hint()``, which stands at the end of a SELECT."""
+    """The SQL of ``with_statement_hint()``, which is rendered at the end of a SELECT."""
     return [hint for _, hint in select._statement_hints]
 
 
 def distinct_on_clauses(select: Select[Any]) -> tuple[Any, ...]:
-    """What a SELECT DISTINCT ON is distinct by."""
+    """The expressions of a SELECT DISTINCT ON."""
     return tuple(select._distinct_on)
 
 
 def is_label_reference(element: Any) -> bool:
-    """Whether it is SQLAlchemy's wrapper of what ORDER BY or GROUP BY names.
+    """Whether it is SQLAlchemy's wrapper around an element of ORDER BY or GROUP BY.
 
     Its ``element`` is an expression, or the name of a selected column.
     """
@@ -119,7 +119,8 @@ _LABEL_REFERENCES = ("label_reference", "textual_label_reference")
 
 
 def stands_for_its_parts(element: Any) -> bool:
-    """Whether it is no use of what it holds: judged by where it stands, or an upsert's SET."""
+    """Whether it does not itself use its elements, which are judged by where it is, or in an
+    upsert's SET."""
     return getattr(element, "__visit_name__", "") in (*_LABEL_REFERENCES, *_UPSERTS)
 
 
@@ -127,39 +128,39 @@ _UPSERTS = ("on_conflict_do_update", "on_conflict_do_nothing", "on_duplicate_key
 
 
 def entity_of(element: Any) -> Any:
-    """The mapper, or the aliased class, that the ORM has a table or column for; or ``None``."""
+    """The mapper or aliased class to which a table or column belongs, or ``None``."""
     annotations: Mapping[str, Any] = getattr(element, "_annotations", {})
     return annotations.get("parententity")
 
 
 def annotated_like(column: ColumnElement[Any], other: Any) -> ColumnElement[Any]:
-    """A column that the ORM takes for one of the same entity as `other`.
+    """A column that the ORM treats as one of the same entity as `other`.
 
-    Without it, a SELECT of the column would lose what the ORM adds for the entity: the condition
-    of single-table inheritance, and ``with_loader_criteria()``.
+    Otherwise a SELECT of the column would lose what the ORM adds for the entity: the condition of
+    single-table inheritance, and ``with_loader_criteria()``.
     """
     annotations = getattr(other, "_annotations", None)
     return column._annotate(dict(annotations)) if annotations else column
 
 
 def top_level_from(select: Select[Any]) -> tuple[Any, ...]:
-    """What a SELECT selects from, its joins included.
+    """The FROMs of a SELECT, including its joins.
 
-    ``get_final_froms()`` compiles the SELECT to find out, for a dialect that knows nothing of what
-    only PostgreSQL can say, and raises.
+    ``get_final_froms()`` compiles the SELECT for the default dialect, which raises for what only
+    PostgreSQL supports.
     """
     compiler = SQLCompiler(DefaultDialect(), None)
     return tuple(select._compile_state_factory(select, compiler)._get_display_froms())
 
 
 def has_row_limit(select: Any) -> bool:
-    """Whether a SELECT returns some of its rows only."""
+    """Whether a SELECT returns only some of its rows."""
     limits = (select._limit_clause, select._offset_clause, select._fetch_clause)
     return any(limit is not None for limit in limits)
 
 
 def with_order_by(select: Any, clauses: tuple[Any, ...]) -> Any:
-    """The same SELECT, sorted by something else."""
+    """The same SELECT with another ORDER BY."""
     changed = select._generate()
     changed._order_by_clauses = clauses
     return changed

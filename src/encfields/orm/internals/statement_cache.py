@@ -1,4 +1,4 @@
-"""Types and binds, as SQLAlchemy's cache of statements tells them apart.
+"""Types and binds in the keys of SQLAlchemy's statement cache.
 
 Read::
 
@@ -20,12 +20,12 @@ from sqlalchemy.types import TypeEngine
 
 
 class CacheKey:
-    """What tells a type apart, as one object: equal ones are the same as long as either is in use.
+    """A type's cache key as one object, which equal types share as long as one is in use.
 
-    A statement is looked for in SQLAlchemy's cache at every execution, and its key hashed; the hash
-    of a declaration in it, with its indexes and their transforms, would be worked out each time.
+    SQLAlchemy looks up every statement in its cache, and hashes its key. Without this, the hash of
+    a declaration, with its indexes and their transforms, would be computed each time.
 
-    :ivar parts: what it stands for.
+    :ivar parts: the key itself.
     """
 
     __slots__ = ("__weakref__", "parts")
@@ -35,7 +35,7 @@ class CacheKey:
 
     @classmethod
     def of(cls, parts: tuple[Any, ...]) -> CacheKey:
-        """The key of these parts."""
+        """The object for these parts."""
         return _cache_keys.setdefault(parts, cls(parts))
 
     def __repr__(self) -> str:
@@ -49,28 +49,28 @@ _cache_keys: weakref.WeakValueDictionary[tuple[Any, ...], CacheKey] = weakref.We
 
 
 class CacheKeyedType(TypeEngine[Any]):
-    """A type that says itself what tells it apart in SQLAlchemy's statement cache."""
+    """A type that defines its own key for SQLAlchemy's statement cache."""
 
     def statement_cache_key(self) -> tuple[Any, ...]:
-        """What tells the type apart from others; worked out once for each instance."""
+        """What distinguishes the type from others; computed once for each instance."""
         raise NotImplementedError
 
-    # No property: an instance that has worked it out is asked without a call of ours.
+    # Not a property, so that an instance with a computed key is read without a call.
     @cached_property
     def _static_cache_key(self) -> Any:
         return CacheKey.of(self.statement_cache_key())
 
 
 def cache_key_by_arguments(type_: CacheKeyedType) -> Any:
-    """What SQLAlchemy would tell the type apart by: its class and most of its arguments."""
-    # Asked of a copy: SQLAlchemy keeps its answer on the type, where ours will be.
+    """SQLAlchemy's own key for the type: its class and most of its arguments."""
+    # From a copy, because SQLAlchemy stores its key on the type, where ours will be.
     copied = object.__new__(type(type_))
     vars(copied).update(vars(type_))
     return super(CacheKeyedType, copied)._static_cache_key
 
 
 def cache_key_of(type_: TypeEngine[Any]) -> Any:
-    """What tells a type apart in SQLAlchemy's statement cache."""
+    """A type's key in SQLAlchemy's statement cache."""
     return type_._static_cache_key
 
 
@@ -78,20 +78,20 @@ def cache_key_of(type_: TypeEngine[Any]) -> Any:
 
 
 def copy_of_bind(bind: BindParameter[Any]) -> BindParameter[Any]:
-    """The same bind once more, which may hold another value."""
+    """A copy of a bind, which may have another value."""
     return bind._clone(maintain_key=True)
 
 
 def retyped_bind(
     bind: BindParameter[Any], type_: TypeEngine[Any], *, rename: bool
 ) -> BindParameter[Any]:
-    """A bind of another type, which SQLAlchemy's statement cache gives the same value.
+    """The bind with another type, which gets the same value from SQLAlchemy's statement cache.
 
-    :param rename: give it a name of its own, where its name was not chosen by the application.
+    :param rename: give it a name of its own, unless the application chose its name.
     """
     copied: BindParameter[Any] = bind._clone(maintain_key=not rename)
     copied.type = type_
-    # Of all that share the cached statement, some may be asked by a callable.
+    # Some executions that share the cached statement may get the value from a callable.
     if copied.callable is None and not copied.required:
         value = copied.value
         copied.callable = lambda: value
@@ -101,12 +101,12 @@ def retyped_bind(
 def same_value_bind(
     bind: BindParameter[Any], type_: TypeEngine[Any], compiler: Any, what: str
 ) -> BindParameter[Any]:
-    """Another bind of the value that the application gives under a name of its own choice.
+    """Another bind for a value that the application gives under a name of its choice.
 
-    A compiled statement has one type for each name; it asks for values by the bind's key, which
-    the two have in common.
+    A compiled statement has one type for each name, but looks values up by the bind's key, which
+    the two share.
 
-    :param what: it is of the value: a part of its name.
+    :param what: a part of its name that says what it is for.
     """
     copied = retyped_bind(bind, type_, rename=False)
     taken = set(compiler.bind_names.values())
@@ -116,5 +116,5 @@ def same_value_bind(
 
 
 def clones_of(bind: BindParameter[Any]) -> set[BindParameter[Any]]:
-    """A bind and those that it was copied from, which it keeps."""
+    """A bind and those that it was copied from."""
     return {clone for clone in bind._cloned_set if isinstance(clone, BindParameter)}

@@ -1,4 +1,4 @@
-"""Any statement before it is compiled: the write that it is or holds, and its conditions.
+"""Statements before compilation: the write that one is or contains, and its conditions.
 
 Read::
 
@@ -38,8 +38,8 @@ from encfields.orm.internals.selects import entity_of
 
 
 def write_in(statement: Any) -> Any:
-    """The INSERT or UPDATE that a statement is, or that its lambda or its ``from_statement()``
-    holds; ``None`` where there is none."""
+    """The INSERT or UPDATE that a statement is, or that its lambda or ``from_statement()``
+    contains; ``None`` if there is none."""
     if isinstance(statement, Insert | Update):
         return statement
     if isinstance(statement, LambdaElement):
@@ -51,7 +51,7 @@ def write_in(statement: Any) -> Any:
 
 
 def with_write(statement: Any, write: Any) -> Any:
-    """The same statement with another INSERT or UPDATE; the given one is left as it is."""
+    """The same statement with another INSERT or UPDATE; the given one is not changed."""
     if isinstance(statement, Insert | Update | LambdaElement):
         return write
     copied = statement._generate()
@@ -63,8 +63,9 @@ def written_table(statement: Any) -> Any:
     """The table that an INSERT or UPDATE writes to.
 
     The ORM executes an INSERT or UPDATE of many rows of a joined subclass once for each of its
-    tables, and notes which on the statement. An UPDATE of a class that is queried together with its
-    subclasses (``with_polymorphic="*"``) names the join of all their tables, until it is compiled.
+    tables, and records which on the statement. An UPDATE of a class that is queried together with
+    its subclasses (``with_polymorphic="*"``) names the join of all their tables until it is
+    compiled.
     """
     for noted in ("_emit_update_table", "_emit_insert_table"):
         if noted in statement._annotations:
@@ -77,12 +78,12 @@ def written_table(statement: Any) -> Any:
 
 
 def same_table(owner: Any, table: Any) -> bool:
-    """Whether two tables are one, or the ORM's annotated copies of it."""
+    """Whether two tables are the same, or annotated copies of the same."""
     return hash(owner) == hash(table)
 
 
 def takes_all_from_parameters(statement: Insert) -> bool:
-    """Whether an INSERT assigns nothing itself, and names its parameters by keys of columns."""
+    """Whether an INSERT assigns nothing itself, and its parameters are named by column keys."""
     own = statement._values, statement._multi_values, statement._select_names
     is_more = statement.select is not None or statement._post_values_clause is not None
     return not (any(own) or is_more or statement._propagate_attrs)
@@ -92,16 +93,17 @@ def takes_all_from_parameters(statement: Insert) -> bool:
 
 
 def where_criteria(statement: Any) -> tuple[ColumnElement[Any], ...]:
-    """The criteria of a SELECT, UPDATE or DELETE, joined by AND; none for what has no WHERE."""
+    """The criteria of a SELECT, UPDATE or DELETE, which are joined by AND; empty without a
+    WHERE."""
     criteria: tuple[ColumnElement[Any], ...] = getattr(statement, "_where_criteria", ())
     return criteria
 
 
 def criteria_alone(statement: Any) -> tuple[ColumnElement[Any], ...] | None:
-    """The criteria of a statement's WHERE, joined by AND, if all its conditions are there.
+    """The criteria of a statement's WHERE, joined by AND, if it has no other conditions.
 
-    :returns: ``None`` if it may have others: the ON of a ``join()``, what an option adds, what an
-        INSERT selects, or an upsert's ``where=``.
+    :returns: ``None`` if it may have others: the ON of a ``join()``, those added by an option,
+        those of an INSERT's SELECT, or an upsert's ``where=``.
     """
     if isinstance(statement, Insert):
         has_others = statement.select is not None or statement._post_values_clause is not None
@@ -114,8 +116,8 @@ def criteria_alone(statement: Any) -> tuple[ColumnElement[Any], ...] | None:
 def with_criteria_rewritten(statement: Any, rewrite: Callable[[Any], Any]) -> Any:
     """The same SELECT, UPDATE or DELETE with each criterion of its WHERE rewritten.
 
-    :param rewrite: gives a criterion, or another one in its place.
-    :returns: `statement` itself if no criterion is another.
+    :param rewrite: returns a criterion, or a replacement for it.
+    :returns: `statement` itself if all criteria are unchanged.
     """
     criteria = where_criteria(statement)
     rewritten = tuple(map(rewrite, criteria))
@@ -129,8 +131,8 @@ def with_criteria_rewritten(statement: Any, rewrite: Callable[[Any], Any]) -> An
 def with_joins_rewritten(select: Any, rewrite: Callable[[Any], Any]) -> Any:
     """The same SELECT with the ON of each ``join()`` rewritten.
 
-    :param rewrite: gives a condition, or another one in its place.
-    :returns: `select` itself if no condition is another.
+    :param rewrite: returns a condition, or a replacement for it.
+    :returns: `select` itself if all conditions are unchanged.
     """
     joins = getattr(select, "_setup_joins", ())
     if not joins:
@@ -144,12 +146,12 @@ def with_joins_rewritten(select: Any, rewrite: Callable[[Any], Any]) -> Any:
 
 
 def with_loader_criteria_rewritten(statement: Any, rewrite: Callable[[Any], Any]) -> Any:
-    """The same statement with what ``with_loader_criteria()`` adds to it rewritten.
+    """The same statement with the criteria of ``with_loader_criteria()`` rewritten.
 
-    What a lambda adds is left as it is: SQLAlchemy calls it when it compiles the statement.
+    Those of a lambda are not changed, because SQLAlchemy calls it in compilation.
 
-    :param rewrite: gives a criterion, or another one in its place.
-    :returns: `statement` itself if no criterion is another.
+    :param rewrite: returns a criterion, or a replacement for it.
+    :returns: `statement` itself if all criteria are unchanged.
     """
     options = getattr(statement, "_with_options", ())
     if not options:  # this runs for every statement
@@ -163,9 +165,9 @@ def with_loader_criteria_rewritten(statement: Any, rewrite: Callable[[Any], Any]
 
 
 def loader_criteria(statement: Any, tables: Callable[[], Set[int]]) -> Iterator[ColumnElement[Any]]:
-    """What ``with_loader_criteria()`` adds to a statement, by a lambda too.
+    """The criteria that ``with_loader_criteria()`` adds to a statement, including those of lambdas.
 
-    :param tables: gives the hashes of those that it is about: to others nothing is added.
+    :param tables: returns the hashes of the statement's tables; nothing is added for others.
     """
     options = getattr(statement, "_with_options", ())
     if not options:
@@ -196,8 +198,8 @@ def _option_rewritten(option: Any, rewrite: Callable[[Any], Any]) -> Any:
 def clauses_rewritten(criterion: BooleanClauseList, rewrite: Callable[[Any], Any]) -> Any:
     """The same AND or OR with each of its parts rewritten.
 
-    :param rewrite: gives a part, or another one in its place.
-    :returns: `criterion` itself if no part is another.
+    :param rewrite: returns a part, or a replacement for it.
+    :returns: `criterion` itself if all parts are unchanged.
     """
     parts = [rewrite(part) for part in criterion.clauses]
     if all(map(is_, parts, criterion.clauses)):
@@ -208,8 +210,8 @@ def clauses_rewritten(criterion: BooleanClauseList, rewrite: Callable[[Any], Any
 def exists_rewritten(exists: Any, rewrite: Callable[[Any], Any]) -> Any:
     """The same EXISTS with its SELECT rewritten.
 
-    :param rewrite: gives a SELECT, or another one in its place.
-    :returns: `exists` itself if the SELECT is no other.
+    :param rewrite: returns a SELECT, or a replacement for it.
+    :returns: `exists` itself if the SELECT is unchanged.
     """
     inner = getattr(exists.element, "element", None)
     if not isinstance(inner, Select):
@@ -225,8 +227,8 @@ def exists_rewritten(exists: Any, rewrite: Callable[[Any], Any]) -> Any:
 def subquery_rewritten(part: Any, rewrite: Callable[[Any], Any]) -> Any:
     """The same scalar subquery with its SELECT rewritten.
 
-    :param rewrite: gives a SELECT, or another one in its place.
-    :returns: `part` itself if it is no subquery, or its SELECT is no other.
+    :param rewrite: returns a SELECT, or a replacement for it.
+    :returns: `part` itself if it is not a subquery, or its SELECT is unchanged.
     """
     if not isinstance(part, ScalarSelect) or not isinstance(part.element, Select):
         return part
@@ -239,7 +241,7 @@ def subquery_rewritten(part: Any, rewrite: Callable[[Any], Any]) -> Any:
 
 
 def with_sides(binary: Any, left: Any, right: Any) -> Any:
-    """The same comparison of other sides."""
+    """The same comparison with other sides."""
     changed = binary._clone()
     changed.left, changed.right = left, right
     return changed

@@ -1,4 +1,4 @@
-"""An UPDATE, and what an INSERT has in common with it: what values() assigns.
+"""UPDATEs, and the values() that INSERTs have too.
 
 Read::
 
@@ -31,19 +31,19 @@ from encfields.orm.internals.statements import same_table, written_table
 
 
 def is_expression(value: Any) -> bool:
-    """Whether it is an SQL expression, an attribute of the ORM among them, and no plain value."""
+    """Whether it is an SQL expression, which includes ORM attributes, and not a plain value."""
     return isinstance(value, ClauseElement) or hasattr(value, "__clause_element__")
 
 
 def old_value_bind(column: Any) -> str:
-    """Name of the bind that the ORM compares a row's key to in its UPDATE by primary key."""
+    """Name of the bind to which the ORM compares a row's key in its UPDATE by primary key."""
     return str(column._label)
 
 
 def stale_data(table: Table, expected: int) -> Exception:
-    """The error that the ORM raises where an UPDATE matches fewer rows than it wrote.
+    """The error that the ORM raises if an UPDATE matches fewer rows than expected.
 
-    :param expected: rows that were to be updated.
+    :param expected: number of rows that were to be updated.
     """
     from sqlalchemy.orm.exc import StaleDataError
 
@@ -65,7 +65,7 @@ def update_values(statement: Any) -> list[tuple[Any, Any]]:
 
 
 def with_update_values(statement: Update, added: Mapping[Column[Any], Any]) -> Update:
-    """The same UPDATE with more assignments; the given statement is left as it is."""
+    """The same UPDATE with more assignments; the given statement is not changed."""
     ordered = getattr(statement, "_ordered_values", None)  # SQLAlchemy 2.0
     wanted = update_values(update(statement.table).values(dict(added)))
     copied: Any = statement._generate()
@@ -78,9 +78,10 @@ def with_update_values(statement: Update, added: Mapping[Column[Any], Any]) -> U
 
 
 def with_changed_values(statement: Any, change: Callable[[Any, Any], Any]) -> Any:
-    """The same INSERT or UPDATE, whose values() have what `change` makes of target and value.
+    """The same INSERT or UPDATE, with each value of values() replaced by what `change` returns for
+    its target and value.
 
-    :returns: `statement` itself if they are the same.
+    :returns: `statement` itself if no value changes.
     """
     ordered = getattr(statement, "_ordered_values", None)  # SQLAlchemy 2.0
     groups = getattr(statement, "_multi_values", ())
@@ -106,7 +107,7 @@ def with_changed_values(statement: Any, change: Callable[[Any, Any], Any]) -> An
 def with_replaced_values(
     statement: Update, replaced: Column[Any], added: Mapping[Column[Any], Any]
 ) -> Update:
-    """The same UPDATE without what it assigns to `replaced`, and with other assignments."""
+    """The same UPDATE without its assignments to `replaced`, and with others."""
     ordered = getattr(statement, "_ordered_values", None)  # SQLAlchemy 2.0
     copied: Any = statement._generate()
     kept = [
@@ -122,8 +123,8 @@ def with_replaced_values(
 
 
 def update_values_by_key(statement: Update) -> dict[str, Any]:
-    """What an UPDATE's own values() assign, by key of the table's column, whatever attribute of the
-    ORM stands for it."""
+    """What an UPDATE's own values() assign, by key of the table's column, even if its ORM attribute
+    has another name."""
     return _by_key(statement, update_values(statement))
 
 
