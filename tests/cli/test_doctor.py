@@ -16,9 +16,11 @@ from typing import Any
 import pytest
 
 from encfields import keyrings
+from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.cli import exits
 from encfields.doctor.engine import check_hazards
 from encfields.doctor.key_table import check_fork
+from encfields.doctor.row_keys import check_row_keys
 from encfields.errors import KeyUnavailableError
 from encfields.keys.cache.renewal import renewer
 from tests.cli.conftest import on_sqlite
@@ -128,6 +130,34 @@ def test_columns_that_cannot_hold_messages(doctor, engine, encryption, local_key
     assert result.code == exits.FAULTS
     result = doctor("--keyring", local_key, "--table", "nothing", "--column", "x")
     assert verdicts(result)["table nothing"] == "problem"
+
+
+@on_each_database
+def test_a_key_that_the_database_alone_changes(doctor, engine, encryption, local_key, backend):
+    """The declaration says nothing of it: it would be refused."""
+    binary = {"sqlite": "BLOB", "postgresql": "BYTEA", "mariadb": "LONGBLOB"}[backend.family]
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE person (id INTEGER PRIMARY KEY)")
+        connection.exec_driver_sql(
+            "CREATE TABLE patient (id INTEGER PRIMARY KEY, ward INTEGER, number INTEGER, "
+            f"twice INTEGER GENERATED ALWAYS AS (number * 2) STORED, ssn {binary}, notes {binary}, "
+            "FOREIGN KEY (id) REFERENCES person (id) ON UPDATE CASCADE ON DELETE CASCADE, "
+            "FOREIGN KEY (ward) REFERENCES person (id) ON UPDATE SET NULL)"
+        )
+    result = doctor("--keyring", local_key, *TABLE)
+    assert result.code == exits.FAULTS
+    assert verdicts(result)["row key of patient"] == "problem"
+    cascade = "the database changes id by itself, by ON UPDATE CASCADE of a foreign key to person"
+    assert told(result, "row key of patient").startswith(cascade)
+
+    elsewhere = TableSpec.of("patient", [SealedColumn("ssn", bind_to=("twice",), key="t/{ward}")])
+    found = [finding.detail for finding in check_row_keys(engine, [elsewhere])]
+    assert [detail.partition(" by itself, ")[0] for detail in found] == [
+        "the database changes twice",
+        "the database changes ward",
+    ]
+    of_nothing_else = TableSpec.of("person", [SealedColumn("ssn")])
+    assert [finding.verdict for finding in check_row_keys(engine, [of_nothing_else])] == ["ok"]
 
 
 def test_an_alias_in_place_of_an_arn(doctor, encryption):

@@ -6,6 +6,7 @@
 ``kms_actions``  what this role may do with KMS
 ``key_table``    keys, and whether they open
 ``database``     the clock, and encrypted columns
+``row_keys``     what the database itself changes of them
 ===============  =========================================
 """
 

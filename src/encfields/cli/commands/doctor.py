@@ -23,12 +23,14 @@ from encfields.doctor.engine import check_engine, store_name_given
 from encfields.doctor.key_table import check_key_table, check_key_versions
 from encfields.doctor.kms_actions import check_keyring
 from encfields.doctor.libraries import check_libraries
+from encfields.doctor.row_keys import check_row_keys
 from encfields.errors import ConfigurationError, EncFieldsError
 
 _DESCRIPTION = """\
 Look for what would fail, before it does: library versions, the KMS actions that this role may
 take on each key (by taking them, on a data key that is thrown away), the key table and whether
-its keys open, the clock, the encrypted columns and, with --engine, the application's own engine.
+its keys open, the clock, the encrypted columns, whether the database itself changes what their
+values are bound to and, with --engine, the application's own engine.
 Nothing is written anywhere. Run it as the application's role and user: an application needs
 kms:Decrypt only.
 """
@@ -105,7 +107,8 @@ def _database(settings: Settings, engine: Engine) -> list[Finding]:
         return [*findings, Finding("columns", "skipped", "no table is named: --models or --table")]
     except EncFieldsError as error:  # the models declare what cannot be protected
         return [*findings, Finding("columns", "problem", str(error))]
-    return [*findings, *check_columns(engine, specs), *_key_versions(settings, engine, specs)]
+    findings += [*check_columns(engine, specs), *check_row_keys(engine, specs)]
+    return [*findings, *_key_versions(settings, engine, specs)]
 
 
 def _key_versions(settings: Settings, engine: Engine, specs: Sequence[TableSpec]) -> list[Finding]:

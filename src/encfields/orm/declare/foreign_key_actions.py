@@ -38,8 +38,17 @@ def refuse_actions(bindings: Iterable[ColumnBinding]) -> None:
 
 def _actions(key: ForeignKey) -> Iterable[str]:
     rule: Any = key.constraint if key.constraint is not None else key
-    on_update = " ".join((rule.onupdate or "").upper().split())
-    on_delete = " ".join((rule.ondelete or "").upper().split())
+    return moving_actions(rule.onupdate, rule.ondelete)
+
+
+def moving_actions(onupdate: str | None, ondelete: str | None) -> Iterable[str]:
+    """Those of a foreign key's two actions by which a row of its table gets another key.
+
+    :param onupdate: as declared or reflected, ``"cascade"`` for instance.
+    :param ondelete: the same for rows that are deleted.
+    """
+    on_update = " ".join((onupdate or "").upper().split())
+    on_delete = " ".join((ondelete or "").upper().split())
     if on_update in _MOVES:
         yield f"ON UPDATE {on_update}"
     if on_delete.startswith("SET DEFAULT"):
