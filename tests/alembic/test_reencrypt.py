@@ -124,24 +124,33 @@ def test_columns_are_decrypted_into_columns_beside_them(project: Project, clinic
 
 @on_each_database
 @pytest.mark.parametrize("before", [0, 1], ids=["in-the-first-revision", "later"])
+@pytest.mark.parametrize(
+    "preceding",
+    [
+        "op.add_column('patient', sa.Column('more', sa.Integer))",
+        "op.execute('UPDATE patient SET notes = NULL')",
+        "op.execute('CREATE TYPE more AS ENUM ()')",
+        "op.execute('CREATE SCHEMA more')",
+        "op.drop_table('encfields_keys')",
+    ],
+    ids=["column", "rows", "type", "schema", "drop"],
+)
 def test_what_precedes_in_the_transaction_is_refused_and_undone(
-    tmp_path: Path, postgresql: Backend, before: int
+    tmp_path: Path, postgresql: Backend, preceding: str, before: int
 ) -> None:
+    """Alembic makes its own table in the first revision's transaction, which is no reason to."""
     clinic = Clinic(postgresql)
     project = Project(tmp_path, postgresql)
     for _ in range(before):
         project.revision("pass")
-    project.revision(
-        """
-        op.add_column("patient", sa.Column("more", sa.Integer))
-        op.reencrypt("patient", ["ssn"])
-        """
-    )
+    project.revision(f"{preceding}\nop.reencrypt('patient', ['ssn'])")
     with pytest.raises(MigrationError, match="comes first in its revision") as caught:
         project.upgrade()
     assert caught.value.reason == "not-first"
-    columns = {c["name"] for c in inspect(clinic.engine).get_columns("patient")}
-    assert "more" not in columns
+    catalog = inspect(clinic.engine)
+    assert "more" not in {c["name"] for c in catalog.get_columns("patient")}
+    assert "more" not in catalog.get_schema_names()
+    assert SECRET in {notes for _, _, notes in clinic.read()}
 
 
 @pytest.mark.parametrize(

@@ -243,11 +243,28 @@ def _has_written(connection: Connection, version_table: str) -> bool:
     return False
 
 
+_MADE_HERE = text("""
+    WITH here AS (SELECT (txid_current() % 4294967296)::text::xid AS xid)
+    SELECT relname::text FROM pg_catalog.pg_class JOIN here ON xmin = xid
+    UNION ALL SELECT typname::text FROM pg_catalog.pg_type JOIN here ON xmin = xid
+    UNION ALL SELECT nspname::text FROM pg_catalog.pg_namespace JOIN here ON xmin = xid
+    UNION ALL SELECT proname::text FROM pg_catalog.pg_proc JOIN here ON xmin = xid
+    UNION ALL SELECT extname::text FROM pg_catalog.pg_extension JOIN here ON xmin = xid
+    UNION ALL SELECT COALESCE(relname::text, 'dropped')
+        FROM pg_catalog.pg_locks LEFT JOIN pg_catalog.pg_class ON pg_class.oid = relation
+        WHERE pid = pg_backend_pid() AND locktype = 'relation' AND pg_locks.database <> 0
+        AND mode IN ('RowExclusiveLock', 'AccessExclusiveLock')
+        AND relnamespace IS DISTINCT FROM CAST('pg_catalog' AS regnamespace)
+""")
+"""What the transaction made, and by its locks what it dropped and where it wrote rows.
+
+PostgreSQL's own counts of rows (``pg_stat_xact_user_tables``) have those of former transactions.
+"""
+
+
 def _has_written_postgresql(connection: Connection, version_table: str) -> bool:
     if connection.execute(text("SELECT txid_current_if_assigned()")).scalar() is None:
         return False
-    made_here = text(
-        "SELECT relname FROM pg_class WHERE xmin = (txid_current() % 4294967296)::text::xid"
-    )
-    names = set(connection.execute(made_here).scalars())
-    return version_table not in names or bool(names - {version_table, f"{version_table}_pkc"})
+    names = set(connection.execute(_MADE_HERE).scalars())
+    alembics = {version_table, f"{version_table}_pkc", f"_{version_table}"}
+    return version_table not in names or bool(names - alembics)
