@@ -34,6 +34,7 @@ from sqlalchemy import (
     func,
     text,
 )
+from sqlalchemy.dialects.postgresql import ExcludeConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from encfields import EncryptedType
@@ -92,8 +93,14 @@ def test_a_foreign_key_constraint_of_the_table_is_refused() -> None:
 
 @pytest.mark.parametrize(
     "rule",
-    [UniqueConstraint("ssn"), UniqueConstraint("id", "ssn"), Index("ix", "ssn", unique=True), None],
-    ids=["constraint", "composite", "index", "column"],
+    [
+        UniqueConstraint("ssn"),
+        UniqueConstraint("id", "ssn"),
+        Index("ix", "ssn", unique=True),
+        ExcludeConstraint(("id", "="), ("ssn", "="), using="btree"),
+        None,
+    ],
+    ids=["constraint", "composite", "index", "exclusion", "column"],
 )
 def test_uniqueness_that_ciphertext_cannot_keep_is_refused(rule: Any) -> None:
     column: Column[Any] = Column("ssn", EncryptedType(), unique=rule is None)

@@ -23,6 +23,7 @@ def keep_uniqueness(table: Table) -> None:
     :raises DeclarationError: a unique column has no blind index that tells its values apart.
     """
     for rule in [*table.constraints, *table.indexes]:
+        _refuse_exclusion(rule)
         if not isinstance(rule, Rule) or not any(is_encrypted(column) for column in rule.columns):
             continue
         _refuse_expressions(rule)
@@ -32,6 +33,22 @@ def keep_uniqueness(table: Table) -> None:
         if not internals.is_column_flag(rule):
             for version, parts in stand_ins.items():
                 add_rule(rule, parts, version)
+
+
+def _refuse_exclusion(rule: Any) -> None:
+    """PostgreSQL's ``ExcludeConstraint``, which is told by its name to load no driver for it."""
+    if rule.__visit_name__ != "exclude_constraint":
+        return
+    for column in rule.columns:
+        if is_encrypted(column):
+            raise DeclarationError(
+                "an exclusion constraint would never find two values alike, because no two "
+                "ciphertexts are alike: give the column index=BlindIndex() and compare the "
+                f"index's own column, ('{column.name}_bidx', '='), or leave it out",
+                table=column.table.fullname,
+                column=column.name,
+                reason="unique",
+            )
 
 
 def _refuse_expressions(rule: Rule) -> None:
