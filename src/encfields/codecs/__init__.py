@@ -1,7 +1,7 @@
-"""A Python value and its canonical plaintext: what a stored message holds, once opened.
+"""Python values and their canonical plaintexts, the content of stored messages.
 
-Any language can read these plaintexts. This table is **frozen**: a text that was once written
-is read for ever, and no value is ever written in another form.
+Any language can read these plaintexts. This table is **frozen**: every plaintext that was ever
+written stays readable, and no value is ever written in another form.
 
 =========================== =====================================================================
 type                        plaintext
@@ -38,19 +38,19 @@ TypeDecorator               that of the type it decorates, of what ``process_bin
 =========================== =====================================================================
 
 NULL has no plaintext: it stays NULL. A length that String or LargeBinary declares, and a
-precision that Numeric declares, are enforced here, since the database sees only ciphertext. A
-naive or aware DateTime comes back as it was given, whatever ``timezone`` says. PickleType, and
-every type that is not above, is refused when the column is declared.
+precision that Numeric declares, are enforced here, since the database sees only ciphertext. A naive
+or aware DateTime is returned as it was given, whatever ``timezone`` says. PickleType, and every
+type not listed above, is refused when the column is declared.
 
 Where they are:
 
 =====================================  ==============================================
-``base``                               what a codec is, and how it refuses a value
-``inner_types``                        which types there are, and the codec of each
+``base``                               the protocol of codecs, and their errors
+``inner_types``                        the supported types, and the codec of each
 ``text``, ``numbers``, ``temporal``    most of the types above
 ``enums``, ``json_value``, ``arrays``  the others
-``decorated``                          a ``TypeDecorator`` of the user's own
-``conversion``                         from what one type wrote to what another reads
+``decorated``                          an application's ``TypeDecorator``
+``conversion``                         converts plaintexts of one type to another
 =====================================  ==============================================
 """
 

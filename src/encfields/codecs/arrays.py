@@ -14,7 +14,7 @@ from encfields.errors import ValueDecodingError, ValueEncodingError
 
 
 class _Shape(NamedTuple):
-    """What one call knows of the array: the dialect decides what a TypeDecorator decorates."""
+    """What one call knows about the array: the dialect decides what a TypeDecorator decorates."""
 
     dialect: Dialect
     form: JsonForm
@@ -33,8 +33,8 @@ class ArrayCodec(KeepsValues):
     An item is ``null``, or its canonical text in the :class:`JsonForm` of its type.
 
     :param item: codec of the item type.
-    :param dimensions: depth of nesting, or ``None`` where a nested list is a further dimension.
-        JSON items may be lists themselves: ``None`` then means 1.
+    :param dimensions: depth of nesting, or ``None`` if each nested list is a further dimension.
+        JSON items may be lists themselves, so for them ``None`` means 1.
     :param as_tuple: whether `decode` returns tuples instead of lists.
     """
 

@@ -1,8 +1,8 @@
-"""What a codec is, and how it refuses a value without repeating it.
+"""The protocol of codecs, and their errors, which never show a value.
 
-A lower exception (``UnicodeEncodeError``, ``InvalidOperation``, whatever a user's own type
-raises) can hold the value. Codecs therefore leave the ``except`` block before they raise, so
-that not even ``__context__`` of the error keeps the lower exception alive.
+An underlying exception (``UnicodeEncodeError``, ``InvalidOperation``, or one from an application's
+type) can hold the value. Codecs therefore leave the ``except`` block before they raise, so that not
+even the error's ``__context__`` keeps it alive.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from encfields.errors import ValueDecodingError, ValueEncodingError
 
 
 class JsonForm(enum.Enum):
-    """How a plaintext stands as an item of a JSON array."""
+    """How a plaintext is written as an item of a JSON array."""
 
     TEXT = "text"
     """As a string."""
 
     NATIVE = "native"
-    """As it is: a number, ``true`` or ``false``. A text that is no JSON (NaN) is a string."""
+    """Unchanged: a number, ``true`` or ``false``. A text that is not JSON (NaN) is a string."""
 
     ANY = "any"
-    """As it is: any JSON value, an array included."""
+    """Unchanged: any JSON value, including an array."""
 
     HEX = "hex"
     """As a string of lower-case hexadecimal digits."""
 
 
 class Equality(enum.Enum):
-    """When two values are equal whose plaintexts are not."""
+    """When two values are equal although their plaintexts differ."""
 
     PLAINTEXT = "plaintext"
     """Never."""
@@ -43,28 +43,28 @@ class Equality(enum.Enum):
     """``1.5`` and ``1.50``, ``0.0`` and ``-0.0``."""
 
     INSTANT = "instant"
-    """One moment in two time zones."""
+    """The same moment in different time zones."""
 
 
 class Codec(Protocol):
-    """Turns a Python value into its canonical plaintext bytes, and back.
+    """Converts a Python value to its canonical plaintext bytes, and back.
 
     The canonical text of every type is in the table of :mod:`encfields.codecs`.
     """
 
     max_bytes: int | None
-    """Longest plaintext in bytes that `encode` returns, or ``None`` where there is no bound."""
+    """Longest plaintext in bytes that `encode` returns; ``None`` if there is no limit."""
 
     json_form: ClassVar[JsonForm]
-    """How the plaintext stands as an item of an array."""
+    """How the plaintext is written as an item of an array."""
 
     @property
     def equality(self) -> Equality:
-        """When two values are equal whose plaintexts are not."""
+        """When two values are equal although their plaintexts differ."""
         ...
 
     def encode(self, value: object, dialect: Dialect) -> bytes:
-        """The canonical plaintext of `value`, which is ``None`` for JSON alone.
+        """The canonical plaintext of `value`, which may be ``None`` only for JSON.
 
         :param dialect: the database's, whose serializers of JSON are used.
         :raises ValueEncodingError: the value is of another type, or out of range.
@@ -72,9 +72,9 @@ class Codec(Protocol):
         ...
 
     def encode_asked(self, value: object, dialect: Dialect) -> bytes:
-        """The plaintext of the stored values that equal `value`, which is looked up.
+        """The plaintext of the stored values that equal the looked-up `value`.
 
-        :raises ValueEncodingError: as `encode`; and for a value that `encode` would round, since
+        :raises ValueEncodingError: as `encode`; also for a value that `encode` would round, since
             no stored value equals it.
         """
         ...
@@ -89,7 +89,7 @@ class Codec(Protocol):
 
 
 class KeepsValues:
-    """A codec that writes each value as it is, so that a value is asked for as it is stored."""
+    """A codec that never rounds, so that a value is looked up as it is stored."""
 
     __slots__ = ()
     equality = Equality.PLAINTEXT
@@ -104,7 +104,7 @@ class KeepsValues:
 
 
 def wrong_type(expected: str, value: object) -> ValueEncodingError:
-    """The refusal of a value by its type: names both types, never the value."""
+    """The error for a value of the wrong type: names both types, never the value."""
     return ValueEncodingError(
         f"the column takes {expected}, not {type(value).__name__}; nothing was stored",
         reason="type",
@@ -112,12 +112,12 @@ def wrong_type(expected: str, value: object) -> ValueEncodingError:
 
 
 def out_of_range(message: str) -> ValueEncodingError:
-    """The refusal of a value of the right type that the column cannot hold."""
+    """The error for a value of the right type that the column cannot hold."""
     return ValueEncodingError(f"{message}; nothing was stored", reason="range")
 
 
 def not_unicode() -> ValueEncodingError:
-    """The refusal of a string that has no UTF-8 form."""
+    """The error for a string that has no UTF-8 form."""
     return ValueEncodingError(
         "the string is not valid Unicode (it holds a lone surrogate) and has no UTF-8 form; "
         "nothing was stored",
@@ -126,7 +126,7 @@ def not_unicode() -> ValueEncodingError:
 
 
 def undecodable(expected: str) -> ValueDecodingError:
-    """The refusal of a plaintext: says what it should have been, never what it is."""
+    """The error for a plaintext that does not decode: says what it should be, never what it is."""
     return ValueDecodingError(
         f"the message is authentic, but its plaintext is not {expected}; it was written under "
         "another column type, or by another program. Declare the type that wrote it, or convert "
@@ -136,7 +136,8 @@ def undecodable(expected: str) -> ValueDecodingError:
 
 
 class BecomesNullError(ValueEncodingError):
-    """A TypeDecorator's ``process_bind_param`` made NULL of a value: that is what is stored."""
+    """A TypeDecorator's ``process_bind_param`` converted a value to NULL, which is what is
+    stored."""
 
 
 def processes_binds(inner: TypeDecorator[Any]) -> bool:
@@ -145,10 +146,10 @@ def processes_binds(inner: TypeDecorator[Any]) -> bool:
 
 
 def none_is_value(inner: TypeEngine[Any]) -> bool:
-    """Whether ``None`` is a value to the type, and not NULL.
+    """Whether ``None`` is a value of the type, and not NULL.
 
-    So it is to SQLAlchemy's JSON unless it has ``none_as_null=True``, to a TypeDecorator whose
-    ``process_bind_param`` makes something of it, and to what decorates either.
+    It is for SQLAlchemy's JSON without ``none_as_null=True``, for a TypeDecorator whose
+    ``process_bind_param`` converts it, and for types that decorate either.
     """
     stored: Any = inner
     while isinstance(stored, TypeDecorator):
@@ -159,7 +160,7 @@ def none_is_value(inner: TypeEngine[Any]) -> bool:
 
 
 def _bound_none(inner: TypeDecorator[Any]) -> object:
-    """What a TypeDecorator stores for ``None``; one that does not expect it stores NULL."""
+    """What a TypeDecorator stores for ``None``: NULL, if it does not expect it."""
     try:
         bound: object = inner.process_bind_param(None, DefaultDialect())
     except Exception:

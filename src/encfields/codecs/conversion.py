@@ -1,4 +1,4 @@
-"""From what one inner type wrote to what another one reads, losing nothing."""
+"""Converts plaintexts of one inner type to another without loss."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ _NUMBERS = (int, float, decimal.Decimal)
 
 
 class LossyError(Exception):
-    """The value has no equal of the other type."""
+    """The other type has no equal value."""
 
 
 class Conversion:
     """Converts plaintexts.
 
-    :param was: the type that wrote them. :param to: the type that is to read them.
+    :param was: the type that wrote them.
+    :param to: the type that is to read them.
     :param dialect: of the database.
     """
 
@@ -38,9 +39,9 @@ class Conversion:
         """The plaintext that the new type reads.
 
         :param is_old: whether the former type wrote `data`; ``None`` if only `data` can tell.
-        :returns: the same where nothing is to be done.
-        :raises ValueDecodingError: it is of neither type, of either with another meaning, or has
-            no equal under the new one.
+        :returns: `data` itself if nothing needs to be converted.
+        :raises ValueDecodingError: it is of neither type, of both with different meanings, or has
+            no equal value of the new one.
         """
         if is_old is not True and self._reads(self._new, data):
             if is_old is None:
@@ -55,15 +56,16 @@ class Conversion:
         return self._converted(data)
 
     def _require_one_meaning(self, data: bytes) -> None:
-        """Check that what the new type reads is not also something else of the former one."""
+        """Check that a plaintext of the new type is not also a different value of the former
+        one."""
         if not self._reads(self._old, data):
             return
         try:
             converted = self._converted(data)
         except EncFieldsError:
-            return  # as a value of the former type it could not be converted: it is a new one
+            return  # a value of the former type could not be converted, so it is a new one
         if converted == data or are_equal(self._value(converted), self._value(data)):
-            return  # a number has one meaning under all types of numbers
+            return  # a number has the same meaning in all types of numbers
         raise ValueDecodingError(
             f"both {self._was!r} and {self._to!r} can read it, as different values, so it is not "
             "known whether it was converted; it is left as it is. Give the new type a name of its "
@@ -91,7 +93,7 @@ class Conversion:
         )
 
     def _is_text_of_both(self, data: bytes) -> bool:
-        """Whether the former type's value is the very text by which the new one writes its own."""
+        """Whether the former type's value is exactly the text that the new type writes."""
         read = self._old.decode(data, self._dialect)
         return isinstance(read, str) and read.encode() == data and self._reads(self._new, data)
 
@@ -107,12 +109,12 @@ class Conversion:
 
 
 def are_equal(one: object, other: object) -> bool:
-    """Whether two values are one, a float being the number that its shortest text says."""
+    """Whether two values are equal, where a float is the number that its shortest text says."""
     if one == other:
         return True
     try:
         return as_decimal(one) == as_decimal(other)
-    except ValueEncodingError:  # one is no number, or not finite
+    except ValueEncodingError:  # one is not a number, or not finite
         return False
 
 
@@ -164,7 +166,7 @@ def _number(value: object, to: sa.TypeEngine[Any]) -> object:
         number = bool(value)
     elif isinstance(to, sa.Integer):
         number = int(value)
-    elif isinstance(to, sa.Numeric | sa.Float):  # no subclass from SQLAlchemy 2.1 on
+    elif isinstance(to, sa.Numeric | sa.Float):  # Float is not a subclass from SQLAlchemy 2.1 on
         number = _decimal(value) if to.asdecimal else float(value)
     else:
         return value
@@ -192,21 +194,24 @@ _PARSERS: tuple[tuple[type[sa.TypeEngine[Any]], Callable[[str], object]], ...] =
 
 
 def _parsed(value: object, to: sa.TypeEngine[Any]) -> object:
-    """What :func:`adapted` makes a text of, out of the text.
+    """The value for a text; the opposite of what :func:`adapted` does.
 
-    :raises ValueError: it is no such text. :raises ArithmeticError: likewise.
+    :raises ValueError: the text is not one of a value.
+    :raises ArithmeticError: likewise.
     """
     parse = next((parse for kind, parse in _PARSERS if isinstance(to, kind)), None)
     return parse(value) if parse is not None and isinstance(value, str) else value
 
 
 class ChangedCodec:
-    """The codec of a column whose inner type is being changed: what it reads is of the new type,
-    whichever of the two wrote it.
+    """The codec of a column whose inner type is being changed. It returns values of the new type,
+    whichever of the two wrote them.
 
-    :param was: the former type. :param to: the new one.
-    :param is_old: whether the former one wrote what is read; ``None`` if only that can tell.
-    :param writes_former: write as the former type does, for processes that know no other.
+    :param was: the former type.
+    :param to: the new one.
+    :param is_old: whether the former type wrote what is read; ``None`` if only the plaintext can
+        tell.
+    :param writes_former: write as the former type does, for processes that know only that.
     """
 
     json_form: ClassVar[JsonForm] = JsonForm.TEXT
@@ -227,7 +232,7 @@ class ChangedCodec:
 
     @property
     def equality(self) -> Equality:
-        """As of the type that is written."""
+        """That of the type that is written."""
         return self.written.equality
 
     @property
@@ -236,9 +241,9 @@ class ChangedCodec:
         return self._old if self.writes_former else self._new
 
     def as_written(self, value: object, dialect: Dialect) -> object:
-        """The equal of `value`, which is of the new type, under the type that is written.
+        """The equal of `value`, which is of the new type, in the type that is written.
 
-        Where that is text, it may be the text by which the new type writes it.
+        If that is text, it may be the text that the new type writes.
 
         :raises ValueEncodingError: it has none.
         """
@@ -275,14 +280,15 @@ class ChangedCodec:
         )
 
     def encode(self, value: object, dialect: Dialect) -> bytes:
-        """As :meth:`Codec.encode`; what the former type would round, or pad, is refused."""
+        """As :meth:`Codec.encode`; refuses what the former type would round or pad."""
         data = self.written.encode(self.as_written(value, dialect), dialect)
         if self.writes_former and not self._comes_back(data, value, dialect):
             raise self._no_equal()
         return data
 
     def _comes_back(self, data: bytes, value: object, dialect: Dialect) -> bool:
-        """Whether what the former type wrote is read as `value`, or as the new one would be."""
+        """Whether what the former type wrote is read as `value`, or as the new type would return
+        it."""
         try:
             read_back = self.decode(data, dialect)
             if are_equal(read_back, value):

@@ -1,4 +1,4 @@
-"""A user's own TypeDecorator: its processing around the codec of the type it decorates."""
+"""An application's TypeDecorator: its processing, with the codec of the type it decorates."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ from encfields.errors import DeclarationError, ValueDecodingError, ValueEncoding
 
 
 class DecoratedCodec:
-    """``process_bind_param``, then the decorated type's codec; and ``process_result_value`` after.
+    """Applies ``process_bind_param`` before the decorated type's codec, and
+    ``process_result_value`` after.
 
-    The decorated type is the one that ``load_dialect_impl`` names for the dialect, for which
-    ``process_bind_param`` prepares its value: a type that answers differently on two dialects
-    has two plaintext forms.
+    The decorated type is the one that ``load_dialect_impl`` returns for the dialect, since
+    ``process_bind_param`` prepares values for that. A type that returns different ones for two
+    dialects has two plaintext forms.
 
     :param inner: the declared type.
-    :param codec_for: gives the codec of the decorated type.
+    :param codec_for: returns the codec of a type.
     :raises DeclarationError: the decorated type cannot be encrypted.
     """
 
@@ -68,14 +69,14 @@ class DecoratedCodec:
 
     @property
     def equality(self) -> Equality:
-        """The equality of the decorated type, whatever the dialect puts in its place."""
+        """The equality of the decorated type, whichever type the dialect uses instead."""
         try:
             return self._codec_for(self._inner.impl_instance).equality
-        except DeclarationError:  # a mere stand-in for what the dialect puts there
+        except DeclarationError:  # a placeholder for the dialect's type
             return Equality.PLAINTEXT
 
     def _bound(self, value: object, dialect: Dialect) -> object:
-        """What ``process_bind_param`` makes of a value.
+        """The result of ``process_bind_param`` for a value.
 
         :raises BecomesNullError: NULL.
         """
@@ -94,9 +95,9 @@ class DecoratedCodec:
         return self._result(value, dialect) if self._processes_results else value
 
     def of_null(self, dialect: Dialect) -> object:
-        """What ``process_result_value`` makes of NULL.
+        """The result of ``process_result_value`` for NULL.
 
-        :raises ValueDecodingError: it raised something.
+        :raises ValueDecodingError: it raised an exception.
         """
         value = null_value(self.impl(dialect), dialect)
         return self._result(value, dialect) if self._processes_results else value
@@ -137,5 +138,5 @@ class DecoratedCodec:
 
 
 def null_value(codec: Codec, dialect: Dialect) -> object:
-    """What NULL in the database is in Python: ``None``, or what a user's own type makes of it."""
+    """NULL as a Python value: ``None``, or what an application's type converts it to."""
     return codec.of_null(dialect) if isinstance(codec, DecoratedCodec) else None

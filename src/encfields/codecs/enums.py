@@ -14,10 +14,10 @@ from encfields.errors import DeclarationError
 
 
 class EnumCodec(KeepsValues):
-    """UTF-8 of the member's name, of what ``values_callable`` gives for it, or of the string.
+    """UTF-8 of the member's name, of its text from ``values_callable``, or of the string.
 
-    A member's stored text is accepted in its place, as SQLAlchemy does. A text that is no
-    member's is refused both ways, whatever ``validate_strings`` says.
+    A member's stored text is accepted instead of the member, as in SQLAlchemy. Any other text is
+    refused in both directions, whatever ``validate_strings`` says.
 
     :param inner: the declared type.
     :raises DeclarationError: the type has no members.
@@ -37,7 +37,7 @@ class EnumCodec(KeepsValues):
         for text, member in zip(texts, members or texts, strict=True):
             data = encode_utf8(text)
             self._values[data] = member
-            # An alias (omit_aliases=False) is written as the member it stands for.
+            # An alias (omit_aliases=False) is written as its member.
             name = member.name if isinstance(member, enum.Enum) else text
             self._texts.setdefault(name, data)
         self.max_bytes: int | None = max(map(len, self._values))
@@ -56,7 +56,7 @@ class EnumCodec(KeepsValues):
         return data
 
     def _stored(self, data: bytes) -> bytes | None:
-        """The text under which the member of stored text `data` is written."""
+        """The text that is written for the member with stored text `data`."""
         member = self._values.get(data)
         return (
             self._texts[member.name]
@@ -73,8 +73,8 @@ class EnumCodec(KeepsValues):
 def _members(inner: Enum, count: int) -> list[enum.Enum] | None:
     """The Enum class's members in the order of the type's texts; ``None`` without a class.
 
-    Aliases take part only under ``omit_aliases=False``, which shows in the number of texts.
-    SQLAlchemy itself refuses a ``values_callable`` that gives another number.
+    Aliases are included only with ``omit_aliases=False``, which the number of texts shows.
+    SQLAlchemy itself refuses a ``values_callable`` that returns another number.
     """
     enum_class: type[enum.Enum] | None = inner.enum_class
     if enum_class is None:

@@ -1,6 +1,6 @@
-"""The inner types: which of SQLAlchemy's types can be encrypted, and what is to be known of each.
+"""The inner types: SQLAlchemy's types that can be encrypted, with what is known about each.
 
-A type that is added goes into :data:`INNER_TYPES`, and nowhere else is there a list of them.
+:data:`INNER_TYPES` is the only list of them, so a new type is added only there.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def codec_for(inner: sa.TypeEngine[Any] | type[sa.TypeEngine[Any]]) -> Codec:
 
 
 def max_plaintext_bytes(inner: sa.TypeEngine[Any] | type[sa.TypeEngine[Any]]) -> int | None:
-    """Longest plaintext in bytes of a value of type `inner`; ``None`` where there is no bound.
+    """Longest plaintext in bytes of a value of type `inner`; ``None`` if there is no limit.
 
     :raises DeclarationError: as :func:`codec_for`.
     """
@@ -70,7 +70,8 @@ def _codec(inner: sa.TypeEngine[Any]) -> Codec:
 
 
 def _refuse_own_processing(inner: sa.TypeEngine[Any]) -> None:
-    """Refuse what would be left out in silence: no codec runs a driver's or server's processing."""
+    """Refuse processing that would be silently skipped: codecs do not run a driver's or
+    server's."""
     names: tuple[str, ...] = _OWN_PROCESSING
     if isinstance(inner, sa.Interval):  # a TypeDecorator whose processing this codec replaces
         names += ("process_bind_param", "process_result_value")
@@ -118,25 +119,25 @@ def _array(inner: Any) -> Codec:
 
 
 def _decorated(inner: Any) -> Codec:
-    # What load_dialect_impl answers is a dialect's own type, whose processing is for its driver.
+    # load_dialect_impl returns a dialect's own type, whose processing is for its driver.
     _refuse_own_processing(inner.impl_instance)
     return DecoratedCodec(inner, _codec)
 
 
 class KnownType(NamedTuple):
-    """What is to be known of one of SQLAlchemy's types, and of those that derive from it.
+    """What is known about one of SQLAlchemy's types and its subclasses.
 
     :ivar kind: its class.
-    :ivar codec: makes the codec of its values, given a type of that class.
-    :ivar names: of SQLAlchemy's types of that class, those that a command may name, by which alone
-        or with numbers they are told in full.
-    :ivar arguments: what tells one type of the class from another. A type is made again of these,
-        in a worker process or by a migration.
-    :ivar takes_several_forms: whether a value may be given in another form than it is loaded in,
-        such as a UUID by its text.
-    :ivar is_guessed: whether autogenerate looks whether values that the declared type cannot read
-        are of this one.
-    :ivar others: classes of SQLAlchemy's that are like it, and do not derive from it.
+    :ivar codec: creates the codec of its values, given a type of that class.
+    :ivar names: SQLAlchemy's types of that class that a command may name, since their name, or name
+        and numbers, describes them completely.
+    :ivar arguments: what distinguishes types of the class. A worker process or migration recreates
+        a type from these.
+    :ivar takes_several_forms: whether a value may be given in another form than the loaded one,
+        such as a UUID as text.
+    :ivar is_guessed: whether autogenerate checks if values that the declared type cannot read are
+        of this one.
+    :ivar others: similar classes of SQLAlchemy that are not subclasses.
     """
 
     kind: type[Any]
@@ -206,7 +207,7 @@ INNER_TYPES = (
     ),
 )
 """The types with values of their own, from the one that reads the fewest plaintexts to the one that
-reads all: in that order they are guessed."""
+reads all, the order in which autogenerate tries them."""
 
 OF_OTHERS = (KnownType(sa.ARRAY, _array), KnownType(sa.TypeDecorator, _decorated))
 """The types whose values are of another type."""
@@ -217,6 +218,6 @@ _BY_CLASS = {
 
 
 def inner_type_of(type_: sa.TypeEngine[Any]) -> KnownType | None:
-    """What is known of a type: of the nearest class in the table, as Enum is a String to
-    SQLAlchemy, and Interval a TypeDecorator."""
+    """What is known about a type, by the nearest class in the table: in SQLAlchemy, Enum is a
+    String and Interval a TypeDecorator."""
     return next((_BY_CLASS[kind] for kind in type(type_).__mro__ if kind in _BY_CLASS), None)

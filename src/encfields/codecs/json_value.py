@@ -14,7 +14,7 @@ from encfields.orm import internals
 
 
 class _NoJsonForm(Exception):
-    """Holds the name of the type that JSON has no form for, and nothing of the value."""
+    """Contains the name of the type that has no JSON form, but not the value."""
 
 
 def _no_json_form(value: object) -> NoReturn:
@@ -33,8 +33,7 @@ _DECODER = json.JSONDecoder(parse_constant=_no_constant)
 
 
 def dump_json(value: object) -> bytes:
-    """RFC 8259 text of `value`: no white space, keys in the order given, nothing escaped that
-    need not be.
+    """RFC 8259 text of `value`: no white space, keys in the order given, only necessary escapes.
 
     :raises ValueEncodingError: it holds a type without a JSON form, NaN, an infinity, a lone
         surrogate, or itself.
@@ -63,7 +62,7 @@ def load_json(data: bytes) -> object:
 
 
 def no_json(value: object, problem: str) -> ValueEncodingError:
-    """The refusal of a value that has no JSON form."""
+    """The error for a value that has no JSON form."""
     return ValueEncodingError(
         f"the {type(value).__name__} has no JSON form: {problem}; nothing was stored",
         reason="json",
@@ -71,10 +70,10 @@ def no_json(value: object, problem: str) -> ValueEncodingError:
 
 
 class JsonCodec(KeepsValues):
-    """JSON text; ``None`` and ``JSON.NULL`` are ``null``, which comes back as ``None``.
+    """JSON text; ``None`` and ``JSON.NULL`` are ``null``, which is returned as ``None``.
 
-    An engine's own ``json_serializer`` and ``json_deserializer`` are used where it has them;
-    the text is then theirs.
+    An engine's own ``json_serializer`` and ``json_deserializer`` are used if it has them, and
+    determine the text.
     """
 
     __slots__ = ("max_bytes",)

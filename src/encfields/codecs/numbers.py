@@ -25,10 +25,10 @@ from encfields.codecs.base import (
 _DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?")
 
 MAX_DIGITS_BEFORE_POINT = 131_072
-"""PostgreSQL's limit of an undeclared ``numeric``; it also bounds the text's size."""
+"""PostgreSQL's limit for an undeclared ``numeric``; it also limits the text's size."""
 
 MAX_DIGITS_AFTER_POINT = 16_383
-"""PostgreSQL's limit of an undeclared ``numeric``."""
+"""PostgreSQL's limit for an undeclared ``numeric``."""
 
 # The thread's own context would round to 28 digits.
 _EXACT = Context(prec=MAX_DIGITS_BEFORE_POINT + MAX_DIGITS_AFTER_POINT, rounding=ROUND_HALF_UP)
@@ -39,8 +39,8 @@ class NumericCodec:
 
     With a scale the value is rounded half away from zero to it, and padded to it, as PostgreSQL
     and MariaDB do in ``NUMERIC(precision, scale)``. A precision without a scale means scale 0,
-    as in SQL. Without either, the value's own digits are kept. Decoding applies no scale: what
-    was written before a declaration changed is returned as it was written.
+    as in SQL. Without either, the value's own digits are kept. Decoding applies no scale: a value
+    written before the declaration changed is returned as it was written.
 
     :param precision: number of significant digits, or ``None`` for no limit.
     :param scale: number of digits after the point, or ``None``.
@@ -72,7 +72,7 @@ class NumericCodec:
         return _digits(stored)
 
     def _fit(self, number: Decimal) -> Decimal:
-        """`number` at the column's scale, refused where the column has too few digits."""
+        """`number` at the column's scale, refused if the column has too few digits."""
         if self._scale is not None:
             number = number.quantize(Decimal((0, (1,), -self._scale)), context=_EXACT)
         if self._precision is not None and number:
@@ -148,21 +148,21 @@ class BooleanCodec(KeepsValues):
 
 
 MIN_INTEGER = -(2**63)
-"""Least value of any database's integer column."""
+"""Smallest value of any database's integer column."""
 
 MAX_INTEGER = 2**64 - 1
-"""Greatest value of any database's integer column (MariaDB's unsigned BIGINT)."""
+"""Largest value of any database's integer column (MariaDB's unsigned BIGINT)."""
 
 
 _DIGITS = 20
-"""Of the greatest of them."""
+"""Length of the longest text."""
 
 
 class IntegerCodec(KeepsValues):
     """Decimal digits in ASCII, a minus sign where negative, no plus sign, no leading zero.
 
     All integer types share one range, so that widening a column later changes no stored text.
-    A bool, and a float or Decimal without a fraction, are the integer that they equal.
+    A bool, and a float or Decimal without a fraction, are converted to the integer that they equal.
     """
 
     __slots__ = ("max_bytes",)
@@ -204,14 +204,14 @@ _FINITE = re.compile(rb"-?[0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?")
 _SPECIAL = {b"NaN": math.nan, b"Infinity": math.inf, b"-Infinity": -math.inf}
 
 DEFAULT_RETURN_SCALE = 10
-"""Digits after the point that SQLAlchemy gives a Float with ``asdecimal`` and no scale."""
+"""Digits after the point in SQLAlchemy for a Float with ``asdecimal`` and no scale."""
 
 
 class FloatCodec(KeepsValues):
     """Python's ``repr`` of a double, or ``NaN``, ``Infinity``, ``-Infinity``.
 
-    NaN and the infinities are values of a PostgreSQL ``double precision`` and are kept. ``int``
-    and ``Decimal`` are accepted and rounded to the nearest double, as a plain column does.
+    NaN and the infinities are kept, since a PostgreSQL ``double precision`` can store them. ``int``
+    and ``Decimal`` are accepted and rounded to the nearest double, as in a plain column.
 
     :param return_scale: digits after the point of the ``Decimal`` that `decode` returns, or
         ``None`` to return a ``float``.

@@ -27,7 +27,7 @@ _MICROSECOND = dt.timedelta(microseconds=1)
 
 
 class DateCodec(KeepsValues):
-    """``YYYY-MM-DD``. Of a ``datetime`` the date is taken, as a plain Date column does."""
+    """``YYYY-MM-DD``. For a ``datetime`` its date is stored, as in a plain Date column."""
 
     __slots__ = ("max_bytes",)
     json_form: ClassVar[JsonForm] = JsonForm.TEXT
@@ -62,7 +62,7 @@ class DateCodec(KeepsValues):
 
 
 class TimeCodec(KeepsValues):
-    """``HH:MM:SS``, ``.ffffff`` where it has microseconds, and its offset where it has one."""
+    """``HH:MM:SS``, with ``.ffffff`` if it has microseconds, and its offset if it has one."""
 
     __slots__ = ("max_bytes",)
     json_form: ClassVar[JsonForm] = JsonForm.TEXT
@@ -93,11 +93,12 @@ class TimeCodec(KeepsValues):
 
 
 class DateTimeCodec(KeepsValues):
-    """``YYYY-MM-DDTHH:MM:SS``, ``.ffffff`` where it has microseconds, offset where it has one.
+    """``YYYY-MM-DDTHH:MM:SS``, with ``.ffffff`` if it has microseconds, and its offset if it has
+    one.
 
-    What was given is kept exactly, whatever ``timezone`` says: a naive value comes back naive,
-    an aware one with the same offset (its zone's name is not kept). A ``date`` is its midnight, as
-    a plain DateTime column has it.
+    The value is kept exactly, whatever ``timezone`` says: a naive one is returned naive, an aware
+    one with the same offset (its zone's name is not kept). A ``date`` is stored as its midnight, as
+    in a plain DateTime column.
     """
 
     __slots__ = ("max_bytes",)
@@ -132,9 +133,9 @@ class DateTimeCodec(KeepsValues):
 
 
 class IntervalCodec(KeepsValues):
-    """``PT<seconds>S``, with ``.ffffff`` where it has microseconds, and ``-`` in front.
+    """``PT<seconds>S``, with ``.ffffff`` if it has microseconds, and ``-`` in front if negative.
 
-    Seconds alone, because a duration's days and hours have more than one spelling.
+    Only seconds, because a duration in days and hours has more than one spelling.
     """
 
     __slots__ = ("max_bytes",)

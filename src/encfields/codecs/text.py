@@ -1,6 +1,6 @@
 """Strings, bytes and UUIDs.
 
-Strings (String, Text, Unicode and their SQL names) are UTF-8, bytes are as they are, and UUIDs
+Strings (String, Text, Unicode and their SQL names) are UTF-8, bytes are unchanged, and UUIDs are
 lower-case and hyphenated.
 """
 
@@ -22,7 +22,7 @@ from encfields.codecs.base import (
 )
 from encfields.errors import ValueEncodingError
 
-# Unbound on purpose: a str subclass may override the method, and another type is a TypeError.
+# Unbound on purpose: a str subclass may override the method, and any other type is a TypeError.
 _utf8 = cast(Callable[[object], bytes], str.encode)
 
 
@@ -43,7 +43,7 @@ def _no_utf8(value: object) -> ValueEncodingError:
 
 
 class TextCodec(KeepsValues):
-    """UTF-8, nothing trimmed, padded or normalised.
+    """UTF-8 without trimming, padding or normalisation.
 
     :param length: longest string in characters, as the column declares it, or ``None``. The
         database cannot enforce it on ciphertext, so the codec does.
@@ -64,7 +64,7 @@ class TextCodec(KeepsValues):
             data = None
         if data is None:
             raise _no_utf8(value)
-        # Only a text of more bytes than the limit can have more characters than it.
+        # Only a text with more bytes than the limit can have more characters.
         if self._length is not None and len(data) > self._length:
             characters = len(data.decode())
             if characters > self._length:

@@ -1,15 +1,15 @@
-"""Messages: one stored value, sealed for its row and opened there.
+"""Messages: sealing a value for its row, and opening it there.
 
 ======================  ========================================================================
-``sealing``             seal and open one value; every other message of the SDK is read here too
-``one_pass``            the form that this library writes, sealed and opened in one pass
-``core``, ``compiled``  which of Python and the compiled core does so, and why
-``header``              what a message says about itself, read before any key is fetched
+``sealing``             seals and opens one value; reads every other form of message too
+``one_pass``            seals and opens the form that this library writes, in one pass
+``core``, ``compiled``  chooses between Python and the compiled core
+``header``              the public part of a message, read before any key is fetched
 ``body``                its frames
-``keys``                from the branch key to the key that encrypts
-``suites``              the algorithm suites, and what a message of another one lacks
-``cell``                a message as it is delivered, with its row's key before it
-``reseal``              values moved to another version of their key, in bulk
+``keys``                derives a message's keys from the branch key
+``suites``              the algorithm suites, and what is missing in messages of others
+``cell``                a message in a result, after its row's key
+``reseal``              moves values to another version of their key, in bulk
 ======================  ========================================================================
 """
 

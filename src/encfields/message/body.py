@@ -1,8 +1,8 @@
-"""The body of a message: where its frames lie and what authenticates each.
+"""The body of a message: the position of its frames, and what authenticates each.
 
 Layouts from the AWS Encryption SDK specification, ``data-format/message-body.md``, and the
-authenticated data of a frame from ``data-format/message-body-aad.md``. What this library writes
-is one final frame; the other forms are read because the stock client writes them.
+authenticated data of a frame from ``data-format/message-body-aad.md``. This library writes one
+final frame; it reads the other forms because the stock client writes them.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from encfields.errors import MalformedMessageError
 from encfields.message.header import TAG_BYTES, Header, truncated
 
 MAX_CONTENT_BYTES = 2**31 - 1 - TAG_BYTES
-"""Longest content of a frame: what the `cryptography` library takes in one AES-GCM call. The
-format itself would hold 2^32 - 1."""
+"""Longest content of a frame, the limit of one AES-GCM call of the `cryptography` library. The
+format itself allows 2^32 - 1."""
 
 LABEL_FRAME = b"AWSKMSEncryptionClient Frame"
 LABEL_FINAL = b"AWSKMSEncryptionClient Final Frame"
@@ -24,11 +24,11 @@ FINAL_MARK = b"\xff\xff\xff\xff"
 FIRST = 1
 FIRST_IV = FIRST.to_bytes(12, "big")
 FRAME_HEAD = FINAL_MARK + FIRST.to_bytes(4, "big") + FIRST_IV
-"""What stands before the content's length in a message of one frame."""
+"""The bytes before the content's length in a message of one frame."""
 
 FRAME_LENGTH = 4096
-"""Frame length written for contents up to it, as the stock client's default; a longer content
-gets a frame of its own length, so that there is always one frame."""
+"""Frame length written for contents up to this size, the stock client's default. A longer content
+gets a frame of its own length, so there is always one frame."""
 
 pack_place = struct.Struct(">IQ").pack
 """Sequence number and content length, the end of a frame's authenticated data."""
@@ -39,7 +39,7 @@ salt, IV, version, wrapped key; content type, frame length, commitment, header t
 of the frame."""
 ONE_FRAME_BYTES = 169
 BEFORE_TAG = 129
-"""Of these, the bytes that the header tag covers."""
+"""The bytes of these that the header tag covers."""
 
 _unpack_final = struct.Struct(">4sI12sI").unpack_from
 _FINAL_SIZE = 24
@@ -50,12 +50,12 @@ _UNFRAMED_SIZE = 20
 
 
 Frame = tuple[bytes, bytes, int, int]
-"""One stretch of ciphertext: its authenticated data, its IV (12 bytes), the offset at which the
-ciphertext starts, and the offset after its tag. (A plain tuple: it is made for every value.)"""
+"""A frame: its authenticated data, its IV (12 bytes), the offset at which the ciphertext starts,
+and the offset after its tag. (A plain tuple, because one is created for every value.)"""
 
 
 def read_frames(data: bytes, header: Header) -> list[Frame]:
-    """Where the frames of a whole message lie. No key is needed, nothing is authentic yet.
+    """The frames of a whole message. Needs no key; nothing is authenticated yet.
 
     :raises MalformedMessageError: a frame is cut short, out of order or too long, or bytes
         follow the last one.
@@ -108,7 +108,7 @@ def _read_unframed(data: bytes, header: Header) -> Frame:
 
 
 def _last(data: bytes, aad: bytes, iv: bytes, start: int, size: int) -> Frame:
-    """The frame after which the message must end."""
+    """The last frame, after which the message must end."""
     end = start + size + TAG_BYTES
     if end > len(data):
         raise struct.error

@@ -1,10 +1,10 @@
-"""A delivered cell: a message, and before it the key of its row as the database tells it::
+"""A cell of a result: a message after the key of its row::
 
     <tag> ':' <key part> ':' ... <message>
 
-The tag names the column. Here are the forms in which a part is delivered that this library reads
-in one pass, and the canonical text of each, as bytes: see :mod:`encfields.identity`. What is none
-of them, such as a key that is NULL, is ``None`` here and is dealt with elsewhere.
+The tag names the column. This module has the forms of a key part that can be read in one pass, and
+converts each to its canonical text, as bytes: see :mod:`encfields.identity`. For any other form,
+such as a key that is NULL, the result is ``None``, and it is handled elsewhere.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SEPARATOR = b":"
 
 
 class KeyForm(enum.StrEnum):
-    """How one part of a row's key stands in a cell."""
+    """The form of one part of a row's key in a cell."""
 
     INTEGER = "integer"
     """In decimal digits."""
@@ -34,17 +34,17 @@ class KeyForm(enum.StrEnum):
 
 
 Conversion = Callable[[bytes], bytes | None]
-"""From a part as it is delivered to the UTF-8 of its canonical text; ``None`` if it is of another
-form."""
+"""Converts a part to the UTF-8 of its canonical text; returns ``None`` if it has another form."""
 
 _is_uuid = re.compile(rb"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}").fullmatch
 _is_uuid_digits = re.compile(rb"[0-9a-f]{32}").fullmatch
 is_plain = re.compile(rb"[A-Za-z0-9._~-]*").fullmatch
-"""Whether a canonical text stands in a branch key id as it is, with nothing percent-encoded."""
+"""Whether a canonical text is in a branch key id unchanged, without percent-encoding."""
 
 
 def _integer(part: bytes) -> bytes | None:
-    # A negative key is left to the long way, as is one with a leading zero, which is refused.
+    # Negative keys are left to the long way, and so are those with a leading zero, which it
+    # refuses.
     return part if part.isdigit() and (part[0] != 48 or len(part) == 1) else None
 
 

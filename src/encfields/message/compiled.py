@@ -1,18 +1,18 @@
-"""Whether values are sealed and opened by the compiled core, and why if not.
+"""Whether the compiled core seals and opens values, and if not, why.
 
 The compiled core is a distribution of its own, ``encfields-native``, which ``encfields[native]``
-installs. It is found when this module is imported, and may only answer faster: what it does not
-accept goes to the Python path, which every error is from. The environment variable
+installs. It is looked for when this module is imported. It only makes things faster: what it does
+not accept is left to Python, which raises every error. The environment variable
 ``ENCFIELDS_NATIVE`` is read then, too:
 
 ===========  ==============================================================================
-not set      the compiled core is used if it is there
+not set      the compiled core is used if it is installed
 ``off``      it is not used
 ``require``  this module cannot be imported without it
 ===========  ==============================================================================
 
-Whether it does what Python does is tried once, before it seals or opens the first value of the
-application. It is not tried at import, for AWS-LC's first random bytes take 20 ms.
+It is tested once against Python, before it seals or opens the application's first value. This is
+not done at import, because AWS-LC's first random bytes take 20 ms.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ __all__ = ["Status", "status"]
 VARIABLE = "ENCFIELDS_NATIVE"
 MODULE = "encfields_native"
 _AT_ONCE = 8
-"""Values that the compiled core may seal and open together."""
+"""Most values that the compiled core may seal and open together."""
 
 _CHOICES = ("", "off", "require")
 _DISAGREES = "encfields-native and Python do not read each other's values"
 
 
 class Status(NamedTuple):
-    """Which core runs.
+    """Which core is used.
 
     :ivar is_native: whether it is the compiled one.
-    :ivar version: of ``encfields-native``, ``None`` where it was not looked for or not found.
+    :ivar version: of ``encfields-native``; ``None`` if it was not looked for or not found.
     :ivar reason: why it is not used; ``""`` if it is.
     """
 
@@ -58,19 +58,18 @@ class Status(NamedTuple):
 
 
 def status() -> Status:
-    """Which core seals and opens values in this process. The first to ask has it tried.
+    """Which core seals and opens values in this process. The first call tests it.
 
-    :raises ConfigurationError: it has to be the compiled one, which failed the trial.
+    :raises ConfigurationError: it must be the compiled one, which failed the test.
     """
     return _as_chosen(_tried.get(MODULE) or _trial())
 
 
 def _found(choice: str) -> Status:
-    """The compiled core, if it is there and belongs to this encfields.
+    """The compiled core, if it is installed and belongs to this encfields.
 
-    :param choice: what the environment variable says.
-    :raises ConfigurationError: it has to be there, and cannot be used; or the variable's value
-        is none.
+    :param choice: the environment variable's value.
+    :raises ConfigurationError: it is required but cannot be used, or the value is invalid.
     """
     if choice not in _CHOICES:
         raise ConfigurationError(
@@ -82,9 +81,9 @@ def _found(choice: str) -> Status:
 
 
 def _as_chosen(core: Status) -> Status:
-    """A core that may be used, as the environment variable says.
+    """The core, if the environment variable accepts it.
 
-    :raises ConfigurationError: the compiled core has to be used, and cannot be.
+    :raises ConfigurationError: the compiled core is required, but cannot be used.
     """
     if _CHOICE == "require" and not core.is_native:
         raise ConfigurationError(
@@ -113,8 +112,8 @@ def _looked_for() -> Status:
 def _trial() -> Status:
     """Which core is used from now on.
 
-    Threads that ask at the same moment may each try it, and all go by the answer of one: a lock
-    would be found locked for ever by a child that is forked meanwhile.
+    Threads that call this at the same time may each test it, and all use the result of one. There
+    is no lock, because a child that is forked meanwhile would find it locked for ever.
     """
     core = _FOUND
     if core.is_native and not _agrees(importlib.import_module(MODULE)):
@@ -129,7 +128,7 @@ def _agrees(core: ModuleType) -> bool:
     """Whether both cores open what the other one seals, on this machine."""
     try:
         return _read_each_other(core)
-    except Exception:  # of a core that was built wrongly, which may raise anything
+    except Exception:  # a core that was built wrongly may raise anything
         return False
 
 
@@ -143,7 +142,7 @@ def _read_each_other(core: ModuleType) -> bool:
         message = sealing.seal(b"self-test", b"", key)
         if opening.open_(message, b"", key.id, find) != b"self-test":
             return False
-    # Many at once have code of their own, which is chosen by the processor.
+    # Sealing many at once uses other code, which depends on the processor.
     plaintexts, contexts = [bytes(size) for size in range(_AT_ONCE)], [b""] * _AT_ONCE
     messages = core.seal_many(plaintexts, contexts, key)
     opened = [one_pass.open_(message, b"", key.id, find) for message in messages]
@@ -151,7 +150,7 @@ def _read_each_other(core: ModuleType) -> bool:
 
 
 def _unusable(reason: str, version: str | None = None) -> Status:
-    """The status of a core that cannot be used, with a warning: it was installed on purpose."""
+    """The status of a core that cannot be used. Warns, because it was installed on purpose."""
     _warn(reason)
     return Status(False, version, reason)
 
@@ -161,8 +160,8 @@ def _warn(reason: str) -> None:
 
 
 _tried: dict[str, Status] = {}
-"""The answer of the trial, once there was one."""
+"""The result of the test, once it was run."""
 
 _CHOICE = os.environ.get(VARIABLE, "")
 _FOUND = _found(_CHOICE)
-"""Whether there is a compiled core that belongs to this encfields, and why if not."""
+"""Whether there is a compiled core that belongs to this encfields, and if not, why."""

@@ -1,8 +1,8 @@
-"""What seals and opens values of this library's own form: the one place that chooses it.
+"""The implementation that seals and opens values in this library's own form.
 
-:mod:`encfields.message.compiled` says whether there is a compiled one that may be used. It tries
-it when it is asked, and is asked for the first of these names. So who uses them imports this
-module and not a name of it: a program that starts has no value to seal or open yet.
+:mod:`encfields.message.compiled` decides whether a compiled one is used, and tests it when the
+    first of these names is needed. So other modules import this module and not its names: a program
+    that is starting has no value to seal or open yet.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ __all__ = [
 
 
 def _asked_for(name: str) -> Any:
-    """A name of the chosen core; after the first one this module has all of them."""
+    """A name of the chosen core; the first call defines all of them in this module."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     core = importlib.import_module(MODULE if status().is_native else "encfields.message.one_pass")
@@ -45,5 +45,5 @@ def _asked_for(name: str) -> Any:
     return names[name]
 
 
-if not TYPE_CHECKING:  # a checker would take any name for one of this module
+if not TYPE_CHECKING:  # type checkers would accept any name
     __getattr__ = _asked_for

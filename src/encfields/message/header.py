@@ -1,4 +1,4 @@
-"""The header of a stored value: what a message says about itself before any key is fetched.
+"""The header of a stored value: the public part of a message, read before any key is fetched.
 
 A stored value is a message of the AWS Encryption SDK, format version 2, algorithm suite
 ``0x0478`` (AES-256-GCM, HKDF-SHA512, key commitment, no signature). Its header, as the
@@ -44,15 +44,15 @@ WRAPPED_KEY_BYTES = 92
 _KMS_PROVIDERS = {b"aws-kms": "'aws-kms' (a keyring of KMS itself)"}
 _FORMS = {"base64": "base64 text", "hex": "hexadecimal digits"}
 MAX_DATA_KEYS = 16
-"""Most encrypted data keys read from one message. What this library writes has one; a message is
-not authentic before its data key is known, so without a limit it could ask for 65,535 keys."""
+"""Most encrypted data keys read from one message. This library writes one. A message cannot be
+authenticated before its data key is known, so without a limit it could demand 65,535 keys."""
 
 MAX_KEY_ID_BYTES = 1020
-"""Longest branch key id that is read: 255 characters of UTF-8, as every key store holds. Ids are
-remembered, and a message that names one is not authentic yet."""
+"""Longest branch key id that is read: 255 characters of UTF-8, the limit of every key store. Ids
+are cached, and the message that names one is not authenticated yet."""
 
 HEADER_IV = bytes(12)
-"""IV under which a header is authenticated; its data key encrypts nothing else."""
+"""IV with which a header is authenticated; the data key encrypts nothing else with it."""
 
 CONTEXT_OFFSET = 37
 UNFRAMED, FRAMED = 1, 2
@@ -61,7 +61,7 @@ pack_u16 = struct.Struct(">H").pack
 _unpack_u16 = struct.Struct(">H").unpack_from
 
 ONE_KEY = pack_u16(1) + pack_u16(len(PROVIDER_ID)) + PROVIDER_ID
-"""Start of the list of encrypted data keys when it holds one, of the hierarchical keyring."""
+"""Start of a list of encrypted data keys with only one, of the hierarchical keyring."""
 _ONE_KEY_SIZE = len(ONE_KEY)
 
 _WRAPPED = struct.Struct(">H16s12s16s48s")
@@ -91,11 +91,11 @@ class EncryptedDataKey(NamedTuple):
 
 
 class Header:
-    """What a message says of itself. Nothing in it is secret, and nothing is authentic yet.
+    """The header of a message. Nothing in it is secret, and nothing is authenticated yet.
 
     :ivar message_id: 32 bytes.
     :ivar context: the serialised encryption context, for :func:`encfields.context.deserialize`.
-    :ivar keys: the hierarchical keyring's encrypted data keys: one in what this library writes.
+    :ivar keys: the hierarchical keyring's encrypted data keys; this library writes one.
     :ivar frame_length: bytes of content per frame; 0 for an unframed body.
     :ivar commitment: 32 bytes that commit to the data key.
     :ivar tag: 16 bytes that authenticate the header.
@@ -147,7 +147,7 @@ class Header:
     def encryption_context(self) -> dict[str, str]:
         """The pairs that the value was sealed for.
 
-        :raises MalformedMessageError: the bytes of :attr:`context` are none.
+        :raises MalformedMessageError: :attr:`context` is malformed.
         """
         return deserialize(self.context)
 
@@ -161,7 +161,8 @@ class Header:
 
 @lru_cache(maxsize=4096)
 def _key_name(key_id: bytes, version: bytes) -> tuple[str, str]:
-    """Branch key id and version as text. Cached: the UUID's text costs more than an AES call."""
+    """Branch key id and version as text. Cached, since the UUID's text costs more than an AES
+    call."""
     return key_id.decode("utf-8"), str(uuid.UUID(bytes=version))
 
 
@@ -188,7 +189,7 @@ def as_bytes(message: object) -> bytes:
 
 
 def read_header(message: BytesLike) -> Header:
-    """What `message` says of itself, without any key.
+    """The header of `message`; needs no key.
 
     :param message: the stored value.
     :raises MalformedMessageError: it is not a message of suite 0x0478 with a data key of the
@@ -229,7 +230,7 @@ def read_any_header(data: bytes) -> Header:
 
 
 def _read_hierarchical(data: bytes, offset: int) -> tuple[EncryptedDataKey, int]:
-    """One hierarchical data key from its provider information on, and the offset after it."""
+    """One hierarchical data key, read from its provider information, and the offset after it."""
     (id_bytes,) = _unpack_u16(data, offset)
     if id_bytes > MAX_KEY_ID_BYTES:
         raise MalformedMessageError(
@@ -258,7 +259,7 @@ def _read_hierarchical(data: bytes, offset: int) -> tuple[EncryptedDataKey, int]
 
 
 def _read_keys(data: bytes, offset: int) -> tuple[tuple[EncryptedDataKey, ...], int]:
-    """The hierarchical ones among any list of encrypted data keys, and the offset after it."""
+    """The hierarchical ones in a list of encrypted data keys, and the offset after it."""
     (count,) = _unpack_u16(data, offset)
     if count > MAX_DATA_KEYS:
         raise MalformedMessageError(
@@ -293,7 +294,7 @@ def read_field(data: bytes, offset: int) -> tuple[bytes, int]:
 
 
 def _no_hierarchical_key(data: bytes, offset: int) -> MalformedMessageError:
-    """The error for a list of encrypted data keys that names other keyrings only."""
+    """The error for a list of encrypted data keys that names only other keyrings."""
     (count,) = _unpack_u16(data, offset)
     providers, position = set(), offset + 2
     for _ in range(count):
@@ -305,9 +306,10 @@ def _no_hierarchical_key(data: bytes, offset: int) -> MalformedMessageError:
 
 
 def no_hierarchical_key(providers: Iterable[bytes], offset: int | None) -> MalformedMessageError:
-    """The error for a message whose data keys are all of other keyrings.
+    """The error for a message whose data keys are all from other keyrings.
 
-    :param providers: the provider ids of these. :param offset: where the list of them starts.
+    :param providers: their provider ids.
+    :param offset: where the list of data keys starts.
     """
     named = ", ".join(sorted({_printable(provider) for provider in providers}))
     return MalformedMessageError(
@@ -320,7 +322,8 @@ def no_hierarchical_key(providers: Iterable[bytes], offset: int | None) -> Malfo
 
 
 def _printable(provider: bytes) -> str:
-    """A provider id for an error's text: foreign bytes, so short and plain ASCII only."""
+    """A provider id for an error's text: only short, plain ASCII, since the bytes are not
+    trusted."""
     if provider in _KMS_PROVIDERS:
         return _KMS_PROVIDERS[provider]
     text = provider[:64].decode("ascii", "replace")
@@ -338,7 +341,7 @@ def truncated(data: bytes, part: str) -> MalformedMessageError:
 
 
 def _empty() -> MalformedMessageError:
-    """The error for what a server put in a value's place."""
+    """The error for an empty value, which a server stored by itself."""
     return MalformedMessageError(
         "the stored value is empty, which a message never is: MySQL and MariaDB store '' where a "
         "NOT NULL column is added to a table that has rows, and outside of strict mode where NULL "
@@ -350,7 +353,8 @@ def _empty() -> MalformedMessageError:
 
 
 def _not_ours(data: bytes) -> MalformedMessageError:
-    """The error for what does not start as ours; it never shows bytes that may be a plaintext."""
+    """The error for a value that does not start as ours; never shows bytes that may be
+    plaintext."""
     if not data:
         return _empty()
     if MAGIC.startswith(data):

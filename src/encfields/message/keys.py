@@ -1,4 +1,4 @@
-"""The keys of a message: from the branch key to the data key to the key that encrypts.
+"""The keys of a message: the branch key wraps the data key, which gives the encryption key.
 
 The hierarchical keyring's wrapping (``framework/aws-kms/aws-kms-hierarchical-keyring.md``,
 "Branch Key Wrapping and Unwrapping") and the algorithm suite's key derivation with commitment
@@ -28,9 +28,9 @@ from encfields.message.header import (
 
 _SHA256 = SHA256()
 _sha512 = hashlib.sha512().copy
-"""A new SHA-512. To copy one is quicker than to make one, for which OpenSSL looks it up again."""
+"""A new SHA-512. Copying one is faster than creating one, for which OpenSSL looks it up again."""
 
-# RFC 2104: a key of up to a block of 128 bytes, filled up with zeros, XOR 0x36 and XOR 0x5c.
+# RFC 2104: a key of up to a block of 128 bytes, padded with zeros, XOR 0x36 and XOR 0x5c.
 _INNER = bytes(byte ^ 0x36 for byte in range(256))
 _OUTER = bytes(byte ^ 0x5C for byte in range(256))
 _INNER_96, _INNER_64 = b"\x36" * 96, b"\x36" * 64
@@ -46,11 +46,11 @@ _EXPAND_COMMITMENT = b"COMMITKEY\x01"
 
 
 RANDOM_BYTES = 92
-"""Of a message: data key (32), message id (32), salt (16), IV (12)."""
+"""Random bytes of a message: data key (32), message id (32), salt (16), IV (12)."""
 
 
 def key_head(id_bytes: bytes) -> bytes:
-    """A message's bytes from the count of encrypted data keys up to the ciphertext of the one.
+    """A message's bytes from the count of encrypted data keys to the ciphertext of the only one.
 
     :param id_bytes: branch key id in UTF-8, at most 65,535 bytes.
     """
@@ -58,13 +58,13 @@ def key_head(id_bytes: bytes) -> bytes:
 
 
 class Wrapping:
-    """What one branch key version needs to wrap and unwrap data keys, worked out once.
+    """What one branch key version needs to wrap and unwrap data keys, computed once.
 
-    It is kept in the branch key's own ``wrapping`` slot, not in a cache here, so that dropping
-    the branch key drops everything derived from it.
+    It is kept in the branch key's own ``wrapping`` slot, not in a cache here, so that everything
+    derived from a branch key is dropped with it.
 
     :ivar head: a message's bytes from the count of encrypted data keys up to the ciphertext.
-    :ivar aad_head: what is authenticated with a data key, before the context.
+    :ivar aad_head: the authenticated data of a data key, before the context.
     """
 
     __slots__ = ("_hmac", "_version", "aad_head", "head")
@@ -84,10 +84,10 @@ class Wrapping:
 
     @classmethod
     def of(cls, key: BranchKey) -> Wrapping:
-        """The wrapping of `key`, made on its first use."""
+        """The wrapping of `key`, created on first use."""
         wrapping = key.wrapping
         if not isinstance(wrapping, Wrapping):
-            # Two threads may both make one; they are equal, and either may stay.
+            # Two threads may each create one; they are equal, and either may be kept.
             wrapping = key.wrapping = cls(key)
         return wrapping
 
@@ -101,16 +101,18 @@ class Wrapping:
         return AESGCM(kdf.finalize())
 
     def wrap(self, data_key: bytes, salt: bytes, iv: bytes, context: bytes) -> bytes:
-        """The 92 bytes of ciphertext that stand for `data_key` in a message.
+        """The 92 bytes of ciphertext of `data_key` in a message.
 
-        :param data_key: 32 bytes. :param salt: 16 bytes. :param iv: 12 bytes.
+        :param data_key: 32 bytes.
+        :param salt: 16 bytes.
+        :param iv: 12 bytes.
         :param context: the serialised encryption context.
         """
         wrapped = self.cipher(salt).encrypt(iv, data_key, self.aad_head + context)
         return salt + iv + self._version + wrapped
 
     def unwrap(self, edk: EncryptedDataKey, context: bytes) -> bytes:
-        """The 32-byte data key that `edk` holds for `context`.
+        """The 32-byte data key in `edk`, which was wrapped for `context`.
 
         :raises TamperedError: it is altered, or this is not the branch key that wrapped it.
         """
@@ -126,12 +128,12 @@ class Wrapping:
 
 
 def openable(edks: Sequence[EncryptedDataKey], key_ids: tuple[str, ...]) -> list[EncryptedDataKey]:
-    """Those of a message's encrypted data keys that are under a key id which its place allows.
+    """A message's encrypted data keys that are under a key id that its place allows.
 
-    What a message names is whatever its writer chose, who may hold another branch key. AWS's
-    keyring looks at those of its own branch key alone, too.
+    The writer of a message chose the key that it names, and may have another branch key. AWS's
+    keyring also considers only those of its own branch key.
 
-    :param key_ids: the id that is demanded, then the former ones.
+    :param key_ids: the required id, then the former ones.
     :raises TamperedError: there is none.
     """
     matching = [edk for edk in edks if edk.key_id in key_ids]
@@ -150,9 +152,9 @@ def openable(edks: Sequence[EncryptedDataKey], key_ids: tuple[str, ...]) -> list
 def derive(data_key: bytes, message_id: bytes) -> tuple[AESGCM, bytes]:
     """The cipher of a message and the 32 bytes that commit to its data key.
 
-    HKDF-SHA512 with the message id as salt, expanded twice. Its HMAC (RFC 2104) is put together
-    here of OpenSSL's SHA-512, in states that are copied: for keys that are used once or twice
-    that takes four fifths of the time that an HMAC object of any library does.
+    HKDF-SHA512 with the message id as salt, expanded twice. Its HMAC (RFC 2104) is composed here
+    from OpenSSL's SHA-512, by copying states: for keys that are used once or twice this takes four
+    fifths of the time of any library's HMAC object.
 
     :param data_key: 32 bytes.
     :param message_id: 32 bytes.

@@ -1,12 +1,12 @@
-"""The form that this library writes, read and written in one pass: one data key, one frame.
+"""Reads and writes this library's own form in one pass: one data key, one frame.
 
-Nearly every stored value is of that form, and where its fields lie is known from the context and
-the branch key id of its place. So it is compared with what is expected there and never parsed.
-Whatever is not of that form, byte for byte, or does not authenticate, or is given in another type
-than ``bytes``, is answered with ``None``: then :mod:`encfields.message.sealing` reads or writes it
-by the long way, and every refusal is worded there.
+Nearly every stored value has that form, and the positions of its fields are known from the context
+and branch key id of its place. So it is compared with what is expected there, and never parsed. For
+whatever is not of that form, byte by byte, does not authenticate, or is not of type ``bytes``, the
+result is ``None``; then :mod:`encfields.message.sealing` reads or writes it the long way, and
+raises every error.
 
-These names are all that a compiled implementation replaces. Who uses them finds them in
+A compiled implementation replaces exactly these names. Other modules get them from
 :mod:`encfields.message.core`, which chooses.
 
 ====================  =========================================================================
@@ -19,9 +19,9 @@ These names are all that a compiled implementation replaces. Who uses them finds
 :func:`reseal_many`   messages opened for one context and sealed for another, as far as it can
 ====================  =========================================================================
 
-An implementation raises nothing of its own, and lets through what `find_key` raises. It asks
-`find_key` for every value, so that what the key cache forgets is not used here, and what it
-derives from a branch key it keeps in that object alone, which drops it: this one in
+An implementation raises no errors of its own, but lets those of `find_key` through. It calls
+`find_key` for every value, so that a key that the cache dropped is no longer used here. What it
+derives from a branch key it keeps only in that object, to be dropped with it: this one in
 ``BranchKey.wrapping``, a compiled one in ``BranchKey.compiled``.
 """
 
@@ -74,11 +74,11 @@ _AT_ONCE = 256
 
 
 def seal(plaintext: BytesLike, context: bytes, key: BranchKey) -> bytes | None:
-    """A message that holds `plaintext` under a data key of its own.
+    """A message of `plaintext` under its own data key.
 
     :param context: serialised encryption context.
     :param key: the branch key version to seal under.
-    :returns: ``None`` for what is not ``bytes`` or too long.
+    :returns: ``None`` if `plaintext` is not ``bytes`` or too long.
     """
     if not _is_sealable(plaintext, context):
         return None
@@ -89,9 +89,9 @@ def seal(plaintext: BytesLike, context: bytes, key: BranchKey) -> bytes | None:
 
 
 def seal_many(plaintexts: list[bytes], contexts: list[bytes], key: BranchKey) -> list[bytes | None]:
-    """Messages of many values, each for its own context, in their order.
+    """Messages of many values, each for its own context, in order.
 
-    The random bytes of some hundreds are drawn at once, which is what it saves.
+    This saves time by drawing the random bytes of some hundreds at once.
     """
     wrapping = _wrapping_of(key)
     if wrapping is None:
@@ -120,7 +120,7 @@ def _is_sealable(plaintext: BytesLike, context: bytes) -> TypeGuard[bytes]:
 
 
 def _wrapping_of(key: BranchKey) -> Wrapping | None:
-    """``None`` for a key whose id the format cannot hold."""
+    """``None`` for a key whose id is too long for the format."""
     wrapping = key.wrapping
     if type(wrapping) is Wrapping:
         return wrapping
@@ -131,7 +131,7 @@ def _wrapping_of(key: BranchKey) -> Wrapping | None:
 
 
 def _sealed(plaintext: bytes, context: bytes, wrapping: Wrapping, random: bytes) -> bytes:
-    """A message of random bytes that were never used before."""
+    """A message, from random bytes that were never used before."""
     size = len(plaintext)
     data_key, message_id = random[:32], random[32:64]
     cipher, commitment = derive(data_key, message_id)
@@ -163,7 +163,7 @@ def open_(message: BytesLike, context: bytes, key_id: str, find_key: FindKey) ->
     """The plaintext of `message`, if it was sealed for `context` under `key_id`.
 
     :param context: serialised encryption context of the place it was read from.
-    :param find_key: called for a message that is whole, by its looks; what it raises passes.
+    :param find_key: called for a message that appears complete; its errors are let through.
     :returns: ``None`` if it is of another form or does not authenticate.
     """
     try:
@@ -175,7 +175,7 @@ def open_(message: BytesLike, context: bytes, key_id: str, find_key: FindKey) ->
         )
         body = at + ONE_FRAME_BYTES
         if (
-            # A memoryview has no such method; a driver's is made bytes before it comes here.
+            # A memoryview has no such method; a driver's is converted to bytes before.
             not message.startswith(expected, CONTEXT_OFFSET)  # type: ignore[union-attr]
             or magic != MAGIC
             or context_size != len(context)
@@ -208,13 +208,13 @@ class CellReader:
 
     :param tag: what a cell of the column starts with.
     :param head: of the column's context, from :class:`~encfields.context.RowContext`.
-    :param parts: of the same: for each identity column in the context's order, its place among
+    :param parts: from the same: for each identity column in the context's order, its position among
         the parts of the row's key, and its serialised name.
-    :param forms: for each part of the row's key, how it is delivered.
-    :param key: the branch key id that a row demands, in pieces: a text stands for itself, and a
-        number for the part of the row's key at that place.
-    :ivar open: ``open(cell, find_key)`` is the plaintext, ``None`` for a cell of another form and
-        as :func:`open_`.
+    :param forms: the form of each part of the row's key.
+    :param key: the branch key id that a row requires, in pieces: a literal text, or the position of
+        a part of the row's key.
+    :ivar open: ``open(cell, find_key)`` returns the plaintext, or ``None`` for a cell of another
+        form and as :func:`open_`.
     """
 
     __slots__ = ("open",)
@@ -227,7 +227,7 @@ class CellReader:
         forms: Sequence[KeyForm],
         key: Sequence[str | int],
     ) -> None:
-        # A closure: what differs by column is at hand without being asked of an object.
+        # A closure, so that what differs by column needs no attribute access.
         self.open: Callable[[bytes, FindKey], bytes | None]
         is_fixed = all(isinstance(piece, str) for piece in key)
         if len(forms) == 1 and is_fixed:
@@ -241,7 +241,7 @@ def _simple_opener(
 ) -> Callable[[bytes, FindKey], bytes | None]:
     """For a key of one column, and one branch key for all rows.
 
-    :param head: of the context, with the name of that column.
+    :param head: of the context, including that column's name.
     """
     convert = CONVERSIONS[form]
 
@@ -266,7 +266,7 @@ def _opener(
     forms: tuple[KeyForm, ...],
     key: tuple[str | int, ...],
 ) -> Callable[[bytes, FindKey], bytes | None]:
-    """For a key of several columns, or a branch key of the row's own."""
+    """For a key of several columns, or a branch key that depends on the row."""
     conversions = [CONVERSIONS[form] for form in forms]
     fields = len(forms) + 2
 
@@ -290,7 +290,7 @@ def _opener(
 
 
 def _key_id(key: tuple[str | int, ...], texts: list[bytes]) -> str | None:
-    """The branch key id of a row; ``None`` where a text would have to be percent-encoded."""
+    """The branch key id of a row; ``None`` if a text would have to be percent-encoded."""
     pieces: list[str] = []
     for piece in key:
         if isinstance(piece, str):
@@ -303,9 +303,9 @@ def _key_id(key: tuple[str | int, ...], texts: list[bytes]) -> str | None:
 
 
 class OpenedCell:
-    """Stands in a driver's row for a cell that was opened before the row is processed.
+    """Replaces a cell in a driver's row that was opened before the row is processed.
 
-    It shows nothing of its value, as the cell itself does not.
+    It does not show its value, just as the cell does not.
 
     :ivar value: the column's value.
     :ivar cell: as it was delivered.
@@ -325,16 +325,16 @@ class OpenedCell:
 
 
 Column = tuple[int, CellReader, Callable[[bytes], object] | None]
-"""An encrypted column of a result: where it stands in a row, what reads its cells, and what makes
-a value of a plaintext, ``None`` for a text."""
+"""An encrypted column of a result: its position in a row, the reader of its cells, and the function
+that decodes a plaintext, ``None`` for text."""
 
 OpenRows = Callable[[list[Any], Sequence[Column], FindKey], tuple[list[Any], int]]
 
 open_rows: OpenRows | None = None
-"""The rows with an :class:`OpenedCell` in the place of each cell of the columns that opens, and how
-many do. Every other cell stays as it is, and so does one whose key is not found; of what `find_key`
-and the columns raise, only what is no ``Exception`` passes. In Python there is no such thing,
-because opening one cell after another takes as long."""
+"""Returns the rows with an :class:`OpenedCell` for each cell of the columns that opens, and the
+number of these. Every other cell is unchanged, also if its key is not found; of the errors of
+`find_key` and the columns, only those that are not an ``Exception`` are let through. There is none
+in Python, because opening one cell after another takes as long."""
 
 
 def reseal_many(
@@ -345,19 +345,19 @@ def reseal_many(
     find_key: FindKey,
 ) -> list[bytes | None]:
     """Messages of the key id of `key`, each opened for a context and sealed for a new one, while
-    other threads run; ``None`` for each that is to be dealt with by itself: in Python that is all
-    of them.
+    other threads run; ``None`` for each that must be processed individually: in Python, all of
+    them.
 
-    :param find_key: asked once for each version; what it raises passes.
+    :param find_key: called once for each version; its errors are let through.
     """
     return [None] * len(messages)
 
 
 @lru_cache(maxsize=4096)
 def _readable_head(key_id: str) -> bytes:
-    """A message's bytes from the count of data keys up to the ciphertext of the one.
+    """A message's bytes from the count of data keys to the ciphertext of the only one.
 
-    :raises ValueError: no message is read that names such an id.
+    :raises ValueError: the id is longer than is accepted in a message.
     """
     id_bytes = key_id.encode("utf-8")
     if len(id_bytes) > MAX_KEY_ID_BYTES:
@@ -367,5 +367,5 @@ def _readable_head(key_id: str) -> bytes:
 
 @lru_cache(maxsize=4096)
 def _version_text(version: bytes) -> str:
-    """Of a branch key version, the UUID's text: it costs more than an AES call to make."""
+    """The UUID text of a branch key version. Cached, since it costs more than an AES call."""
     return str(uuid.UUID(bytes=version))

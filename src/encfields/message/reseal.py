@@ -1,10 +1,10 @@
-"""Open stored values and seal them again under another version of their key, in bulk.
+"""Opens stored values and seals them again under another version of their key, in bulk.
 
-Does what :func:`~encfields.message.open_` and :func:`~encfields.message.seal` do, with the same
-checks, for the form that `seal` writes: one data key, one frame. Where a message lies in that
-form is known from its context and branch key id, so nothing is parsed twice and nothing is made
-that is thrown away: a quarter of the time. Whatever is of another form, or does not authenticate,
-is left to `open_`, which raises what is wrong with it.
+It does what :func:`~encfields.message.open_` and :func:`~encfields.message.seal` do, with the same
+checks, for the form that `seal` writes: one data key, one frame. The layout of such a message is
+known from its context and branch key id, so nothing is parsed twice or created for nothing, which
+takes a quarter of the time. Whatever has another form, or does not authenticate, is left to
+`open_`, which raises the error.
 """
 
 from __future__ import annotations
@@ -45,17 +45,17 @@ _AT_ONCE = 256
 class Resealer:
     """Seals values of one branch key id again under its active version.
 
-    It keeps what it derived for as long as it lives, so it is made again for every batch: a key
-    that is taken away must not be used for longer than the key cache would.
+    It keeps derived keys, so a new one is created for every batch: a revoked key must not be used
+    for longer than the key cache would use it.
 
     :param key: the version to seal under.
-    :param find_key: gives the others; what it raises passes through.
+    :param find_key: returns the others; its errors are let through.
     """
 
     def __init__(self, key: BranchKey, find_key: FindKey) -> None:
         self._key = key
         self._find_key = find_key
-        # Nothing is quicker than the compiled core, which deals with each value as a whole.
+        # The compiled core, which processes each value as a whole, is faster than anything here.
         self._is_native = status().is_native
         self._new = Wrapping.of(key)
         self._version = key.version_bytes
@@ -65,7 +65,7 @@ class Resealer:
         self._used = 0
 
     def frame(self, context: bytes) -> bytes:
-        """What stands in every message of this key id for a context, between its random bytes.
+        """The bytes between the random ones in every message of this key id for a context.
 
         :param context: serialised, at most 65,535 bytes.
         :raises BindingError: it is longer.
@@ -81,21 +81,20 @@ class Resealer:
     def is_current(self, data: bytes, context: bytes) -> bool:
         """Whether a value, or its first bytes, names a context, this branch key and version.
 
-        By its header alone: no key is used, and a message that is whole looks like one
-        that was altered.
+        This is judged by the header alone, without a key, so an altered message is not recognised.
 
         :param context: serialised, at most 65,535 bytes.
         :raises BindingError: it is longer, and the version is this one.
         """
         return (
-            # What differs in most of the values that a run rewrites comes first.
+            # First, what differs in most values that a run rewrites.
             data.startswith(self._version, self._version_offset + len(context))
             and data.startswith(MAGIC)
             and data.startswith(self.frame(context), _FRAMED_OFFSET)
         )
 
     def open_(self, data: bytes, context: bytes, frame: bytes, key_ids: tuple[str, ...]) -> bytes:
-        """:func:`encfields.message.sealing.open_`, quick for a message of this branch key id.
+        """:func:`encfields.message.sealing.open_`, but faster for messages of this branch key id.
 
         :param frame: of `context`, from :meth:`frame`.
         :param key_ids: under which the message may be.
@@ -112,22 +111,22 @@ class Resealer:
         :param frame: of `context`, from :meth:`frame`.
         """
         if self._is_native or len(plaintext) > MAX_CONTENT_BYTES:
-            return seal(plaintext, context, self._key)  # refuses a long one, in its own words
+            return seal(plaintext, context, self._key)  # raises the error for a long one
         return written(plaintext, context, frame, self._new, self._random_bytes())
 
     def reseal_many(
         self, messages: list[bytes], contexts: list[bytes], new_contexts: list[bytes]
     ) -> list[bytes | None]:
-        """Each message opened for a context and sealed for a new one, at once where there is a
-        compiled core; ``None`` for each that :meth:`open_` and :meth:`seal` have to deal with.
+        """Each message opened for a context and sealed for a new one, all at once by the compiled
+        core; ``None`` for each that is left to :meth:`open_` and :meth:`seal`.
 
-        :raises EncFieldsError: what finding a key raises.
+        :raises EncFieldsError: a key cannot be found.
         """
         find_key = self._find_key
         return core.reseal_many(messages, contexts, new_contexts, self._key, find_key)
 
     def opens_under(self, key_ids: tuple[str, ...]) -> bool:
-        """Whether its branch key id is one of some."""
+        """Whether its branch key id is one of these."""
         return self._key.id in key_ids
 
     def _open(self, data: bytes, context: bytes, frame: bytes) -> bytes | None:
@@ -150,7 +149,7 @@ class Resealer:
         message_id = data[len(MAGIC) : _FRAMED_OFFSET]
         wrapping = self._old.get(version) or self._wrapping(version)
         try:
-            # Its unwrap() takes a parsed header, which there is none of here.
+            # Its unwrap() takes a parsed header, which is not available here.
             data_key = wrapping.cipher(salt).decrypt(iv, wrapped, wrapping.aad_head + context)
             cipher, committed = derive(data_key, message_id)
             if not hmac.compare_digest(committed, commitment):

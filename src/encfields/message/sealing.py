@@ -2,11 +2,11 @@
 
 A stored value is a genuine AWS Encryption SDK message (see :mod:`encfields.message.header` for
 its layout) with a data key of its own, wrapped under a branch key as AWS's hierarchical keyring
-does it. Any AWS Encryption SDK that has that keyring opens it, and this module opens what such
-an SDK writes with suite 0x0478. It holds to the bytes of the specification and composes keys
-from OpenSSL's primitives because the stock client takes some hundred times as long.
+does it. Any AWS Encryption SDK with that keyring opens it, and this module opens what such an SDK
+writes with suite 0x0478. It implements the specification byte by byte, on OpenSSL's primitives,
+because the stock client takes some hundred times as long.
 
-The format is frozen: data exists in it.
+The format is frozen, because data exists in it.
 """
 
 from __future__ import annotations
@@ -59,11 +59,11 @@ _pack_tail = struct.Struct(">BI").pack
 _pack_u32 = struct.Struct(">I").pack
 
 _FIXED_BYTES = 247
-"""Bytes of a message beside its content, context and branch key id: 207 of header, 40 of body."""
+"""Bytes of a message without its content, context and branch key id: 207 of header, 40 of body."""
 
 
 def seal(plaintext: BytesLike, context: bytes, key: BranchKey) -> bytes:
-    """Encrypt `plaintext` under a data key of its own.
+    """Encrypt `plaintext` under its own data key.
 
     :param plaintext: at most :data:`MAX_CONTENT_BYTES` bytes; may be empty.
     :param context: serialised encryption context, from :func:`encfields.context.serialize` or
@@ -89,10 +89,10 @@ def seal(plaintext: BytesLike, context: bytes, key: BranchKey) -> bytes:
 def written(
     plaintext: bytes, context: bytes, frame: bytes, wrapping: Wrapping, random: bytes
 ) -> bytes:
-    """A message, put together of what was checked before: one data key, one frame.
+    """A message from checked parts: one data key, one frame.
 
-    :param frame: what stands between its random bytes: the context's length, the context, and the
-        head of the wrapped data key.
+    :param frame: the bytes between its random ones: the context's length, the context, and the head
+        of the wrapped data key.
     :param random: :data:`RANDOM_BYTES` bytes that were never used before.
     """
     size = len(plaintext)
@@ -123,12 +123,12 @@ def open_(
     """Decrypt `message`, if it was sealed for `context` under one of `key_ids`.
 
     The whole structure is read, and context and key id are compared, before `find_key` is
-    called, so a value from another row or under a key of another costs no key access.
+    called, so a value from another row or under another key costs no key access.
 
     :param message: the stored value.
     :param context: serialised encryption context of the place it was read from.
-    :param find_key: gives the branch key of an id and version (UUID text). What it raises
-        passes through.
+    :param find_key: returns the branch key of an id and version (UUID text). Its errors are let
+        through.
     :param key_ids: branch key ids that the place allows.
     :returns: the plaintext.
     :raises MalformedMessageError: not a whole message of ours; ``offset`` and ``reason`` say
@@ -152,9 +152,9 @@ def open_(
 def open_with_data_key(
     message: BytesLike, header: Header, data_key: bytes, unstored_context: bytes = b""
 ) -> bytes:
-    """Decrypt `message` with its data key, whatever keyring gave that.
+    """Decrypt `message` with its data key, whichever keyring unwrapped that.
 
-    :param header: as :func:`read_header` gave it.
+    :param header: from :func:`read_header`.
     :param data_key: 32 bytes.
     :param unstored_context: serialised pairs of a *required* encryption context, which a stock
         client authenticates with the header but does not store in it.
@@ -178,9 +178,9 @@ def sealed_size(plaintext_bytes: int, context_bytes: int, key_id_bytes: int) -> 
 def _find_data_key(
     header: Header, find_key: Callable[[str, str], BranchKey], key_ids: tuple[str, ...]
 ) -> bytes:
-    """The data key, from the first of the message's encrypted data keys that gives it."""
+    """The data key, from the first of the message's encrypted data keys that opens."""
     *others, last = openable(header.keys, key_ids)
-    for edk in others:  # a stock multi-keyring's message; ours have one
+    for edk in others:  # a message from a stock multi-keyring; ours have one
         with suppress(KeyNotFoundError, TamperedError):
             key = find_key(edk.key_id, edk.version)
             return Wrapping.of(key).unwrap(edk, header.context)
@@ -259,7 +259,7 @@ def _plaintext_bytes(plaintext: object) -> bytes:
             reason="not-bytes",
         )
     view = memoryview(plaintext)
-    if view.nbytes > MAX_CONTENT_BYTES:  # before it is copied
+    if view.nbytes > MAX_CONTENT_BYTES:  # before copying it
         raise _too_long(view.nbytes, 0)
     return view.tobytes()
 

@@ -1,4 +1,4 @@
-"""The algorithm suites of the AWS Encryption SDK: what a message of another one is or lacks.
+"""The algorithm suites of the AWS Encryption SDK, and what is missing in messages of others.
 
 The specification's ``framework/algorithm-suites.md`` lists them. Ours is ``0x0478``.
 """
@@ -11,21 +11,21 @@ from contextlib import suppress
 
 SUITE_NAME = "ALG_AES_256_GCM_HKDF_SHA512_COMMIT_KEY"
 JAVASCRIPT_SUITE_NAME = "ALG_AES256_GCM_IV12_TAG16_HKDF_SHA512_COMMIT_KEY"
-"""What AWS's SDKs call the suite 0x0478."""
+"""The name of suite 0x0478 in AWS's SDKs."""
 
 _VERSION_1 = (0x0014, 0x0046, 0x0078, 0x0114, 0x0146, 0x0178, 0x0214, 0x0346, 0x0378)
 _VERSION_2 = (0x0478, 0x0578)
 _SIGNING = (0x0214, 0x0346, 0x0378, 0x0578)
 _START_BYTES = 4
 _STANDARD = bytes.maketrans(b"-_", b"+/")
-"""From the alphabet of base64 in URLs to that of everywhere else."""
+"""Converts the alphabet of URL-safe base64 to the standard one."""
 
 
 def suite_of(start: bytes) -> tuple[int, int] | None:
-    """Format version and algorithm suite of a message of any kind, by how it starts.
+    """Format version and algorithm suite of any message, from its first bytes.
 
     :param start: its first four bytes, or more.
-    :returns: ``None`` if it is no message of the AWS Encryption SDK.
+    :returns: ``None`` if it is not a message of the AWS Encryption SDK.
     """
     if len(start) < _START_BYTES:
         return None
@@ -37,7 +37,7 @@ def suite_of(start: bytes) -> tuple[int, int] | None:
 
 
 def other_suite(suite: int) -> str:
-    """What is wrong with a suite that is not ours, and what its writer has to say to the SDK."""
+    """What is wrong with a suite that is not ours, and how its writer must configure the SDK."""
     wrong = []
     if suite not in _VERSION_2:
         wrong.append(
@@ -54,7 +54,7 @@ def other_suite(suite: int) -> str:
 
 
 def text_form(data: bytes) -> str | None:
-    """As which text a message was stored: ``"base64"``, ``"hex"``, or ``None`` if it is none."""
+    """The text encoding in which a message was stored: ``"base64"``, ``"hex"``, or ``None``."""
     digits = data[2:10] if data[:2] in (b"\\x", b"0x") else data[:8]
     forms: dict[str, Callable[[], bytes]] = {
         "base64": lambda: base64.b64decode(data[:8].translate(_STANDARD), validate=True),
