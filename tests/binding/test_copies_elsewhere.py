@@ -71,6 +71,12 @@ COPIES: dict[str, Callable[[], Any]] = {
     "a name in a subquery": lambda: update(archive).values(
         shown=select(column("secret")).select_from(letter).scalar_subquery()
     ),
+    "a text that a subquery selects": lambda: update(archive).values(
+        shown=select(text("secret")).select_from(letter).scalar_subquery()
+    ),
+    "a text in INSERT .. SELECT": lambda: insert(archive).from_select(
+        ["id", "shown"], select(text("id"), text("letter.secret")).select_from(letter)
+    ),
     "a name in INSERT .. SELECT": lambda: insert(archive).from_select(
         ["id", "shown"], select(letter.c.id, literal_column("letter.secret"))
     ),

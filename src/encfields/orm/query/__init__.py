@@ -39,6 +39,7 @@ What is refused:
 ``ciphertext_uses``          finds ciphertext in an expression, and its errors
 ``statement_elements``       iterates over all elements of a statement
 ``raw_order``                ORDER BY, GROUP BY and windows in raw SQL
+``sorted_names``             which column a name in them means
 ``raw_operands``             functions, comparisons and DISTINCT in raw SQL
 ``grouping``                 whether rows and groups are distinct
 ``functional_dependencies``  which columns are determined by others

@@ -27,10 +27,10 @@ _NO_NAMES = (
 WORD = r'"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[\w[\w ]*\]|[^\W\d]\w*'
 """A name, quoted or not."""
 
-_BINDS = r"(?<![:\w]):\w+|%\(\w+\)s|::\s*\w+|(?i:\bas\s+)(?:" + WORD + ")"
+BINDS = r"(?<![:\w]):\w+|%\(\w+\)s|::\s*\w+|(?i:\bas\s+)(?:" + WORD + ")"
 """Binds, and names of types and labels, which are not columns."""
 
-_NAME = rf"(?<![.\w])(?P<qualifier>(?:(?:{WORD})\s*\.\s*)*)(?P<name>{WORD})(?!\s*[(.])"
+_NAME = rf"(?<![.\w])(?P<qualifier>(?:(?:{WORD})\s*\.\s*)*)(?P<name>{WORD})(?!\w|\s*[(.])"
 
 _TOLD_BY_CIPHERTEXT = (
     r"(?i)\b(?:count|length|octet_length|bit_length|pg_column_size|typeof|pg_typeof|isnull)"
@@ -38,18 +38,20 @@ _TOLD_BY_CIPHERTEXT = (
 )
 """Functions to which a message gives the same or a harmless answer: count, size, type."""
 
-_UNITS = (
+UNITS = (
     r"(?i)\b(?:extract|timestampadd|timestampdiff)\s*\(\s*\w+"
     r"|\binterval\s+\d*\s*(?:day|hour|minute|month|quarter|second|week|year)\w*"
 )
-_TYPED = r"(?i)\b(?:date|interval|time|timestamp)\s*(?=')"
+TYPED = r"(?i)\b(?:date|interval|time|timestamp)\s*(?=')"
 """Words about time, which may be column names elsewhere."""
 
-_MADE = rf"(?i)\b(?:view|table|into)\s+(?:if\s+(?:not\s+)?exists\s+)?(?:{WORD})"
-"""The name of what a statement creates or writes to."""
+_MADE = rf"(?i)\b(?:view|table|into|join|of)\s+(?:if\s+(?:not\s+)?exists\s+)?(?:{WORD})"
+"""The name of what a statement creates, writes to, joins or locks."""
 
-_COMPARED = r"(?i)\s*(?:=|<>|!=|in\b|is\s+(?:not\s+)?distinct\s+from)\s*\(?\s*:\w"
+_COMPARED = re.compile(r"(?i)\s*(?:=|<>|!=|in\b|is\s+(?:not\s+)?distinct\s+from)\s*\(?\s*:\w")
 """What stands behind a column that a value is compared with."""
+
+_SUBQUERY = re.compile(r"(?i)\(\s*(?:select|with)\b")
 
 _BEFORE_CONDITION = frozenset(
     ("", "and", "case", "else", "having", "not", "on", "or", "select", "then", "when", "where")
@@ -70,7 +72,7 @@ _KEYWORDS = frozenset(_WORDS.split())
 """Words of SQL that are no name of a table where they stand without quotes."""
 
 
-class _Named(NamedTuple):
+class Named(NamedTuple):
     """A column that raw SQL may name.
 
     :ivar source: the name of what it is selected from, if it has one.
@@ -89,7 +91,7 @@ def encrypted_column_named(
     :param around: gives those of the surrounding statement, which it may name with their table.
     """
     known = columns if isinstance(columns, list) else list(columns)
-    found = (_named_in(bare, known, around) for bare in readings(re.sub(_TYPED, _blanked, sql)))
+    found = (_named_in(bare, known, around) for bare in readings(re.sub(TYPED, blanked, sql)))
     return next((column for column in found if column is not None), None)
 
 
@@ -106,21 +108,23 @@ def readings(sql: str) -> Iterator[str]:
 
 def _named_in(bare: str, columns: Iterable[Any], around: Callable[[], Iterable[Any]]) -> Any | None:
     sql = bare
-    for nameless in (_BINDS, _UNITS, _TOLD_BY_CIPHERTEXT, _MADE):
-        bare = re.sub(nameless, _blanked, bare)
+    for nameless in (BINDS, UNITS, _TOLD_BY_CIPHERTEXT, _MADE):
+        bare = re.sub(nameless, blanked, bare)
     bare = _without_subqueries(bare)
-    by_name: dict[str, list[_Named]] | None = None
+    by_name: dict[str, list[Named]] | None = None
     for found in re.finditer(_NAME, bare):
         if by_name is None:
-            by_name = _by_name(columns)
-        *qualifiers, name = map(_folded, re.findall(WORD, found.group()))
-        named = _qualified(by_name.get(name, ()), qualifiers)
+            by_name = columns_by_name(columns)
+        *qualifiers, name = map(folded, re.findall(WORD, found.group()))
+        named = qualified(by_name.get(name, ()), qualifiers)
         if not named and qualifiers:
-            named = _qualified(_by_name(around()).get(name, ()), qualifiers)
+            named = qualified(columns_by_name(around()).get(name, ()), qualifiers)
         if not named and not qualifiers and _is_plain(found["name"]):
             named = _row_of(name, by_name)
-        is_hash = re.match(_COMPARED, sql[found.end() :]) is not None
-        is_meant = bool(named) and all(_is_meant(one.column, is_hash) for one in named)
+        if not named:
+            continue
+        is_hash = _COMPARED.match(sql, found.end()) is not None
+        is_meant = all(_is_meant(one.column, is_hash) for one in named)
         if is_meant and not is_tested_for_null(bare, found.start(), found.end()):
             return named[0].column
     return None
@@ -160,33 +164,51 @@ def is_tested_for_null(sql: str, start: int, end: int) -> bool:
     return not is_part and (bool(word and word.group()) or before[-1:] in ("", "(", ","))
 
 
+def outside_subqueries(sql: str) -> Iterator[str]:
+    """The readings of raw SQL, without its subqueries."""
+    return map(_without_subqueries, readings(sql))
+
+
 def _without_subqueries(sql: str) -> str:
     """Raw SQL with blanks in place of each ``(SELECT ...)`` and ``(WITH ...)``."""
-    while (found := re.search(r"(?i)\(\s*(?:select|with)\b", sql)) is not None:
-        end, depth = found.start(), 0
-        for end in range(found.start(), len(sql)):
-            depth += {"(": 1, ")": -1}.get(sql[end], 0)
-            if depth == 0:
-                break
-        sql = sql[: found.start()] + " " * (end + 1 - found.start()) + sql[end + 1 :]
+    for start, end in subqueries_in(sql):
+        sql = sql[:start] + " " * (end - start) + sql[end:]
     return sql
 
 
+def subqueries_in(sql: str) -> Iterator[tuple[int, int]]:
+    """Where the outermost subqueries of raw SQL begin and end, with their parentheses."""
+    end = 0
+    while (found := _SUBQUERY.search(sql, end)) is not None:
+        end = end_of_group(sql, found.end()) + 1
+        yield found.start(), end
+
+
+def end_of_group(sql: str, start: int) -> int:
+    """Where the parentheses around a place end; the end of the SQL if none are around it."""
+    depth = 0
+    for found in re.compile(r"[()]").finditer(sql, start):
+        depth += 1 if found.group() == "(" else -1
+        if depth < 0:
+            return found.start()
+    return len(sql)
+
+
 def _blanked_unless_name(found: re.Match[str]) -> str:
-    return found.group() if found.group()[0] in '"`' else _blanked(found)
+    return found.group() if found.group()[0] in '"`' else blanked(found)
 
 
-def _blanked(found: re.Match[str]) -> str:
+def blanked(found: re.Match[str]) -> str:
     return " " * len(found.group())
 
 
-def _by_name(columns: Iterable[Any]) -> dict[str, list[_Named]]:
-    by_name: dict[str, list[_Named]] = {}
+def columns_by_name(columns: Iterable[Any]) -> dict[str, list[Named]]:
+    by_name: dict[str, list[Named]] = {}
     for column in columns:
         if getattr(column, "name", None) is None:
             continue  # an expression without a name
         source = str(getattr(getattr(column, "table", None), "name", ""))
-        one = _Named(source.casefold(), column)
+        one = Named(source.casefold(), column)
         by_name.setdefault(str(column.name).casefold(), []).append(one)
     return by_name
 
@@ -203,26 +225,26 @@ def _is_plain(word: str) -> bool:
     return word[1:-1] != word[1:-1].casefold() or word[1:-1] in _KEYWORDS
 
 
-def _row_of(name: str, by_name: Mapping[str, Iterable[_Named]]) -> list[_Named]:
+def _row_of(name: str, by_name: Mapping[str, Iterable[Named]]) -> list[Named]:
     """The encrypted columns of what a name stands for if it is no column's: PostgreSQL takes that
     of a table for its whole row."""
     every = (one for named in by_name.values() for one in named)
     return [one for one in every if one.source == name and is_encrypted(one.column)]
 
 
-def _qualified(named: Iterable[_Named], qualifiers: list[str]) -> list[_Named]:
+def qualified(named: Iterable[Named], qualifiers: list[str]) -> list[Named]:
     """The columns of the source that qualifies a name."""
-    return [one for one in named if not qualifiers or _is_source(one.source, qualifiers[-1])]
+    return [one for one in named if not qualifiers or is_source(one.source, qualifiers[-1])]
 
 
-def _is_source(source: str, qualifier: str) -> bool:
+def is_source(source: str, qualifier: str) -> bool:
     anonymous = re.fullmatch(r"%\(\S+ (.*)\)s", source)  # SQLAlchemy numbers it
     if anonymous is None:
         return source == qualifier
     return re.fullmatch(rf"{re.escape(anonymous[1])}_\d+", qualifier) is not None
 
 
-def _folded(word: str) -> str:
+def folded(word: str) -> str:
     return unquoted(word).casefold()
 
 

@@ -45,7 +45,12 @@ from sqlalchemy.sql.selectable import (
 )
 
 from encfields.orm import internals
-from encfields.orm.query.raw_names import WORD, encrypted_column_named, parts_with_values
+from encfields.orm.query.raw_names import (
+    WORD,
+    encrypted_column_named,
+    outside_subqueries,
+    parts_with_values,
+)
 from encfields.orm.query.raw_order import columns_of, is_raw_name, name_in_sql
 
 Columns = Callable[[], Iterable[Any]]
@@ -175,7 +180,7 @@ def encrypted_column_delivered(select: Select[Any]) -> Any | None:
 
 def _delivered_by(side: Any) -> Iterator[Any]:
     for select in selects_in(side):
-        for column in select.selected_columns:
+        for column in select.inner_columns:  # text() is not among the selected columns
             named = encrypted_name_of(select, column)
             if named is not None:
                 yield named
@@ -252,7 +257,8 @@ def _raw_conditions(parts: Iterable[Any]) -> Iterator[str]:
 def _raw_aggregates(columns: Iterable[Any]) -> Iterator[str]:
     """Of selected columns in raw SQL, what asks which values are equal or comes first of them."""
     for sql in _raw_names(columns):
-        yield from re.findall(_AGGREGATE, sql)
+        for bare in outside_subqueries(sql):
+            yield from re.findall(_AGGREGATE, bare)
 
 
 def _is_not(part: Any) -> bool:

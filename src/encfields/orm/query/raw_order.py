@@ -9,7 +9,7 @@ answer them either.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from sqlalchemy.sql import visitors
@@ -17,14 +17,13 @@ from sqlalchemy.sql.elements import ClauseElement, ColumnClause, TextClause, Una
 from sqlalchemy.sql.selectable import Join, Select
 
 from encfields.orm import internals
-from encfields.orm.declare.columns import is_encrypted
-from encfields.orm.query.raw_names import WORD, is_tested_for_null, readings, unquoted
+from encfields.orm.query.sorted_names import Clause, Scope, encrypted_column_in
 
-_SORTED_BY = r"(?is)\b(?:order|partition)\s+by\b(.*)"
+_SORTED_BY = r"(?i)\b(?:order|partition)\s+by\b"
 
-_SORTED_OR_GROUPED_BY = r"(?is)\b(?:(?:order|partition|group)\s+by|distinct\s+on)\b(.*)"
-
-_POSITION = r"(?i)(?:^|,)\s*([0-9]+)\s*(?=$|,|(?:asc|desc|nulls)\b)"
+_SORTED_OR_GROUPED_BY = (
+    r"(?i)\b(?:(?:order|partition|group)\s+by\b|distinct\s+on\s*\(|distinct\s+on\b)"
+)
 
 
 def encrypted_column_sorted_by(select: Any, froms: Callable[[], Iterable[Any]]) -> Any | None:
@@ -32,16 +31,46 @@ def encrypted_column_sorted_by(select: Any, froms: Callable[[], Iterable[Any]]) 
 
     :param froms: gives what it selects from.
     """
-    clauses = [*internals.order_by_clauses(select), *internals.group_by_clauses(select)]
-    if isinstance(select, Select):
-        clauses.extend(internals.distinct_on_clauses(select))
-    texts = list(_raw_texts(filter(_is_there, (named(select, clause) for clause in clauses))))
-    texts.extend(_window_texts(window_clauses(select)))
-    texts.extend(_sorted_in(_raw_texts(_others(select)), _SORTED_BY))
-    texts.extend(_sorted_in(_texts_beside(select), _SORTED_OR_GROUPED_BY))
-    if not texts:
+    clauses = [clause for clause in _clauses_of(select) if _may_sort(clause)]
+    if not clauses:
         return None
-    return _encrypted_column_in(texts, froms(), list(select.selected_columns))
+    scope = Scope(froms, list(select.selected_columns))
+    for clause in clauses:
+        scopes = (scope,) if clause.select is None else (_scope_of(clause.select), scope)
+        found = encrypted_column_in(clause, scopes)
+        if found is not None:
+            return found
+    return None
+
+
+def _clauses_of(select: Any) -> Iterator[Clause]:
+    """Its raw SQL that sorts, groups or numbers."""
+    order_by = _resolved(select, internals.order_by_clauses(select))
+    yield from _raw_clauses(order_by, has_labels=True, has_positions=True)
+    group_by = _resolved(select, internals.group_by_clauses(select))
+    yield from _raw_clauses(group_by, has_positions=True)
+    if not isinstance(select, Select):
+        return
+    distinct_on = _resolved(select, internals.distinct_on_clauses(select))
+    yield from _raw_clauses(distinct_on, has_positions=True)
+    yield from _window_clauses(window_clauses(select))
+    yield from _raw_clauses(_others(select), pattern=_SORTED_BY)
+    for clause in _raw_clauses(internals.clauses_beside(select)):
+        yield clause._replace(pattern=_SORTED_OR_GROUPED_BY, has_positions=True)
+    for hint in internals.statement_hints(select):
+        yield Clause(hint, _SORTED_OR_GROUPED_BY, has_positions=True)
+
+
+def _may_sort(clause: Clause) -> bool:
+    return not clause.pattern or re.search(r"(?i)\b(?:by|on)\b", clause.sql) is not None
+
+
+def _scope_of(select: Select[Any]) -> Scope:
+    return Scope(lambda: internals.top_level_from(select))
+
+
+def _resolved(select: Any, clauses: Iterable[Any]) -> Iterator[Any]:
+    return (part for part in (named(select, clause) for clause in clauses) if part is not None)
 
 
 def named(select: Any, clause: Any) -> Any | None:
@@ -50,10 +79,6 @@ def named(select: Any, clause: Any) -> Any | None:
     while isinstance(element, UnaryExpression) or internals.is_label_reference(element):
         element = element.element
     return select.selected_columns.get(element) if isinstance(element, str) else element
-
-
-def _is_there(element: Any | None) -> bool:
-    return element is not None
 
 
 def is_raw_name(element: Any) -> bool:
@@ -66,14 +91,14 @@ def name_in_sql(name: Any) -> str:
     return str(name.name) if name.is_literal else f'"{name.name}"'
 
 
-def _window_texts(clauses: Iterable[Any]) -> Iterator[str]:
-    """As :func:`_raw_texts`; in a window a name means the table's column."""
+def _window_clauses(clauses: Iterable[Any]) -> Iterator[Clause]:
+    """As :func:`_raw_clauses`; in a window a name means the table's column."""
     element: Any
     for clause in clauses:
-        yield from _raw_texts((clause,))
+        yield from _raw_clauses((clause,))
         for element in visitors.iterate(clause):
             if _is_name(element):
-                yield f'"{element.element}"'
+                yield Clause(f'"{element.element}"')
 
 
 def _others(select: Any) -> Iterator[Any]:
@@ -82,13 +107,6 @@ def _others(select: Any) -> Iterator[Any]:
         yield from select.inner_columns
         yield from internals.where_criteria(select)
         yield from internals.having_criteria(select)
-
-
-def _texts_beside(select: Any) -> Iterator[str]:
-    """The raw SQL before and after a SELECT's clauses, which may hold clauses of its own."""
-    if isinstance(select, Select):
-        yield from _raw_texts(internals.clauses_beside(select))
-        yield from internals.statement_hints(select)
 
 
 def _is_name(clause: Any) -> bool:
@@ -108,54 +126,23 @@ def window_clauses(select: Any) -> Iterator[Any]:
                     yield clause
 
 
-def _raw_texts(clauses: Iterable[Any]) -> Iterator[str]:
-    """The raw SQL in `clauses`: their own text, and names without a table."""
-    for clause in clauses:
-        for element in visitors.iterate(clause):
-            if isinstance(element, TextClause):
-                yield element.text
-            elif is_raw_name(element):
-                yield name_in_sql(element)
+def _raw_clauses(clauses: Iterable[Any], **traits: Any) -> Iterator[Clause]:
+    """The raw SQL in `clauses`, their own text and names without a table, and in what a subquery
+    selects there; the rest of a subquery is checked by itself.
 
-
-def _sorted_in(texts: Iterable[str], pattern: str) -> Iterator[str]:
-    """What raw SQL sorts by inside: for example ``row_number() OVER (ORDER BY note)`` among the
-    selected columns.
-
-    :param pattern: of the clauses that sort.
+    :param traits: what is known of it.
     """
-    for text in texts:
-        for sql in readings(text):
-            yield from re.findall(pattern, sql)
-
-
-def _encrypted_column_in(
-    texts: Iterable[str], froms: Iterable[Any], selected: Sequence[Any]
-) -> Any | None:
-    """The encrypted column that one of the `texts` names, or ``None``.
-
-    :param texts: raw SQL.
-    :param froms: what the statement selects from.
-    :param selected: its columns, which a text may name by label or by position.
-    """
-    by_name: dict[str, Any] | None = None
-    for sql in (reading for text in texts for reading in readings(text)):
-        if by_name is None:
-            by_name = {
-                name.casefold(): column
-                for column in (*columns_of(froms), *selected)
-                if is_encrypted(column)
-                for name in _names(column)
-            }
-        for position in re.findall(_POSITION, sql):
-            place = int(position) - 1
-            if 0 <= place < len(selected) and is_encrypted(selected[place]):
-                return selected[place]
-        for word in re.finditer(rf"(?:(?:{WORD})\s*\.\s*)*({WORD})", sql):
-            found = by_name.get(unquoted(word[1]).casefold())
-            if found is not None and not is_tested_for_null(sql, word.start(), word.end()):
-                return found
-    return None
+    waiting: list[tuple[Any, Any]] = [(clause, None) for clause in clauses]
+    while waiting:
+        element, select = waiting.pop()
+        if isinstance(element, TextClause):
+            yield Clause(element.text, select=select, **traits)
+        elif is_raw_name(element):
+            yield Clause(name_in_sql(element), select=select, **traits)
+        if isinstance(element, Select):
+            waiting += ((column, element) for column in element.inner_columns)
+        else:
+            waiting += ((part, select) for part in element.get_children())
 
 
 def columns_of(froms: Iterable[Any]) -> Iterator[Any]:
@@ -165,12 +152,3 @@ def columns_of(froms: Iterable[Any]) -> Iterator[Any]:
             yield from columns_of((source.left, source.right))
         else:
             yield from getattr(source, "c", ())  # text() has none
-
-
-def _names(column: Any) -> Iterator[str]:
-    """A column's names in the database, and the label that SQLAlchemy may give it."""
-    table = getattr(getattr(column, "table", None), "name", None)
-    for name in {str(column.name), str(column.key)}:
-        yield name
-        if table:
-            yield f"{table}_{name}"

@@ -179,7 +179,12 @@ def _assigned(statement: Any) -> Iterator[tuple[Any, Any]]:
         fills_encrypted = any(is_encrypted(statement.table.c.get(name)) for name in names)
         if statement.select is not None and not fills_encrypted:  # otherwise a copy of whole rows
             for select in [*selects_in(statement.select)] or [statement.select]:
-                yield from zip(names, select.selected_columns, strict=False)
+                yield from zip(names, _all_columns(select), strict=False)
+
+
+def _all_columns(select: Any) -> Any:
+    """What a SELECT selects, with ``text()``, which is not among its selected columns."""
+    return select.inner_columns if isinstance(select, Select) else select.selected_columns
 
 
 def _bare(value: Any) -> Any:
@@ -187,8 +192,9 @@ def _bare(value: Any) -> Any:
     element = clause_of(value)
     while isinstance(element, Label | Grouping | ScalarSelect):
         inner: Any = element.element
-        is_select = isinstance(inner, SelectBase)
-        element = next(iter(inner.selected_columns)) if is_select else inner
+        if isinstance(inner, SelectBase):
+            inner = next(iter(inner.selected_columns), None)  # none where text() selects
+        element = inner
     return element
 
 

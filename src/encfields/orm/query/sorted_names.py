@@ -1,0 +1,228 @@
+"""Finds the encrypted column that raw SQL sorts, groups or numbers by.
+
+A name means what the database takes it for: a column of the source that qualifies it; in ORDER BY,
+a column that is selected under it; then one of what the SELECT selects from. Where that is not
+certain, it is the encrypted one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from sqlalchemy.sql.selectable import Join
+
+from encfields.orm.declare.columns import is_encrypted
+from encfields.orm.query.raw_names import (
+    BINDS,
+    TYPED,
+    UNITS,
+    WORD,
+    Named,
+    blanked,
+    columns_by_name,
+    end_of_group,
+    folded,
+    is_source,
+    is_tested_for_null,
+    qualified,
+    readings,
+    subqueries_in,
+    unquoted,
+)
+
+_COUNTED = rf"(?i)\bcount\s*\(\s*(?:(?:{WORD})\s*\.\s*)*(?:{WORD})\s*\)"
+_NULLS = r"(?i)\bnulls\s+(?:first|last)\b"
+_DIRECTION = (
+    r"(?i)(?<=[\w)\"`\]])(?<!\bby)\s+(?:asc|desc)\b"
+    r"(?=\s*(?:$|[,)]|(?:limit|offset|fetch|for|rows|range|groups)\b))"
+)
+"""ASC or DESC behind what it sorts; a column may have that name elsewhere."""
+
+_NAME = re.compile(rf"(?<!\w)(?P<qualifier>(?:(?:{WORD})\s*\.\s*)*)(?P<name>{WORD})(?!\w|\s*[(.])")
+_LIMIT = re.compile(r"(?i)\blimit\s+[\d:%?]")
+
+
+class Clause(NamedTuple):
+    """Raw SQL that sorts, groups or numbers rows, or has a part that does.
+
+    :ivar pattern: of the words before such a part; none if all of the SQL is one.
+    :ivar has_labels: whether a label by itself means the column that is selected under it, even
+        if a table has a column of that name.
+    :ivar has_positions: whether a number by itself means the selected column there.
+    :ivar select: the subquery whose column it is, if it is one's.
+    """
+
+    sql: str
+    pattern: str = ""
+    has_labels: bool = False
+    has_positions: bool = False
+    select: Any | None = None
+
+
+class Scope:
+    """What names mean in one SELECT.
+
+    :param froms: gives what it selects from.
+    :param selected: the columns that it selects, which may be meant by label or by position.
+    """
+
+    def __init__(self, froms: Callable[[], Iterable[Any]], selected: Sequence[Any] = ()) -> None:
+        self._froms = froms
+        self.selected = selected
+
+    @cached_property
+    def _sources(self) -> list[Any]:
+        return list(_leaves(self._froms()))
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[Named]]:
+        return columns_by_name(column for source in self._sources for column in _columns(source))
+
+    @cached_property
+    def encrypted(self) -> list[tuple[str, Any]]:
+        """Every encrypted column, of the sources and selected, with each name that it may have."""
+        columns = (column for source in self._sources for column in _columns(source))
+        every = filter(is_encrypted, (*columns, *self.selected))
+        return [(name.casefold(), column) for column in every for name in _names(column)]
+
+    def has_source(self, qualifier: str) -> bool:
+        """Whether it selects from what has that name."""
+        names = (str(getattr(source, "name", "")).casefold() for source in self._sources)
+        return any(is_source(name, qualifier) for name in names)
+
+    def of(self, qualifiers: list[str], name: str) -> list[Any]:
+        """The columns with that name in the database, of the source that qualifies it."""
+        return [one.column for one in qualified(self._by_name.get(name, ()), qualifiers)]
+
+    def selected_as(self, name: str, *, with_labels: bool = True) -> list[Any]:
+        """The encrypted columns that are selected under a name, or under SQLAlchemy's label."""
+        every = filter(is_encrypted, self.selected)
+        return [
+            c for c in every if name in map(str.casefold, _names(c) if with_labels else (c.name,))
+        ]
+
+
+def encrypted_column_in(clause: Clause, scopes: Sequence[Scope]) -> Any | None:
+    """The encrypted column that a clause sorts, groups or numbers by, or ``None``.
+
+    :param scopes: of the SELECT that the clause is in, and of those around it.
+    """
+    for sql in readings(re.sub(TYPED, blanked, clause.sql)):
+        for nameless in (BINDS, UNITS, _NULLS, _DIRECTION, _COUNTED):
+            sql = re.sub(nameless, blanked, sql)
+        for start, end in _sorting_parts(sql, clause.pattern):
+            found = _encrypted_in_part(sql, start, end, clause, scopes)
+            if found is not None:
+                return found
+    return None
+
+
+def _encrypted_in_part(
+    sql: str, start: int, end: int, clause: Clause, scopes: Sequence[Scope]
+) -> Any | None:
+    selected = scopes[0].selected
+    part = sql[start:end].strip()
+    if clause.has_positions and part.isdecimal() and 0 < int(part) <= len(selected):
+        return next(filter(is_encrypted, (selected[int(part) - 1],)), None)
+    subqueries = list(subqueries_in(sql))
+    for found in _NAME.finditer(sql, start, end):
+        *qualifiers, name = map(folded, re.findall(WORD, found.group()))
+        around = [sql[a:b] for a, b in subqueries if a <= found.start() < b]
+        if around:
+            column = _in_subquery(around[0], qualifiers, name, scopes)
+        elif clause.has_labels and part == found.group() and not qualifiers:
+            column = _labelled(name, scopes)
+        else:
+            column = _meant(qualifiers, name, scopes)
+        if column is not None and not is_tested_for_null(sql, found.start(), found.end()):
+            return column
+    return None
+
+
+def _labelled(name: str, scopes: Sequence[Scope]) -> Any | None:
+    for column in scopes[0].selected_as(name):
+        return column
+    is_label = any(
+        str(getattr(column, "name", "")).casefold() == name for column in scopes[0].selected
+    )
+    return None if is_label else _meant([], name, scopes)
+
+
+def _meant(qualifiers: list[str], name: str, scopes: Sequence[Scope]) -> Any | None:
+    """The encrypted column that a name outside of subqueries means, or may mean."""
+    for scope in scopes:
+        columns = scope.of(qualifiers, name)
+        if not qualifiers:
+            columns += scope.selected_as(name, with_labels=not columns)
+        if columns:
+            return next(filter(is_encrypted, columns), None)
+        if qualifiers and scope.has_source(qualifiers[-1]):
+            return None
+    return next((c for scope in scopes for known, c in scope.encrypted if known == name), None)
+
+
+def _in_subquery(sql: str, qualifiers: list[str], name: str, scopes: Sequence[Scope]) -> Any | None:
+    """The encrypted column that a name in a subquery of raw SQL means: of a source around it, or
+    of a table that it selects from itself."""
+    for scope in scopes if qualifiers else ():
+        if scope.has_source(qualifiers[-1]):
+            return next(filter(is_encrypted, scope.of(qualifiers, name)), None)
+    every = (c for scope in scopes for known, c in scope.encrypted if known == name)
+    return next((c for c in every if _selects_from(sql, c)), None)
+
+
+def _selects_from(sql: str, column: Any) -> bool:
+    """Whether a subquery names the table of a column as what it selects from."""
+    tables = (getattr(one, "table", None) for one in (column, *column.base_columns))
+    named = {str(getattr(table, "name", "")).casefold() for table in tables}
+    listed = rf"(?i)(?:\bfrom|\bjoin|\bonly|\blateral|,)\s*(?:(?:{WORD})\s*\.\s*)*({WORD})"
+    return any(unquoted(word).casefold() in named for word in re.findall(listed, sql))
+
+
+def _sorting_parts(sql: str, pattern: str) -> Iterator[tuple[int, int]]:
+    """Where each expression begins and ends that the SQL sorts, groups or numbers by."""
+    if not pattern:
+        yield from _listed(sql, 0, len(sql))
+        return
+    for found in re.finditer(pattern, sql):
+        end = end_of_group(sql, found.end())
+        limit = _LIMIT.search(sql, found.end(), end)
+        yield from _listed(sql, found.end(), limit.start() if limit else end)
+
+
+def _listed(sql: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """The parts between the commas that are not within parentheses."""
+    depth = 0
+    for found in re.compile(r"[(),\[\]]").finditer(sql, start, end):
+        if found.group() == "," and depth == 0:
+            yield start, found.start()
+            start = found.end()
+        depth += {"(": 1, "[": 1, ")": -1, "]": -1}.get(found.group(), 0)
+    yield start, end
+
+
+def _leaves(froms: Iterable[Any]) -> Iterator[Any]:
+    """What a statement selects from, both sides of a join by themselves."""
+    for source in froms:
+        if isinstance(source, Join):
+            yield from _leaves((source.left, source.right))
+        else:
+            yield source
+
+
+def _columns(source: Any) -> Iterable[Any]:
+    return getattr(source, "c", ())  # text() has none
+
+
+def _names(column: Any) -> Iterator[str]:
+    """A column's names in the database, and the label that SQLAlchemy may give it."""
+    table = getattr(getattr(column, "table", None), "name", None)
+    for attribute in ("name", "key"):
+        name = getattr(column, attribute, None)
+        if name is not None:
+            yield str(name)
+            if table:
+                yield f"{table}_{name}"
