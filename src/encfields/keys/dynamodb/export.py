@@ -1,9 +1,9 @@
-"""Copying branch keys into AWS's key store, so that a team can start embedded and grow.
+"""Copies branch keys into AWS's key store, so that a team can start embedded and grow.
 
-Ids, versions and material stay as they are, so every stored value opens under the copy as it
-does under the original: no value is read, written or sealed again. Each key is unwrapped by the
-source's keyring, encrypted by the target's KMS key under the encryption context that AWS's
-hierarchical key store asks for, and read back through AWS's ``KeyStore`` before it is reported.
+Ids, versions and material stay the same, so every stored value opens under the copy as under the
+original: no value is read, written or sealed again. Each key is unwrapped by the source's keyring,
+encrypted by the target's KMS key under the encryption context that AWS's hierarchical key store
+requires, and read back through AWS's ``KeyStore`` before it is reported.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from encfields.keys.versions import BeaconKey, KeyVersion, check_key_id
 
 MAX_READ_TRIES = 20
 READ_PAUSE = 0.25
-"""Times, and seconds between them, that a written key is looked for: AWS's key store reads
-DynamoDB eventually consistently."""
+"""Attempts to find a written key, and seconds between them: AWS's key store reads DynamoDB
+eventually consistently."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExportedKey:
-    """One key of which every version was found in the target, with the same material.
+    """One key, every version of which was found in the target with the same material.
 
     :ivar id: branch key id.
     :ivar active: its active version.
-    :ivar versions: how many versions the target has of it.
-    :ivar written: how many of them it did not have before.
+    :ivar versions: number of its versions in the target.
+    :ivar written: number of those that the target did not have before.
     """
 
     id: str
@@ -46,14 +46,14 @@ class ExportedKey:
 def export_keys(
     source: KeyStore, target: DynamoDbKeyStore, key_ids: Collection[str] | None = None
 ) -> Iterator[ExportedKey]:
-    """Copy keys, one after the other; each is whole and verified when it is yielded.
+    """Copy keys, one after the other; each is complete and verified when it is yielded.
 
-    Broken off, it is run again: what is there already is verified and left as it is, and a
-    rotation at the source since the last run is carried over. Destroyed versions are left out.
+    If it is interrupted, run it again: existing copies are verified and left alone, and rotations
+    at the source since the last run are copied. Destroyed versions are omitted.
     The target's KMS key is called for ``kms:Encrypt`` and ``kms:Decrypt``.
 
-    :param source: the key store that values are sealed under now.
-    :param target: its table has to exist.
+    :param source: the key store with the keys under which values are sealed now.
+    :param target: its table must exist.
     :param key_ids: by default all keys.
     :raises KeyNotFoundError: the source has no such key.
     :raises ConfigurationError: the key has two beacon keys.
@@ -104,7 +104,7 @@ class _Export:
             for version in self._versions
             if items.VERSION_PREFIX + version.version not in present
         ]
-        # What is there already is compared before anything is written beside it.
+        # Existing items are compared before anything is added to them.
         for version in self._versions:
             if version not in missing:
                 self._check_version(version)
@@ -129,7 +129,7 @@ class _Export:
         self._write([(self._context(version), self._material(version), _NEW, {})])
 
     def _put_active(self, present: items.Item | None, *, with_beacon: bool) -> None:
-        """The active item, and the beacon key's where it is missing, in one transaction."""
+        """Write the active item, and the beacon key's if it is missing, in one transaction."""
         name = items.VERSION_PREFIX + self._active.version
         puts: list[Any] = []
         if present is None:
@@ -175,7 +175,7 @@ class _Export:
         )
 
     def _write(self, puts: list[Any]) -> None:
-        """Encrypt some keys by KMS and put their items: all of them, or none."""
+        """Encrypt some keys with KMS and put their items: all of them, or none."""
 
         def work(tools: ThreadClients) -> None:
             tools.dynamodb.transact_write_items(
@@ -235,7 +235,7 @@ class _Export:
         raise self._other("its active version is another one")
 
     def _patiently(self, read: Any) -> Any:
-        """What was written, even if it is not seen at once."""
+        """Read what was written, even if it is not visible at once."""
         for _ in range(MAX_READ_TRIES):
             try:
                 return read()

@@ -1,4 +1,4 @@
-"""Failures of DynamoDB, KMS and AWS's key store, as errors of this library that say what to do."""
+"""Converts failures of DynamoDB, KMS and AWS's key store to our errors, which say what to do."""
 
 from __future__ import annotations
 
@@ -77,7 +77,8 @@ def explain(
 def _of_library(
     error: Exception, kms_refused: bool, key_id: str | None, table_name: str
 ) -> EncFieldsError:
-    """For what the Material Providers Library itself objects to; it has one class for all."""
+    """The error for a failure of the Material Providers Library itself, which has one class for
+    all."""
     text = str(error)
     if "No item found" in text:
         return no_such_key(table_name, key_id)

@@ -1,9 +1,9 @@
 """The items of AWS's hierarchical key store in DynamoDB, attribute by attribute.
 
 From AWS's specification ``framework/branch-key-store.md`` ("Record Format") and the Material
-Providers Library, which writes the same. The table's partition key is ``branch-key-id``, its sort
-key ``type``. A branch key has one item for each version, a copy of the newest one under a fixed
-sort key, and one item for its beacon key:
+Providers Library, which writes the same. The table's partition key is ``branch-key-id`` and its
+sort key ``type``. A branch key has one item for each version, a copy of the newest one under a
+fixed sort key, and one item for its beacon key:
 
 ==================  =======================================================================
 attribute           value
@@ -22,8 +22,8 @@ enc                 B: the 32 bytes of key, as KMS encrypts them
 A destroyed key's items have the date instead of the key (see
 :mod:`encfields.keys.dynamodb.removal`).
 
-KMS encrypts them under an encryption context of all the other attributes, as text, and
-``tablename``, the key store's logical name, which no item holds.
+KMS encrypts them under an encryption context of all other attributes, as text, and ``tablename``,
+the key store's logical name, which is not in any item.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ ACTIVE_TYPE, BEACON_TYPE, VERSION_PREFIX = "branch:ACTIVE", "beacon:ACTIVE", "br
 
 Context = dict[str, str]
 Item = dict[str, dict[str, Any]]
-"""An item as boto3's low-level client takes and gives it."""
+"""An item in the form of boto3's low-level client."""
 Items = list[Item]
 
 
@@ -71,10 +71,10 @@ def active_context(of_version: Context) -> Context:
 
 
 def beacon_context(of_version: Context, number: int = FIRST_VERSION) -> Context:
-    """KMS's encryption context of the beacon key's item, made with that version.
+    """KMS's encryption context of the beacon key's item, created with that version.
 
-    :param number: of the beacon key, if it was rotated before it came here: a pair of the item's
-        own encryption context says so.
+    :param number: of the beacon key, if it was rotated before it was exported here; a pair of the
+        item's own encryption context records it.
     """
     pair = {} if number == FIRST_VERSION else {OWN_PREFIX + BEACON_NUMBER: str(number)}
     return {**of_version, TYPE: BEACON_TYPE, **pair}
@@ -96,9 +96,9 @@ def own_context(item: Item) -> Context:
 
 
 def item(context: Context, wrapped: bytes) -> Item:
-    """The item that holds a key.
+    """The item of a key.
 
-    :param wrapped: what KMS made of the key under exactly `context`.
+    :param wrapped: the key, encrypted by KMS under exactly `context`.
     """
     made: Item = {name: {"S": text} for name, text in context.items() if name != LOGICAL_NAME}
     made[HIERARCHY] = {"N": context[HIERARCHY]}
@@ -116,7 +116,7 @@ def replaces(version: str) -> dict[str, Any]:
 
 
 def context_of(item: Item, logical_name: str) -> Context:
-    """KMS's encryption context of an item, from what it holds."""
+    """KMS's encryption context of an item, from its attributes."""
     texts = {
         name: str(next(iter(value.values()))) for name, value in item.items() if "B" not in value
     }
@@ -124,13 +124,13 @@ def context_of(item: Item, logical_name: str) -> Context:
 
 
 def tombstone(item: Item, when: dt.datetime) -> Item:
-    """What is left of an item when its key is destroyed."""
+    """What remains of an item when its key is destroyed."""
     kept = {name: item[name] for name in (KEY_ID, TYPE, VERSION, CREATED) if name in item}
     return {**kept, DESTROYED_AT: {"S": when.astimezone(dt.UTC).isoformat()}}
 
 
 def destroyed_at(item: Item) -> dt.datetime | None:
-    """When an item's key was destroyed, in UTC; ``None`` while it is there."""
+    """When an item's key was destroyed, in UTC; ``None`` if it was not."""
     return _time(_s(item, DESTROYED_AT)) if DESTROYED_AT in item else None
 
 
@@ -159,7 +159,7 @@ def versions(items: list[Item]) -> list[KeyVersion]:
 
 
 def active_version(item: Item) -> KeyVersion:
-    """What the active item says of the version that it is a copy of."""
+    """The version that the active item is a copy of."""
     when = destroyed_at(item)
     return KeyVersion(
         _s(item, KEY_ID),
@@ -177,7 +177,7 @@ def version_of(item: Item) -> str:
 
 
 def beacon_created(item: Item) -> dt.datetime:
-    """When a beacon key was made."""
+    """When a beacon key was created."""
     return _time(_s(item, CREATED))
 
 

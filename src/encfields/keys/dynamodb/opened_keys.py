@@ -1,4 +1,4 @@
-"""The keys of AWS's key store, opened by its library with any of the KMS keys of the store."""
+"""The keys of AWS's key store, opened by its library with any of the store's KMS keys."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from encfields.keys.versions import BeaconKey
 T = TypeVar("T")
 
 Ask = Callable[[Any, Any], T]
-"""Asks AWS's library for a key; the second argument is its module of operations' arguments."""
+"""Requests a key from AWS's library; the second argument is its module of argument classes."""
 
 
 class OpenedKeys:
     """Opens the keys of a table.
 
     :param table: their items.
-    :param keyrings: how many the table knows, the one that wraps among them.
+    :param keyrings: number of the table's keyrings, including the one that wraps.
     """
 
     def __init__(self, table: ItemTable, *, keyrings: int) -> None:
@@ -70,7 +70,7 @@ class OpenedKeys:
         return [self._open(ask, key_id, items.BEACON_TYPE, given)]
 
     def newest_versions(self, key_ids: Collection[str]) -> Mapping[str, str]:
-        """The active version of each key that is in force, without opening it."""
+        """The active version of each key in force, without opening it."""
         active = self._table.items_at(key_ids, items.ACTIVE_TYPE)
         return {
             key_id: items.version_of(item)
@@ -79,7 +79,7 @@ class OpenedKeys:
         }
 
     def _open(self, ask: Ask[T], key_id: str, name: str, given: items.Item | None = None) -> T:
-        """A key, by the KMS key that wraps or a former one.
+        """A key, opened with the KMS key that wraps or a former one.
 
         :param name: the item's ``type``.
         :param given: the item, if it was read already.
@@ -92,16 +92,16 @@ class OpenedKeys:
             if failure.reason != "wrong-keyring":
                 break
         if not isinstance(failure, KeyUnavailableError) or failure.reason == "error":
-            # AWS's library knows of no tombstone.
+            # AWS's library does not know tombstones.
             with suppress(KeyUnavailableError):
                 self.refuse_destroyed(key_id, name)
         raise failure
 
     def refuse_destroyed(self, key_id: str, name: str = items.ACTIVE_TYPE) -> None:
-        """Refuse an item of which a tombstone is left.
+        """Refuse an item of which only a tombstone is left.
 
         :param name: the item's ``type``.
-        :raises KeyDestroyedError: the key was destroyed, or that version of it retired.
+        :raises KeyDestroyedError: the key was destroyed, or that version retired.
         """
         item = self._table.item_at(key_id, name)
         when = items.destroyed_at(item) if item is not None else None

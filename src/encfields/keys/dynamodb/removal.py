@@ -1,8 +1,8 @@
-"""Destroying a key in AWS's key store: its items are wiped, and only their dates are kept.
+"""Destroys a key in AWS's key store: wipes its items, and keeps only their dates.
 
-A destroyed item has the attribute ``encfields-destroyed-at`` and no ``enc`` any more. AWS's own
-libraries find it malformed and open nothing; its id stays taken for them too. DynamoDB's
-point-in-time recovery and backups hold the wrapped key until they expire.
+A destroyed item has the attribute ``encfields-destroyed-at`` and no longer ``enc``. AWS's own
+libraries treat it as malformed and open nothing; its id stays taken for them too. DynamoDB's
+point-in-time recovery and backups keep the wrapped key until they expire.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from encfields.keys.store import (
 from encfields.keys.versions import KeyVersion, utc_now
 
 MAX_IN_TRANSACTION = 100
-"""Items that one transaction of DynamoDB writes at most."""
+"""Most items that one DynamoDB transaction writes."""
 
 
 def destroy_items(table: ItemTable, key_id: str) -> list[KeyVersion]:
@@ -58,7 +58,7 @@ def destroy_items(table: ItemTable, key_id: str) -> list[KeyVersion]:
 
 
 def _wipe(table: ItemTable, key_id: str, left: items.Items, when: dt.datetime) -> None:
-    # What seals and indexes first: nothing new is to come under a key that is half gone.
+    # Active and beacon items first, so that nothing new is sealed under a partly destroyed key.
     ordered = sorted(left, key=lambda item: item[items.TYPE]["S"].startswith(items.VERSION_PREFIX))
 
     def write(tools: ThreadClients) -> None:

@@ -1,8 +1,8 @@
-"""Moving the keys of AWS's key store to another KMS key, one item after the other.
+"""Moves the keys of AWS's key store to another KMS key, one item after the other.
 
-KMS itself encrypts each again (``kms:ReEncrypt*``), from the item's encryption context to the same
-one with the new ``kms-arn``, which is what AWS's own "mutation" of a branch key does. Before the
-new item takes the old one's place, both are opened and compared.
+KMS itself re-encrypts each (``kms:ReEncrypt*``), from the item's encryption context to the same one
+with the new ``kms-arn``, as AWS's own "mutation" of a branch key does. Before the new item replaces
+the old one, both are opened and compared.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ItemKey = tuple[str, str]
 
 
 def require_same_region(new: str, former: Collection[str]) -> None:
-    """KMS encrypts again within one region only.
+    """Check the regions, since KMS re-encrypts only within one.
 
     :raises ConfigurationError: a former KMS key is in another region than the new one.
     """
@@ -45,11 +45,12 @@ def rewrap_items(
 ) -> RewrapReport:
     """See :meth:`DynamoDbKeyStore.rewrap`.
 
-    :param store: knows the new KMS key already.
+    :param store: already has the new KMS key.
     :param former: ARNs of the KMS keys to move from.
     """
     report, seen = RewrapReport(), set()  # type: RewrapReport, set[ItemKey]
-    # Again until nothing new is found: older processes rotate with the old KMS key meanwhile.
+    # Repeated until nothing new is found, because older processes still rotate with the old KMS
+    # key.
     while places := [place for place in table.places() if place not in seen]:
         for place in places:
             seen.add(place)
@@ -89,7 +90,7 @@ def _rewrap_item(
         with suppress(Conflict):
             _move(table, item, wrapped_by)
             return replace(report, moved=report.moved + 1)
-        # Moved by another run, rotated or destroyed, since it was read: look again.
+        # Moved by another run, rotated or destroyed since it was read, so read it again.
     raise KeyUnavailableError(
         "others kept changing this key at the same time; run it again",
         key_id=place[0],

@@ -1,8 +1,8 @@
 """Branch keys in AWS's own hierarchical key store: a DynamoDB table, wrapped by one KMS key.
 
-Every key is made, wrapped and opened by the Material Providers Library's ``KeyStore``, so that
-every AWS Encryption SDK with the hierarchical keyring on the same table opens what these keys
-sealed, in any language, and the other way round.
+Every key is created, wrapped and opened by the Material Providers Library's ``KeyStore``, so that
+every AWS Encryption SDK with the hierarchical keyring on the same table, in any language, opens
+what these keys sealed, and vice versa.
 """
 
 from __future__ import annotations
@@ -50,31 +50,31 @@ from encfields.keys.versions import (
 )
 
 OWN_CONTEXT: Mapping[str, str] = {"enc:purpose": "branch-key"}
-"""Pairs with which a key is made: AWS's key store demands some for a key whose id is given."""
+"""Pairs with which a key is created: AWS's key store requires some if the id is given."""
 
 MAX_QUERIES = 50
-"""Keys that are asked for one by one, before a scan of the table costs less time."""
+"""Most keys to query one by one; for more, a scan of the table is faster."""
 
 
 class DynamoDbKeyStore(KeyStore):
     """AWS's hierarchical key store.
 
-    Reads of it are eventually consistent, by AWS's design: for a moment after a key was made or
-    rotated, another process may not find it or find the version before.
+    By AWS's design its reads are eventually consistent: for a moment after a key was created or
+    rotated, another process may not find it, or find the previous version.
 
-    :param keyring: ``keyrings.aws_kms(arn)`` or ``keyrings.aws_kms_mrk(arn)``, of one key.
+    :param keyring: ``keyrings.aws_kms(arn)`` or ``keyrings.aws_kms_mrk(arn)``, with one key.
     :param table_name: the DynamoDB table.
     :param name: the key store's logical name, which is in KMS's encryption context
-        (``tablename``), bound to every key for good; by default `table_name`. It has to be the
-        same for everybody who uses the table, and stays as it is when the table is restored under
+        (``tablename``), permanently bound to every key; by default `table_name`. It must be the
+        same for everybody who uses the table, and stays the same when the table is restored under
         another name.
     :param region: AWS region of the table; by default the KMS key's.
     :param context: pairs of every new key's own encryption context, at least one.
-    :param former: keyrings, of one KMS key each, that open what is not rewrapped yet.
-    :param logical_name: what `name` was called before.
-    :param options: how DynamoDB is reached: see
-        :class:`~encfields.keys.aws.clients.ClientOptions`. For KMS the keyring has its own.
-    :raises ConfigurationError: the keyring is not of exactly one KMS key, or an argument is
+    :param former: keyrings, with one KMS key each, that open keys that are not rewrapped yet.
+    :param logical_name: the former name of `name`.
+    :param options: options of the DynamoDB client: see
+        :class:`~encfields.keys.aws.clients.ClientOptions`. The keyring has its own for KMS.
+    :raises ConfigurationError: the keyring does not have exactly one KMS key, or an argument is
         unusable.
     """
 
@@ -131,11 +131,11 @@ class DynamoDbKeyStore(KeyStore):
 
     @property
     def runner(self) -> Runner:
-        """How the cache runs fetches from this store: beside an event loop, where there is one."""
+        """How the cache runs fetches from this store: beside an event loop, if there is one."""
         return LoopRunner()
 
     def preload(self) -> None:
-        """Import what opens keys now, not when the first one is fetched."""
+        """Import the modules that open keys now, not when the first one is fetched."""
         from aws_cryptographic_material_providers.keystore import client  # noqa: F401
 
         preload("kms", "dynamodb")
@@ -157,7 +157,7 @@ class DynamoDbKeyStore(KeyStore):
         return self._keys.beacons(key_id)
 
     def list_beacons(self, key_id: str) -> list[BeaconVersion]:
-        """What is public about it.
+        """Its public data.
 
         :raises KeyNotFoundError: there is no such key.
         :raises KeyDestroyedError: it was destroyed.
@@ -172,7 +172,7 @@ class DynamoDbKeyStore(KeyStore):
         return [BeaconVersion(key_id, number, items.beacon_created(item))]
 
     def rotate_beacon(self, key_id: str) -> NoReturn:
-        """AWS's key store has one beacon key for each key, for good.
+        """Refused: AWS's key store has one permanent beacon key for each key.
 
         :raises ConfigurationError: always.
         """
@@ -186,12 +186,12 @@ class DynamoDbKeyStore(KeyStore):
         raise _one_beacon(key_id)
 
     def create(self, key_id: str) -> KeyVersion:
-        """Make a new key, its first version and its beacon key, in one transaction.
+        """Create a new key, its first version and its beacon key, in one transaction.
 
         KMS is called for ``kms:GenerateDataKeyWithoutPlaintext`` and ``kms:ReEncrypt*``.
 
         :raises ConfigurationError: the id is unusable, or the table is missing.
-        :raises KeyExistsError: there is one of that id.
+        :raises KeyExistsError: there is a key with that id.
         """
         check_key_id(key_id)
         self._keys.refuse_destroyed(key_id)
@@ -214,7 +214,7 @@ class DynamoDbKeyStore(KeyStore):
     def rotate(self, key_id: str) -> KeyVersion:
         """See :meth:`KeyStore.rotate <encfields.keys.store.KeyStore.rotate>`.
 
-        Concurrent rotations each make a version; the last one stays active, and is returned.
+        Concurrent rotations each create a version; the last one stays active, and is returned.
         """
 
         def make(tools: ThreadClients) -> None:
@@ -233,8 +233,8 @@ class DynamoDbKeyStore(KeyStore):
 
     def rotate_from(self, key_id: str, version: str) -> KeyVersion | None:
         """See :meth:`KeyStore.rotate_from <encfields.keys.store.KeyStore.rotate_from>`. Of many
-        who do so at once, one makes a version: DynamoDB writes it only if the one that is replaced
-        is in force still."""
+        concurrent calls, one creates a version: DynamoDB writes it only if the replaced one is
+        still in force."""
 
         def make(tools: ThreadClients) -> None:
             with tools.dynamodb.replacing(version):
@@ -254,8 +254,8 @@ class DynamoDbKeyStore(KeyStore):
         return items.versions(self._item_table.scan())
 
     def destroy(self, key_id: str) -> KeyVersionList:
-        """Wipe every version of a key, its beacon key too; a dated item without key is left of
-        each. There is no way back but a backup of the table.
+        """Wipe every version of a key, and its beacon key; a dated item without a key remains of
+        each. Only a backup of the table can bring it back.
 
         :returns: the branch key versions that were wiped.
         :raises KeyNotFoundError: there is no such key.
@@ -266,15 +266,15 @@ class DynamoDbKeyStore(KeyStore):
     def rewrap(self, new: Keyring, *, progress: OnRewrap | None = None) -> RewrapReport:
         """Move every key to another KMS key of the same region, without touching a value.
 
-        Killed at any moment, the next call continues where it left off. Keys stay readable
-        throughout for stores that have both, ``DynamoDbKeyStore(new, ..., former=[old])``; this
-        one has from now on. Other AWS libraries on the table need the new KMS key's ARN once
-        their keys have moved. KMS is called for ``kms:ReEncrypt*`` and, to verify,
-        ``kms:Decrypt`` by the new keyring's client.
+        If it is killed at any time, the next call continues where it left off. Keys stay readable
+        throughout for stores with both, ``DynamoDbKeyStore(new, ..., former=[old])``; this one has
+        both from now on. Other AWS libraries on the table need the new KMS key's ARN once their
+        keys have moved. KMS is called for ``kms:ReEncrypt*`` and, to verify, ``kms:Decrypt`` by the
+        new keyring's client.
 
-        :param new: of one KMS key.
-        :raises ConfigurationError: it is not of one KMS key, or of another region's.
-        :raises KeyAccessError: a key does not open, before or after; its item was left as it was.
+        :param new: with one KMS key.
+        :raises ConfigurationError: it does not have one KMS key, or one of another region.
+        :raises KeyAccessError: a key does not open, before or after; its item was not changed.
         :raises KeyUnavailableError: KMS or DynamoDB is out of reach; call it again.
         """
         former = self._move_to(new)
@@ -286,7 +286,10 @@ class DynamoDbKeyStore(KeyStore):
         return partial(rewrap_key, self._item_table, former)
 
     def _move_to(self, new: Keyring) -> Sequence[str]:
-        """Wrap with another KMS key from now on; the ARNs of those before."""
+        """Wrap with another KMS key from now on.
+
+        :returns: the ARNs of the former ones.
+        """
         keyring = _of_one_key(new)
         (arn,) = keyring.arns
         before = [keyring for keyring in (self.keyring, *self.former) if keyring.arns != (arn,)]
@@ -296,7 +299,7 @@ class DynamoDbKeyStore(KeyStore):
         return former
 
     def retire(self, key_id: str, version: str) -> None:
-        """Wipe a version that is not the active one. What is under it cannot be read any more.
+        """Wipe a version other than the active one. Values under it can no longer be read.
 
         :raises ConfigurationError: it is the active one.
         :raises KeyNotFoundError: there is no such version.
@@ -327,8 +330,8 @@ class DynamoDbKeyStore(KeyStore):
         """See :meth:`KeyStore.wrapped_many
         <encfields.keys.store.KeyStore.wrapped_many>`.
 
-        Of keys that are named, the active versions alone, a hundred in a request: an older one
-        is fetched when something is read under it. All keys take a scan of the table.
+        For named keys only the active versions, a hundred in a request: older ones are fetched when
+        something is read under them. All keys take a scan of the table.
         """
         if key_ids is None:
             return [
@@ -354,7 +357,7 @@ class DynamoDbKeyStore(KeyStore):
         ]
 
     def create_table(self) -> None:
-        """Make the table unless it is there (on demand, not provisioned), and wait for it."""
+        """Create the table unless it exists (on demand, not provisioned), and wait for it."""
         self._item_table.create()
 
     def _active_of(self, key_id: str) -> KeyVersion:

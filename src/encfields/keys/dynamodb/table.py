@@ -1,4 +1,4 @@
-"""The DynamoDB table of AWS's key store: its items, and what one thread needs to reach it."""
+"""The DynamoDB table of AWS's key store: its items, and each thread's clients."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from encfields.keys.versions import KeyVersion
 T = TypeVar("T")
 
 MAX_IN_BATCH = 100
-"""Items that one request of DynamoDB reads at most."""
+"""Most items that one DynamoDB request reads."""
 
 FIRST_PAUSE = 0.05
-"""Seconds before what DynamoDB left out of a batch is asked for again; doubled each time."""
+"""Seconds before requesting again what DynamoDB omitted from a batch; doubled each time."""
 
 MAX_BATCH_TRIES = 6
-"""Times that it is."""
+"""Most repetitions."""
 
 _PUBLIC = {
     "ProjectionExpression": "#id, #type, #version, #created, #destroyed",
@@ -41,17 +41,17 @@ _PUBLIC = {
         "#destroyed": items.DESTROYED_AT,
     },
 }
-"""Reads of every attribute but what is wrapped."""
+"""Options that read every attribute except the wrapped key."""
 
 
 @dataclass(frozen=True, slots=True)
 class ThreadClients:
-    """One thread's way to the store.
+    """One thread's clients of the store.
 
-    :ivar libraries: AWS's ``KeyStore`` for the KMS key that wraps, then for each former one.
-    :ivar models: the library's module of its operations' arguments.
+    :ivar libraries: AWS's ``KeyStore`` for the wrapping KMS key, then for each former one.
+    :ivar models: the library's module of argument classes.
     :ivar dynamodb: a :class:`RememberingClient`.
-    :ivar kms: boto3's client, of the KMS key that wraps.
+    :ivar kms: boto3's client for the wrapping KMS key.
     """
 
     libraries: tuple[Any, ...]
@@ -61,13 +61,13 @@ class ThreadClients:
 
     @property
     def library(self) -> Any:
-        """AWS's ``KeyStore`` for the KMS key that wraps."""
+        """AWS's ``KeyStore`` for the wrapping KMS key."""
         return self.libraries[0]
 
 
 class RememberingClient:
-    """boto3's client of DynamoDB, for one thread, which answers what was read just before without
-    a request: AWS's library opens keys one by one, and we read many at once.
+    """boto3's DynamoDB client for one thread, which can return an item that was just read without a
+    request: AWS's library opens keys one by one, but we read many at once.
 
     :param client: boto3's.
     """
@@ -82,7 +82,7 @@ class RememberingClient:
 
     @contextmanager
     def having_read(self, item: items.Item | None) -> Iterator[None]:
-        """Within it, answer with this item when it is asked for."""
+        """Within it, return this item when it is requested."""
         before, self._read = self._read, item
         try:
             yield
@@ -98,7 +98,7 @@ class RememberingClient:
 
     @contextmanager
     def replacing(self, version: str) -> Iterator[None]:
-        """Within it, have a transaction replace the active item only if it is of this version."""
+        """Within it, let a transaction replace the active item only if it is of this version."""
         self._seen = version
         try:
             yield
@@ -144,12 +144,12 @@ def _get_batches(tools: ThreadClients, table: str, key_ids: Sequence[str], name:
 class ItemTable:
     """The items of a table.
 
-    :param keyrings: of one KMS key each: the one that wraps, then former ones.
+    :param keyrings: with one KMS key each: the wrapping one, then former ones.
     :param name: of the DynamoDB table.
     :param logical_name: the key store's, to which KMS binds every key.
     :param region: of the table.
-    :param options: how DynamoDB is reached.
-    :ivar kms_arn: the KMS key that wraps.
+    :param options: options of the DynamoDB client.
+    :ivar kms_arn: the wrapping KMS key.
     """
 
     def __init__(
@@ -187,8 +187,8 @@ class ItemTable:
         return item
 
     def items_at(self, key_ids: Collection[str], name: str) -> dict[str, items.Item]:
-        """One whole item of each of many keys, :data:`MAX_IN_BATCH` in a request, or one by one
-        where IAM does not grant ``dynamodb:BatchGetItem``. Those that are missing are left out.
+        """One whole item of each of many keys, :data:`MAX_IN_BATCH` in a request, or one by one if
+        IAM does not grant ``dynamodb:BatchGetItem``. Missing ones are omitted.
 
         :param name: their ``type``.
         """
@@ -204,7 +204,7 @@ class ItemTable:
         return {key_id: item for key_id, item in items_by_key.items() if item is not None}
 
     def items_of(self, key_id: str) -> items.Items:
-        """What the items of one key say of themselves, without what they wrap."""
+        """The items of one key without their wrapped keys."""
 
         def query(tools: ThreadClients) -> items.Items:
             pages = tools.dynamodb.get_paginator("query").paginate(
@@ -223,7 +223,7 @@ class ItemTable:
         return items.versions(self.items_of(key_id))
 
     def scan(self) -> items.Items:
-        """What all items say of themselves, without what they wrap."""
+        """All items without their wrapped keys."""
 
         def scan(tools: ThreadClients) -> items.Items:
             pages = tools.dynamodb.get_paginator("scan").paginate(
@@ -276,7 +276,7 @@ class ItemTable:
         raise failure
 
     def tools(self) -> ThreadClients:
-        """This thread's own, in this process: boto3's connections survive no fork."""
+        """This thread's clients, in this process: boto3's connections do not survive a fork."""
         pid, tools = getattr(self._built, "entry", (None, None))
         if tools is None or pid != os.getpid():
             tools = self._build()

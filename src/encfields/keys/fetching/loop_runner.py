@@ -1,9 +1,8 @@
 """Key fetches for an ``AsyncEngine``: on worker threads, awaited where a greenlet allows it.
 
 SQLAlchemy's asyncio layer calls us inside a greenlet when it writes, and outside any greenlet,
-on the event loop's own thread, when ``AsyncConnection.execute()`` results are read. Only the
-first can await. The fetch therefore runs on a worker thread and completes there, whether or not
-somebody waits.
+on the event loop's own thread, when ``AsyncConnection.execute()`` results are read. Only the first
+can await. So the fetch runs on a worker thread and completes there, whether or not anybody waits.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ T = TypeVar("T")
 
 
 def on_event_loop() -> bool:
-    """Whether an event loop runs in this very thread, so that blocking here would block it."""
+    """Whether an event loop runs in this thread, so that blocking here would block it."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -38,8 +37,8 @@ def on_event_loop() -> bool:
 class LoopRunner:
     """Runs fetches beside the event loop.
 
-    :param on_caller: fetch on the caller's own greenlet. Needed where the keys are in an
-        in-memory database, whose one connection belongs to the caller's event loop.
+    :param on_caller: fetch in the caller's own greenlet. Needed if the keys are in an in-memory
+        database, whose only connection belongs to the caller's event loop.
     """
 
     def __init__(self, *, on_caller: bool = False) -> None:
@@ -65,7 +64,7 @@ class LoopRunner:
         return future.result()
 
     def wait_briefly(self, future: Future[Any], seconds: float) -> bool:
-        """Whether the future is settled after this time at the most; see :meth:`wait`."""
+        """Wait at most this long; return whether the future is settled. See :meth:`wait`."""
         if not future.done() and in_greenlet():
             await_only(_settled(future, seconds))
             return future.done()
@@ -87,13 +86,13 @@ class LoopRunner:
 
 
 async def _settled(future: Future[Any], seconds: float) -> None:
-    """Wait for a future for so long, and leave it alone then."""
+    """Wait for a future for at most this long, without cancelling it."""
     waiting = asyncio.wrap_future(future)
     done, _ = await asyncio.wait({waiting}, timeout=seconds)
     if done:
-        waiting.exception()  # raised where the fetch itself is waited for
+        waiting.exception()  # raised to whoever waits for the fetch itself
     else:
-        waiting.cancel()  # which a fetch under way does not heed
+        waiting.cancel()  # which does not affect a running fetch
 
 
 def _switching_soon(call: Callable[[], T]) -> T:
@@ -102,7 +101,7 @@ def _switching_soon(call: Callable[[], T]) -> T:
 
 
 def needs_prefetch() -> KeyUnavailableError:
-    """The error for a key that can only be fetched by awaiting, where nothing can be awaited."""
+    """The error for a key that can only be fetched by awaiting, if nothing can be awaited."""
     return KeyUnavailableError(
         "the key is in an in-memory database that only a coroutine can read, and result rows "
         "are processed outside one; call `await encryption.aprefetch()` first",

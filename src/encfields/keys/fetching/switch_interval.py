@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from encfields.keys.forking import in_forked_child
 
 INTERVAL = 0.0005
-"""Seconds after which a thread gives way. Shorter ones make the fetch slower and the loop no
-quicker: see ``benchmarks/event_loop.py``."""
+"""Seconds after which a thread yields. Shorter intervals make the fetch slower and the loop no
+faster: see ``benchmarks/event_loop.py``."""
 
 
 class _SwitchInterval:
@@ -78,7 +78,7 @@ in_forked_child(_interval.after_fork)
 
 @contextmanager
 def short_switch_interval(interval: float = INTERVAL) -> Iterator[None]:
-    """Have every thread give way to others soon.
+    """Make every thread yield to others soon.
 
     :param interval: seconds after which it does.
     """

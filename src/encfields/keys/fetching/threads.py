@@ -1,15 +1,14 @@
 """The threads on which keys are fetched and unwrapped, of three kinds.
 
-* :func:`fetch_threads`, for event loops: a few, and more while some are stuck. A fetch whose KMS
-  or database hangs keeps its thread until its time limit. So that no key waits behind the outage
-  of others, however many they are, a thread that has been at one fetch for :data:`STUCK_SECONDS`
-  does not count any more: what waits is given another one.
-* :func:`daemon_threads`, for fetches that nobody has to wait for: they do not delay the end of
+* :func:`fetch_threads`, for event loops: a few, and more while some are stuck. A fetch whose KMS or
+  database hangs keeps its thread until its time limit. So that no key waits for the outage of any
+  number of others, a thread that has been busy with one fetch for :data:`STUCK_SECONDS` no longer
+  counts: waiting fetches get another one.
+* :func:`daemon_threads`, for fetches that nobody needs to wait for: they do not delay the end of
   the process.
-* :func:`unwrap_threads`, for many unwraps at once; each thread keeps a keyring and KMS clients of
-  its own.
+* :func:`unwrap_threads`, for many unwraps at once; each thread has its own keyring and KMS clients.
 
-Each is made when it is first needed, and a forked child makes its own.
+Each is created on first use, and a forked child creates its own.
 """
 
 from __future__ import annotations
@@ -30,15 +29,15 @@ from encfields.keys.forking import in_forked_child
 T = TypeVar("T")
 
 MAX_AT_WORK = 32
-"""Fetches under way at once, but for those that are stuck; a thread outlives its fetch so that
-its KMS client is used again."""
+"""Most fetches at once, not counting stuck ones. A thread outlives its fetch so that its KMS client
+is reused."""
 
 STUCK_SECONDS = 0.5
-"""A fetch takes some 10 ms, and under much load ten times as long."""
+"""A fetch takes some 10 ms, and ten times as long under heavy load."""
 
 
 class _Task(Generic[T]):
-    """A call that is made once, by the thread that takes it first."""
+    """A call that is executed once, by the thread that takes it first."""
 
     def __init__(self, call: Callable[[], T]) -> None:
         self._call: Callable[[], T] | None = call
@@ -49,7 +48,7 @@ class _Task(Generic[T]):
         return self._untaken.acquire(blocking=False)
 
     def run(self) -> None:
-        """Make the call, once it is taken."""
+        """Execute the call, if no other thread took it."""
         call, self._call = self._call, None
         if call is None or not self.future.set_running_or_notify_cancel():
             return
@@ -69,7 +68,8 @@ class FetchThreads:
         self._at_work: dict[int, float] = {}
 
     def submit(self, call: Callable[[], T]) -> Future[T]:
-        """Have a call made; from an event loop's thread, also where all threads are stuck."""
+        """Execute a call on a thread; if called on an event loop's thread, even if all threads are
+        stuck."""
         task = _Task(call)
         self._pool.submit(self._work, task)
         try:
@@ -90,7 +90,7 @@ class FetchThreads:
             del self._at_work[me]
 
     def _look_after(self, loop: asyncio.AbstractEventLoop, task: _Task[T]) -> None:
-        """Give a call that still waits a thread of its own, unless the others are just busy."""
+        """Give a call that is still waiting its own thread, unless the others are merely busy."""
         if task.future.running() or task.future.done():
             return
         stuck_since = monotonic() - STUCK_SECONDS
@@ -108,14 +108,14 @@ def fetch_threads() -> FetchThreads:
 
 
 MAX_THREADS = 4
-"""Fetches under way at once. What comes later waits; its readers do not."""
+"""Most fetches at once. Later ones wait, but their readers do not."""
 
 IDLE_SECONDS = 30.0
-"""A thread outlives its fetch by this, so that its KMS client is used again."""
+"""Seconds by which a thread outlives its fetch, so that its KMS client is reused."""
 
 
 class DaemonThreads:
-    """Runs jobs on threads that start when they are needed and end when they are not."""
+    """Runs jobs on threads that start when they are needed, and end when they are not."""
 
     def __init__(self) -> None:
         self._jobs: SimpleQueue[Callable[[], None]] = SimpleQueue()
@@ -124,9 +124,9 @@ class DaemonThreads:
         self._unfinished = 0
 
     def submit(self, job: Callable[[], None]) -> None:
-        """Have a job done; it raises nothing.
+        """Run a job, which must not raise.
 
-        :raises RuntimeError: the interpreter is ending and starts no thread.
+        :raises RuntimeError: the interpreter is ending and starts no threads.
         """
         with self._lock:
             if self._unfinished >= self._count and self._count < MAX_THREADS:
@@ -146,13 +146,13 @@ class DaemonThreads:
             try:
                 job()
             finally:
-                # Else it would be kept, with the key that it fetched, until the next one comes.
+                # Otherwise it would be kept, with the key that it fetched, until the next job.
                 del job
                 with self._lock:
                     self._unfinished -= 1
 
     def _may_end(self) -> bool:
-        """Whether this thread is not needed; a job that was just handed in may wait for it."""
+        """Whether this thread is not needed; a job that was just submitted may wait for it."""
         with self._lock:
             if self._unfinished:
                 return False
@@ -167,15 +167,15 @@ def daemon_threads() -> DaemonThreads:
 
 
 MAX_PARALLEL_UNWRAPS = 8
-"""Unwraps of one process under way at once. KMS answers in some 10 ms and its client works for
-1 to 2 ms under Python's lock, so that more threads bring nothing."""
+"""Most unwraps of one process at once. KMS responds in some 10 ms and its client works for 1 to 2
+ms under Python's lock, so more threads would gain nothing."""
 
 
 @functools.cache
 def unwrap_threads() -> ThreadPoolExecutor:
-    """Threads of this process for unwrapping, made when first needed.
+    """Threads of this process for unwrapping, created on first use.
 
-    They are apart from those that fetch for an event loop, whose jobs may wait for these.
+    They are separate from those that fetch for an event loop, whose jobs may wait for these.
     """
     return ThreadPoolExecutor(MAX_PARALLEL_UNWRAPS, thread_name_prefix="encfields-unwrap")
 
@@ -183,7 +183,7 @@ def unwrap_threads() -> ThreadPoolExecutor:
 def work_off(
     jobs: Iterable[Callable[[], None]], lead: Callable[[Callable[[], None]], None]
 ) -> None:
-    """Have jobs done by one leader, helped by as many threads as are free.
+    """Run jobs on one leader, helped by as many threads as are free.
 
     The leader does not depend on the helpers: they may all be busy with keys whose KMS hangs.
 
@@ -193,7 +193,7 @@ def work_off(
     left = deque(jobs)
 
     def work() -> None:
-        with suppress(IndexError):  # somebody took the last one
+        with suppress(IndexError):  # another thread took the last one
             while left:
                 left.popleft()()
 
@@ -201,12 +201,12 @@ def work_off(
         try:
             work()
         except BaseException:
-            # Interrupted: others may be waiting for what is left.
+            # Interrupted, but others may be waiting for the remaining jobs.
             unwrap_threads().submit(work)
             raise
 
     helpers = min(MAX_PARALLEL_UNWRAPS, len(left)) - 1
-    with suppress(RuntimeError):  # the interpreter is ending and starts no thread
+    with suppress(RuntimeError):  # the interpreter is ending and starts no threads
         for _ in range(helpers):
             unwrap_threads().submit(work)
     lead(work_or_hand_over)

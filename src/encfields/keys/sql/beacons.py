@@ -1,7 +1,7 @@
-"""Beacon key versions in the key table: at most two in force, of which the older is retired again.
+"""Beacon key versions in the key table: at most two in force, the older of which is later retired.
 
-A version's number is bound to its wrapped key, as a branch key version's is. A retired version
-is wiped, and no number of a key is given twice: the newest version is never retired.
+A version's number is bound to its wrapped key, as a branch key version's is. A retired version is
+wiped, and numbers are never reused, because the newest version is never retired.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from encfields.keys.versions import (
 )
 
 MAX_IN_FORCE = 2
-"""Beacon key versions of one key: a look-up uses each, and a row has room for two."""
+"""Most beacon key versions of one key: a look-up uses each, and a row has room for two."""
 
 
 class Beacons:
     """The beacon keys of a key table.
 
-    :param table: where they are.
-    :param wrapper: makes and unwraps them.
+    :param table: the key table.
+    :param wrapper: wraps and unwraps them.
     """
 
     def __init__(self, table: KeyTable, wrapper: RowWrapper) -> None:
@@ -69,7 +69,7 @@ class Beacons:
             return in_force
         if rows:
             raise was_destroyed(key_id, rows[-1].destroyed_at)
-        # Whether there is a branch key is not asked: a key that is missing costs one look.
+        # Does not query whether there is a branch key, so that a missing key costs one query.
         raise no_beacon_key(self._table.fullname, key_id)
 
     def wrapped(self, key_ids: Collection[str]) -> list[WrappedBeacons]:
@@ -77,7 +77,7 @@ class Beacons:
         return self.wrapped_in(self._table.rows_of_many(BEACON, key_ids))
 
     def wrapped_in(self, rows_of_many: KeyRows) -> list[WrappedBeacons]:
-        """Beacon keys, still wrapped, of rows that were read already."""
+        """Beacon keys, still wrapped, from rows that were already read."""
         return [
             WrappedBeacons(key_id, partial(self._unwrap, in_force))
             for key_id, rows in by_key(rows_of_many)
@@ -85,7 +85,7 @@ class Beacons:
         ]
 
     def list(self, key_id: str) -> BeaconVersionList:
-        """What is public about the versions in force."""
+        """The public data of the versions in force."""
         return [BeaconVersion(row.key_id, row.number, row.created_at) for row in self.rows(key_id)]
 
     def rotate(self, key_id: str) -> BeaconVersion:

@@ -1,6 +1,6 @@
-"""Branch key versions in the key table: read, made and rotated.
+"""Reads, creates and rotates branch key versions in the key table.
 
-The newest version is the one with the highest number that its wrapped key is bound to.
+The newest version is the one whose wrapped key is bound to the highest number.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class BranchKeys:
     """The branch keys of a key table; see the methods of the same names of
     :class:`~encfields.keys.sql.store.SqlKeyStore`.
 
-    :param table: where they are.
-    :param wrapper: makes and unwraps them.
+    :param table: the key table.
+    :param wrapper: wraps and unwraps them.
     """
 
     def __init__(self, table: KeyTable, wrapper: RowWrapper) -> None:
@@ -94,7 +94,7 @@ class BranchKeys:
         return self.wrapped_in(self._table.rows_of_many(BRANCH, key_ids))
 
     def wrapped_in(self, rows_of_many: KeyRows) -> WrappedKeyList:
-        """Key versions, still wrapped, of rows that were read already."""
+        """Key versions, still wrapped, from rows that were already read."""
         wrapped = []
         for key_id, rows in by_key(rows_of_many):
             newest = in_order(rows)[-1:]
@@ -117,7 +117,7 @@ class BranchKeys:
                 key_id=key_id,
                 reason="rolled-back",
             )
-        # Only what was unwrapped is remembered, so that no forged row makes this grow.
+        # Only unwrapped keys are remembered, so that forged rows cannot make this grow.
         self._newest_seen[key_id] = newest.number
         return key
 
@@ -151,7 +151,8 @@ class BranchKeys:
         try:
             self._table.add(add, rows)
         except Conflict:
-            # A deadlock or a lock time-out is a conflict too, and need not mean that we lost.
+            # A deadlock or lock time-out is a conflict too, but does not mean that another process
+            # won.
             lost = bool(self._table.rows_of(key_id, BRANCH))
         else:
             return key_version(read_row(rows[0]), active=True)
@@ -166,7 +167,7 @@ class BranchKeys:
     def _require_free(self, key_id: str) -> None:
         rows = self._table.rows_of(key_id, BRANCH)
         if rows and not in_order(rows):
-            # The id is not free: values may still be there that name it.
+            # The id stays taken, because there may still be values that name it.
             raise was_destroyed(key_id, rows[-1].destroyed_at)
         if rows:
             raise already_exists(key_id)
@@ -198,7 +199,7 @@ class BranchKeys:
 
 
 class _RotatedElsewhere(Exception):
-    """Somebody else made a newer version."""
+    """Another process created a newer version."""
 
 
 def _as_confirmed(row: NewRow) -> tuple[str, str, int]:

@@ -1,8 +1,8 @@
-"""Bringing over a key table that a development version made, which bound no key to a key table.
+"""Imports a key table of a development version, which did not bind keys to a key store.
 
-Its wrapped keys name key id, version and purpose only. Each is opened under those three pairs and
-wrapped under today's five: material and ids stay, so that no value is touched. What the table's
-column ``active`` says, and the rows' dates, are believed this once, as they were then.
+Its wrapped keys name only key id, version and purpose. Each is opened under those three pairs and
+wrapped under today's five; material and ids stay, so no value is touched. The column ``active`` and
+the rows' dates are trusted this once, as they were then.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def bring_over(table: KeyTable, wrapper: KeyWrapper) -> int:
 
 
 def _name_of(table: KeyTable) -> str:
-    """The table's name, made and kept if it has none."""
+    """The table's name, which is created and stored if it has none."""
     name = table.given_name or new_name()
     kept: list[str] = []
 
@@ -94,7 +94,7 @@ def _is_earlier(row: KeyRow) -> bool:
 
 def _apply(table: KeyTable, changes: Iterable[BroughtOver], connection: Connection) -> None:
     columns = table.table.c
-    # The newest first: it gives number 1 free.
+    # The newest first, because that frees number 1.
     for row, wrapped, number in sorted(changes, key=lambda change: -change[2]):
         connection.execute(
             update(table.table)

@@ -1,13 +1,13 @@
-"""Connections for key reads and writes that are not the user's.
+"""Connections for key reads and writes, separate from the application's.
 
-Keys are never read inside the user's transaction: a rollback would take a new key with it, a
-failed read would spoil the transaction on PostgreSQL, and waiting for a second connection of a
-pool of one would never end. So a connection is made with the user's own connection arguments
-(URL, ``connect_args``, ``creator``, ``do_connect`` and pool events), outside the user's pool.
+Keys are never read inside the application's transaction: a rollback would remove a new key, a
+failed read would abort the transaction on PostgreSQL, and waiting for a second connection from a
+pool of one would never end. So connections are opened with the application's own arguments (URL,
+``connect_args``, ``creator``, ``do_connect`` and pool events), outside its pool.
 
-An in-memory SQLite database, and any pool that has one connection only (``StaticPool``,
-``SingletonThreadPool``), cannot have a second one. There the user's connection is borrowed, and
-neither committed nor rolled back nor closed.
+An in-memory SQLite database, and any pool with only one connection (``StaticPool``,
+``SingletonThreadPool``), cannot have a second one. There the application's connection is borrowed,
+and neither committed, rolled back nor closed.
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ EngineWork = Callable[[Engine], T]
 
 
 def hand_on_listeners(engine: Engine, own: Engine | Connection, name: str) -> None:
-    """Have another engine or connection told of what the application's engine is told of.
+    """Add the listeners of the application's engine to another engine or connection.
 
-    :param name: ``"engine_connect"`` or ``"begin"``, in which applications choose a role, a schema
-        or a variable of the session: without it, another table of the same name may be meant.
+    :param name: ``"engine_connect"`` or ``"begin"``, in which applications set a role, a schema or
+        a session variable; without these, a different table of the same name may be used.
     """
     own_listeners = [*getattr(own.dispatch, name)]
     for listener in getattr(engine.dispatch, name):
-        if listener not in own_listeners:  # As those are that listen to every engine.
+        if listener not in own_listeners:  # Listeners on all engines are already there.
             event.listen(own, name, listener)
 
 
 class OwnConnection:
-    """Runs database work on a connection of its own, from any thread, greenlet or process.
+    """Runs database work on its own connection, from any thread, greenlet or process.
 
-    :param engine: the user's engine; of an ``AsyncEngine``, its ``sync_engine``.
+    :param engine: the application's engine; for an ``AsyncEngine``, its ``sync_engine``.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -65,13 +65,13 @@ class OwnConnection:
 
     @property
     def is_ours_alone(self) -> bool:
-        """Whether work has a connection of its own, so that any thread may do it at any time."""
+        """Whether work gets its own connection, so that any thread may do it at any time."""
         return not self.is_borrowed and not self.is_private_memory
 
     def run(self, work: EngineWork[T]) -> T:
-        """Do `work`; blocks, except that in a greenlet the event loop is left free.
+        """Do `work`; blocks, except that in a greenlet the event loop stays free.
 
-        :raises KeyUnavailableError: it needs a greenlet and the caller is in none.
+        :raises KeyUnavailableError: it needs a greenlet, and the caller is not in one.
         """
         if not self.is_async:
             return self._run_here(work)
@@ -90,7 +90,7 @@ class OwnConnection:
             return work(self.engine)
         if self.is_borrowed:
             return self._run_borrowed(work)
-        # recreate() keeps the creator and the pool's listeners, and makes no connection yet.
+        # recreate() keeps the creator and the pool's listeners, and does not connect yet.
         own = Engine(
             self.engine.pool.recreate(),
             self.engine.dialect,
@@ -106,7 +106,7 @@ class OwnConnection:
     def _run_borrowed(self, work: EngineWork[T]) -> T:
         pool = self.engine.pool
         if isinstance(pool, StaticPool):
-            # Checking it out and in again would roll back the user's transaction.
+            # Checking it out and in again would roll back the application's transaction.
             return self._work_on(pool.connection.get_connection(), work)
         fairy = self.engine.raw_connection()
         try:
@@ -135,7 +135,7 @@ class OwnConnection:
         return result
 
     def joins_user_transaction(self) -> bool:
-        """Whether work done now could be rolled back together with the user's."""
+        """Whether work done now could be rolled back with the application's transaction."""
         pool = self.engine.pool
         if not self.is_borrowed or (self.is_async and not in_greenlet()):
             return False
@@ -148,7 +148,7 @@ class OwnConnection:
             fairy.close()
 
     def require_sqlite_if_borrowed(self) -> None:
-        """Refuse to write where it cannot be known whether the write is kept.
+        """Refuse a write that the application might roll back unnoticed.
 
         :raises ConfigurationError: a single-connection pool of another database than SQLite.
         """
@@ -161,7 +161,7 @@ class OwnConnection:
 
 
 def is_in_transaction(dbapi_connection: Any) -> bool:
-    """Whether an SQLite connection, the async adaption of one included, has one open."""
+    """Whether an SQLite connection, or the async adaption of one, has a transaction open."""
     driver = getattr(dbapi_connection, "driver_connection", dbapi_connection)
     return bool(getattr(driver, "in_transaction", False))
 
@@ -183,7 +183,7 @@ def _kept_options(engine: Engine) -> dict[str, Any]:
 
 
 class _Borrowed:
-    """The user's DBAPI connection, whose transaction and life are not ours to end."""
+    """The application's DBAPI connection, which we must not commit, roll back or close."""
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
@@ -206,10 +206,10 @@ TableChange = Callable[[Connection], None]
 
 
 def change_as_one(connection: Connection, change: TableChange) -> None:
-    """Keep all of a change or nothing, even if the engine is set to AUTOCOMMIT."""
+    """Make a change atomic, even if the engine is set to AUTOCOMMIT."""
     name = connection.dialect.name
     if name == "sqlite":
-        # A savepoint opens a transaction where there is none and nests in one where there is.
+        # A savepoint begins a transaction if there is none, and nests in one if there is.
         with connection.begin():
             _change_in_savepoint(connection, change)
         return
@@ -225,7 +225,7 @@ def _change_in_savepoint(connection: Connection, change: TableChange) -> None:
     try:
         change(connection)
     except BaseException:
-        # SQLite has ended the transaction by itself if the disk is full, for instance.
+        # SQLite ends the transaction by itself in some cases, such as a full disk.
         with suppress(DBAPIError):
             connection.exec_driver_sql("ROLLBACK TO encfields_keys")
             connection.exec_driver_sql("RELEASE encfields_keys")

@@ -1,4 +1,4 @@
-"""What a database's failure means for a key."""
+"""Converts database failures to errors about keys."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from encfields.errors import KeyNotFoundError, KeyUnavailableError
 _CONFLICT_STATES = frozenset({"40001", "40P01", "23505"})
 _CONFLICT_NUMBERS = frozenset({1213, 1205, 1020})
 NOT_ALLOWED = frozenset({"42501", 1044, 1142, 1143})
-"""Codes of a database, table or column that the user has no right to: PostgreSQL's SQLSTATE,
+"""Codes for a database, table or column that the user has no right to: PostgreSQL's SQLSTATE,
 MariaDB's and MySQL's numbers."""
 
 _DENIED = NOT_ALLOWED | {"28000", "28P01", 1045}
-"""Codes of what the user has no right to, and of one who may not log in."""
+"""Codes for lacking rights, and for a refused login."""
 
 READ_ONLY = frozenset({"25006", 1290, 1792, 1836})
-"""Codes of a database, or a transaction, in which nothing may be written."""
+"""Codes for a read-only database or transaction."""
 
 
 def database_error(error: Exception, key_id: str | None) -> KeyUnavailableError | None:
     """The error to raise, or ``None`` for a conflict with another transaction.
 
-    :param error: what SQLAlchemy or the driver raised.
+    :param error: raised by SQLAlchemy or the driver.
     """
     cause = getattr(error, "orig", None) or error
     state, number = sql_state(cause), error_number(cause)
@@ -60,7 +60,7 @@ def _is_unreachable(error: Exception) -> bool:
 
 
 def sql_state(cause: Any) -> str | None:
-    """The SQLSTATE of a driver's error, where the driver gives it."""
+    """The SQLSTATE of a driver's error, if the driver provides it."""
     state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
     arguments = getattr(cause, "args", ())
     if state is None and arguments and isinstance(arguments[0], dict):
@@ -70,14 +70,14 @@ def sql_state(cause: Any) -> str | None:
 
 def error_number(cause: Any) -> int | None:
     """The server's own number of a MariaDB or MySQL driver's error."""
-    # The first argument is MariaDB Connector/Python's message, and the others' number.
+    # The first argument is the message with MariaDB Connector/Python, the number with others.
     first = next(iter(getattr(cause, "args", ())), None)
     number = first if isinstance(first, int) else getattr(cause, "errno", None)
     return number if isinstance(number, int) else None
 
 
 def is_denied(error: DBAPIError) -> bool:
-    """Whether the database user has no right to what a statement does."""
+    """Whether the database user lacks the right for a statement."""
     # MariaDB's own number says more than its SQLSTATE.
     return (error_number(error.orig) or sql_state(error.orig)) in NOT_ALLOWED
 
@@ -91,7 +91,7 @@ def is_read_only(error: DBAPIError) -> bool:
 
 
 def _first_line(cause: BaseException) -> str:
-    # The first line alone: further ones quote the failing row.
+    # Only the first line, because further ones quote the failing row.
     lines = str(cause).strip().splitlines()
     return lines[0][:200] if lines else ""
 
@@ -106,7 +106,7 @@ def no_such_key(table: str, key_id: str) -> KeyNotFoundError:
 
 
 def no_beacon_key(table: str, key_id: str) -> KeyNotFoundError:
-    """The error for an id of which the table has no beacon key, and possibly a branch key."""
+    """The error for an id without a beacon key in the table, though it may have a branch key."""
     return KeyNotFoundError(
         f"there is no beacon key of it in {table!r}. If `encfields keys list` shows the key, the "
         "row of its beacon key was deleted: restore it from a backup, without it no row is found. "

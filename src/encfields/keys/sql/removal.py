@@ -1,9 +1,9 @@
-"""Taking keys out of force: refusing them, retiring one version, destroying a whole key.
+"""Takes keys out of force: refuses them, retires one version, or destroys a whole key.
 
-A key or version that is to go is *refused* first: its rows get their date, and keep what they
-wrap. The table gives it to nobody from then on, and a process that has it in memory asks within
-``cache_check`` seconds before sealing with it. So when the rows are wiped after that, no process
-seals under it any more, and a count made in between is the last word.
+A key or version is first *refused*: its rows are dated, but keep their wrapped keys. From then on
+it is not read from the table, and a process that has it in memory checks within ``cache_check``
+seconds before sealing with it. So when the rows are wiped after that, no process seals under it any
+more, and a count made in between is final.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from encfields.keys.versions import KeyVersion, utc_now
 
 
 def set_refused(table: KeyTable, key_id: str, version: str | None, *, refused: bool) -> bool:
-    """Date the rows of a key, or of one version, that still hold something; or take that back.
+    """Date the rows of a key, or of one version, that still have a wrapped key; or undo that.
 
     :returns: whether there is one.
     """
@@ -72,7 +72,7 @@ def retire(table: KeyTable, keys: BranchKeys, key_id: str, version: str) -> None
 
 
 def retirable_row(table: KeyTable, keys: BranchKeys, key_id: str, version: str) -> KeyRow:
-    """The row of a version that still holds its key and is not the newest.
+    """The row of a version that still has its key and is not the newest.
 
     :raises KeyNotFoundError: there is no such version.
     :raises KeyDestroyedError: it was retired before, or the whole key destroyed.
@@ -116,7 +116,7 @@ def _wipe_all(
     table: KeyTable, key_id: str, rows: list[KeyRow], when: dt.datetime
 ) -> list[KeyVersion]:
     columns = table.table.c
-    # Of two processes that destroy it at once, one does.
+    # If two processes destroy it at once, only one succeeds.
     is_left = columns.wrapped.is_not(None) | columns.destroyed_at.is_(None)
     wiped: list[KeyRow] = []
 

@@ -1,4 +1,4 @@
-"""Moving the key table's rows to another keyring, one row after the other, each by itself."""
+"""Moves the key table's rows to another keyring, each in its own transaction."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def rewrap_rows(table: KeyTable, rewrapper: Rewrapper, progress: OnRewrap | None
     """See :meth:`SqlKeyStore.rewrap <encfields.keys.sql.store.SqlKeyStore.rewrap>`."""
     report = RewrapReport()
     seen: set[tuple[str, str]] = set()
-    # Again until nothing new is found: older processes wrap with the old keyring meanwhile.
+    # Repeated until nothing new is found, because older processes still wrap with the old keyring.
     while rows := [row for row in table.all_rows() if (row.key_id, row.version) not in seen]:
         for row in rows:
             seen.add((row.key_id, row.version))
@@ -34,7 +34,7 @@ def rewrap_rows(table: KeyTable, rewrapper: Rewrapper, progress: OnRewrap | None
 
 
 def rewrap_key(table: KeyTable, rewrapper: Rewrapper, key_id: str) -> RewrapReport:
-    """Move all that is wrapped of one key.
+    """Move all rows of one key.
 
     :raises KeyNotFoundError: there is no such key.
     """
@@ -62,7 +62,7 @@ def _rewrap_row(
         with suppress(Conflict):
             if _swap(table, row, old, made):
                 return replace(report, moved=report.moved + 1)
-        # Moved by another run, or destroyed, since it was read: look again.
+        # Moved by another run, or destroyed, since it was read, so read it again.
         purpose: Any = row.purpose
         current = table.rows_of(row.key_id, purpose, version=row.version)
         if not current:  # the whole row was deleted
@@ -72,7 +72,7 @@ def _rewrap_row(
 
 
 def _swap(table: KeyTable, row: KeyRow, old: bytes, made: bytes) -> bool:
-    """Put the new wrap in the old one's place, if that is still there."""
+    """Replace the old wrap by the new one, if it is still there."""
     columns = table.table.c
     swapped: list[int] = []
 

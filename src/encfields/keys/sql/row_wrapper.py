@@ -1,4 +1,4 @@
-"""The wrapped keys in the key table's rows: made and opened with the store's keyrings."""
+"""Wraps and unwraps the keys in the key table's rows with the store's keyrings."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from encfields.keys.versions import BeaconKey, utc_now
 
 
 class RowWrapper:
-    """Wraps new keys for a key table and unwraps those that are in it.
+    """Wraps new keys for a key table, and unwraps those in it.
 
     :param keyring: wraps every new key.
-    :param former: keyrings that wrapped keys before and open those that are not rewrapped yet.
+    :param former: keyrings that wrapped keys before, and open those that are not rewrapped yet.
     :ivar current: of the keyring that wraps.
     """
 
@@ -37,7 +37,7 @@ class RowWrapper:
     def new_row(self, key_id: str, purpose: Purpose, number: int) -> NewRow:
         """A new key's row.
 
-        :param number: its place in its key's order.
+        :param number: of its version.
         """
         version = str(uuid.uuid4())
         context = WrappingContext(self._table.known_name(), key_id, version, number, purpose)
@@ -79,8 +79,7 @@ class RowWrapper:
         return was_destroyed(row.key_id, row.destroyed_at)
 
     def unwrap(self, wrapped: bytes, context: WrappingContext) -> bytes:
-        """What is wrapped, by the keyring, or by a former one if it was not the keyring that
-        wrapped it."""
+        """Unwrap a key with the keyring, or with a former one if that wrapped it."""
         *first, last = (self.current, *self.former)
         for wrapper in first:
             with suppress(_WrongKeyring):

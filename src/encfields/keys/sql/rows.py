@@ -1,9 +1,9 @@
-"""Rows of the key table, read as what they are: anybody's who can write to the database.
+"""Rows of the key table, which anybody who can write to the database may have changed.
 
-A row is believed as far as its wrapped key is: that is a message of the AWS Encryption SDK whose
-header names the key store, key id, version, number and purpose that it is bound to, and which
-does not open if any of them was altered. So the number of a version is taken from there, and
-never from the table's column ``active``.
+A row is trusted only as far as its wrapped key: a message of the AWS Encryption SDK whose header
+names the key store, key id, version, number and purpose that it is bound to, and which does not
+open if any of them was altered. So a version's number is taken from there, and never from the
+column ``active``.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from encfields.keys.versions import KeyVersion
 from encfields.message.header import read_any_header
 
 MAX_WRAPPED_BYTES = 32_768
-"""Most that is read of a wrapped key; 16 wrapping keys take some 5,000 bytes."""
+"""Most bytes read of a wrapped key; 16 wrapping keys take some 5,000 bytes."""
 
 MAX_NUMBER = 2**31 - 1
 """Highest number of a version."""
@@ -59,10 +59,10 @@ class KeyRow(NamedTuple):
     """One row of the key table.
 
     :ivar wrapped: ``None`` when the key is retired or destroyed.
-    :ivar active: what the table's column says, unbelieved.
-    :ivar store: the key store that the wrapped key is bound to, ``""`` without one.
-    :ivar number: the version's number that the wrapped key is bound to, 0 without one.
-    :ivar fault: what is malformed, beginning with the field's name; ``""`` for nothing.
+    :ivar active: the value of the table's column, which is not trusted.
+    :ivar store: the key store that the wrapped key is bound to; ``""`` if none.
+    :ivar number: the version's number that the wrapped key is bound to; 0 if none.
+    :ivar fault: what is malformed, beginning with the field's name; ``""`` if nothing is.
     """
 
     key_id: str
@@ -78,11 +78,11 @@ class KeyRow(NamedTuple):
 
     @property
     def in_force(self) -> bool:
-        """Whether the row holds a key and no date of its end."""
+        """Whether the row has a key, and no date on which it was destroyed."""
         return self.wrapped is not None and self.destroyed_at is None
 
     def place(self, store: str) -> WrappingContext:
-        """What its wrapped key has to be bound to, in the key store of that name."""
+        """What its wrapped key must be bound to, in the key store of that name."""
         purpose: Any = self.purpose
         return WrappingContext(store, self.key_id, self.version, self.number, purpose)
 
@@ -102,11 +102,11 @@ class KeyRow(NamedTuple):
 
 
 def readable_columns(table: Table, dialect: Dialect) -> list[ColumnElement[Any]]:
-    """The key table's columns, so that no content of a row makes the driver fail: as much of a
-    wrapped key as is of use, and times as text."""
+    """The key table's columns in a form that cannot make the driver fail, whatever a row contains:
+    wrapped keys up to a useful length, and times as text."""
     columns = table.c
     some = func.substr(columns.wrapped, 1, MAX_WRAPPED_BYTES + 1, type_=LargeBinary())
-    # SQLite's substr() makes NULL of an empty value, which would pass for a tombstone.
+    # SQLite's substr() converts an empty value to NULL, which would look like a tombstone.
     wrapped = case((func.length(columns.wrapped) == 0, columns.wrapped), else_=some)
     return [
         columns.key_id,
@@ -123,7 +123,7 @@ def _as_text(column: ColumnElement[Any], dialect: Dialect) -> ColumnElement[Any]
     if dialect.name == "postgresql":
         in_utc = func.timezone("UTC", column)
         text = func.to_char(in_utc, 'YYYY-MM-DD"T"HH24:MI:SS.US', type_=String())
-        # Infinity has no text, and must not pass for NULL.
+        # Infinity has no text, and must not look like NULL.
         return case((column.is_not(None), func.coalesce(text, "")))
     if dialect.name == "sqlite":
         return type_coerce(column, String())
@@ -131,7 +131,7 @@ def _as_text(column: ColumnElement[Any], dialect: Dialect) -> ColumnElement[Any]
 
 
 def read_row(stored: Mapping[Any, Any]) -> KeyRow:
-    """A row as the table has it; ``fault`` says what is wrong with it."""
+    """Read a row of the table; ``fault`` says what is wrong with it."""
     faults: list[str] = []
     row = KeyRow(
         str(stored["key_id"]),
@@ -180,7 +180,7 @@ def _time(stored: Any, name: str, faults: list[str]) -> dt.datetime | None:
 
 
 def _with_context(row: KeyRow, faults: list[str]) -> KeyRow:
-    """The row with the store and number that its wrapped key says it is bound to."""
+    """The row with the store and number that its wrapped key is bound to."""
     store, number = "", 0
     if row.wrapped is not None and not faults:
         try:
@@ -236,12 +236,12 @@ def in_order(rows: Iterable[KeyRow]) -> list[KeyRow]:
 
 
 def require_one_order(rows: Iterable[KeyRow], table: str, store: str | None = None) -> None:
-    """Refuse a key of which a row is malformed, or of which two have the highest number: which
-    one is the newest is then not to be known. Two older ones may share a number: a key table from
-    a backup was rotated, and the version that it lacked was put back later.
+    """Refuse a key if a row is malformed, or two rows have the highest number, so that the newest
+    is not known. Two older ones may share a number, if a key table from a backup was rotated, and
+    the version that it lacked was restored later.
 
     :param rows: in force, of one key and purpose.
-    :param store: the key store's name, that all must be bound to.
+    :param store: the key store's name, to which all must be bound.
     :raises KeyAccessError: names row and field.
     """
     all_rows = list(rows)
@@ -262,7 +262,7 @@ def require_one_order(rows: Iterable[KeyRow], table: str, store: str | None = No
 
 
 def other_key_store(row: KeyRow, store: str, table: str) -> KeyAccessError:
-    """The error for a key that was made for another key store."""
+    """The error for a key that was created for another key store."""
     return KeyAccessError(
         f"version {row.version} in {table!r} was made for the key store {row.store!r:.80}, and "
         f"this one is {store!r}: the row was copied from another database, or SqlKeyStore was "
@@ -273,7 +273,7 @@ def other_key_store(row: KeyRow, store: str, table: str) -> KeyAccessError:
 
 
 def key_version(row: KeyRow, *, active: bool) -> KeyVersion:
-    """What is public about a row's branch key version.
+    """The public data of a row's branch key version.
 
     :param active: whether new values are sealed under it.
     """

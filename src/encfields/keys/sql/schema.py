@@ -25,10 +25,10 @@ TABLE_NAME = "encfields_keys"
 
 
 class ExactText(TypeDecorator[str]):
-    """Text in which ``'A'``, ``'a'`` and ``'a '`` differ, also where the default ignores it.
+    """Text in which ``'A'``, ``'a'`` and ``'a '`` differ on every database.
 
-    MariaDB and MySQL compare text without regard to case and trailing blanks unless a column's
-    collation says otherwise; two key ids must never be taken for one another.
+    MariaDB and MySQL ignore case and trailing blanks unless a column's collation says otherwise;
+    different key ids must never be equal.
     """
 
     impl = String
@@ -77,13 +77,13 @@ class UtcDateTime(TypeDecorator[dt.datetime]):
 
 
 def key_table(name: str = TABLE_NAME, schema: str | None = None) -> Table:
-    """The table of branch keys, declared in a ``MetaData`` of its own, so that the application's
-    ``create_all()`` and autogenerate do not meet it unasked.
+    """The table of branch keys, declared in its own ``MetaData``, so that the application's
+    ``create_all()`` and autogenerate do not include it.
 
     ``active`` is the number of a version in force, 1 for a key's first one, and NULL when it was
-    retired or destroyed. The unique constraint keeps two processes from making the same one;
-    nothing else believes it: the number that counts is the one that the wrapped key is bound to
-    (:mod:`encfields.keys.sql.rows`). One row more holds the key store's name
+    retired or destroyed. The unique constraint prevents two processes from creating the same one;
+    nothing else uses it, since only the number that the wrapped key is bound to is trusted
+    (:mod:`encfields.keys.sql.rows`). One more row contains the key store's name
     (:mod:`encfields.keys.sql.store_name`).
 
     :param name: table name.

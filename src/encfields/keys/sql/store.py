@@ -41,18 +41,17 @@ if TYPE_CHECKING:
 
 
 class SqlKeyStore(KeyStore):
-    """Branch keys in one table, one row per version, on connections of its own.
+    """Branch keys in one table, one row per version, accessed on separate connections.
 
     :param keyring: one of :mod:`encfields.keyrings`; it wraps every key.
-    :param former: keyrings that wrapped keys before and open those that are not rewrapped yet.
+    :param former: keyrings that wrapped keys before, and open those that are not rewrapped yet.
     :param table_name: name of the key table.
     :param schema: schema of the key table.
     :param engine: the database; ``attach()`` binds the store to the attached engine otherwise.
-    :param name: the key store's logical name, for instance ``"production"``. It is chosen when
-        the table is made, and bound to every key for good: a key of another store does not open.
-        Without it, the name is the one that the table holds, a random one if it is made without;
-        then anybody who can write to the table can change that too
-        (:mod:`encfields.keys.sql.store_name`).
+    :param name: the key store's logical name, for instance ``"production"``. It is chosen when the
+        table is created, and permanently bound to every key: a key of another store does not open.
+        Without it, the name is the one in the table, by default a random one; then anybody who can
+        write to the table can change that too (:mod:`encfields.keys.sql.store_name`).
     :raises ConfigurationError: the name is unusable.
     """
 
@@ -88,20 +87,20 @@ class SqlKeyStore(KeyStore):
 
     @property
     def keyring(self) -> Keyring:
-        """What wraps new keys."""
+        """The keyring that wraps new keys."""
         return self._wrapper.current.keyring
 
     @property
     def table(self) -> Table:
-        """The key table, as it is declared."""
+        """The key table's declaration."""
         return self._table.table
 
     # -- the database --------------------------------------------------------------------------
 
     def bind(self, engine: Engine) -> None:
-        """Use the database of `engine`; of an ``AsyncEngine``, give its ``sync_engine``.
+        """Use the database of `engine`; for an ``AsyncEngine``, give its ``sync_engine``.
 
-        :raises ConfigurationError: the store serves another engine already.
+        :raises ConfigurationError: the store already serves another engine.
         """
         if not isinstance(engine, Engine):
             raise ConfigurationError(
@@ -127,22 +126,23 @@ class SqlKeyStore(KeyStore):
         return LoopRunner(on_caller=own.on_caller) if own.is_async else ThreadRunner()
 
     def preload(self) -> None:
-        """Import what unwraps keys now, not when the first one is fetched."""
+        """Import the modules that unwrap keys now, not when the first one is fetched."""
         from encfields.keys.aws.clients import preload
 
         preload(*self.keyring.services)
 
     @property
     def may_fetch_in_background(self) -> bool:
-        """Whether a thread of ours may read keys at any time: not on a borrowed connection."""
+        """Whether our threads may read keys at any time, which they may not on a borrowed
+        connection."""
         return self._table.connection.is_ours_alone
 
     def create_table(self) -> None:
-        """Make the key table unless it is there, with the key store's name in it; safe in several
+        """Create the key table unless it exists, with the key store's name in it; safe in several
         processes at once.
 
-        :raises ConfigurationError: the table is another key store's, or of a version that knew
-            no key stores.
+        :raises ConfigurationError: the table is another key store's, or from a development version
+            without key store names.
         """
         self._table.create()
 
@@ -152,9 +152,9 @@ class SqlKeyStore(KeyStore):
 
     @property
     def name(self) -> str:
-        """The key store's logical name: the one given, else the one that the table holds.
+        """The key store's logical name: the one given, else the one in the table.
 
-        :raises ConfigurationError: it holds none; see :meth:`create_table`.
+        :raises ConfigurationError: it has none; see :meth:`create_table`.
         :raises KeyUnavailableError: the database is out of reach.
         """
         return self._table.name
@@ -184,8 +184,7 @@ class SqlKeyStore(KeyStore):
     def wrapped_many(self, key_ids: Collection[str] | None) -> list[WrappedKey]:
         """See :meth:`KeyStore.wrapped_many <encfields.keys.store.KeyStore.wrapped_many>`.
 
-        More than :data:`~encfields.keys.sql.table.MAX_IDS_IN_QUERY` ids take a query for each so
-        many.
+        Takes a query for each :data:`~encfields.keys.sql.table.MAX_IDS_IN_QUERY` ids.
         """
         return self._keys.wrapped(key_ids)
 
@@ -219,34 +218,34 @@ class SqlKeyStore(KeyStore):
     # -- administration ------------------------------------------------------------------------
 
     def create(self, key_id: str) -> KeyVersion:
-        """Make a new key, its first version and its beacon key, in one transaction.
+        """Create a new key, its first version and its beacon key, in one transaction.
 
-        :raises ConfigurationError: the id is unusable, the table is missing, or the keyring
-            wraps nothing.
-        :raises KeyExistsError: there is one of that id, perhaps made by another process just
-            now; that one is in force.
+        :raises ConfigurationError: the id is unusable, the table is missing, or the keyring cannot
+            wrap.
+        :raises KeyExistsError: there is a key with that id, perhaps just created by another
+            process; that one is in force.
         """
         return self._keys.create(key_id)
 
     def rotate(self, key_id: str) -> KeyVersion:
         """See :meth:`KeyStore.rotate <encfields.keys.store.KeyStore.rotate>`.
 
-        Concurrent rotations each make a version; the last one stays active.
+        Concurrent rotations each create a version; the last one stays active.
         """
         return self._keys.rotate(key_id)
 
     def rotate_from(self, key_id: str, version: str) -> KeyVersion | None:
         """See :meth:`KeyStore.rotate_from <encfields.keys.store.KeyStore.rotate_from>`. Of many
-        that ask at once, one rotates."""
+        concurrent calls, one rotates."""
         return self._keys.rotate_from(key_id, version)
 
     def list_beacons(self, key_id: str) -> list[BeaconVersion]:
-        """What is public about them; no key is unwrapped."""
+        """Their public data; no key is unwrapped."""
         return self._beacons.list(key_id)
 
     def rotate_beacon(self, key_id: str) -> BeaconVersion:
-        """Make a second beacon key version beside the one in force, for a time: values are
-        indexed under both until all are indexed under the new one.
+        """Create a second beacon key version, for a limited time: values are indexed under both
+        until all are indexed under the new one.
 
         :raises ConfigurationError: there are two already.
         :raises KeyNotFoundError: there is no such key.
@@ -255,16 +254,16 @@ class SqlKeyStore(KeyStore):
         return self._beacons.rotate(key_id)
 
     def retire_beacon(self, key_id: str, version: int) -> None:
-        """Wipe a beacon key version that is not the newest. What is indexed only under it is not
-        found any more.
+        """Wipe a beacon key version other than the newest. Values that are indexed only under it
+        are no longer found.
 
         :raises ConfigurationError: it is the newest.
-        :raises KeyNotFoundError: there is none of that number in force.
+        :raises KeyNotFoundError: no version with that number is in force.
         """
         self._beacons.retire(key_id, version)
 
     def retire(self, key_id: str, version: str) -> None:
-        """Wipe a version that is not the newest. What is under it cannot be read any more.
+        """Wipe a version other than the newest. Values under it can no longer be read.
 
         :raises ConfigurationError: it is the newest.
         :raises KeyNotFoundError: there is no such version.
@@ -277,20 +276,20 @@ class SqlKeyStore(KeyStore):
         removal.retirable_row(self._table, self._keys, key_id, version)
 
     def refuse(self, key_id: str, version: str | None = None) -> bool:
-        """Refuse everybody a key, or one version of it, from now on; what is wrapped is kept.
+        """Refuse a key, or one version of it, to everybody from now on; the wrapped key is kept.
 
-        :param version: by default all of the key, its beacon key too.
+        :param version: by default all versions, and the beacon key.
         :returns: whether there is any.
         """
         return removal.set_refused(self._table, key_id, version, refused=True)
 
     def readmit(self, key_id: str, version: str | None = None) -> None:
-        """Take :meth:`refuse` back."""
+        """Undo :meth:`refuse`."""
         removal.set_refused(self._table, key_id, version, refused=False)
 
     def destroy(self, key_id: str) -> list[KeyVersion]:
-        """Wipe every version of a key, its beacon key too; a dated row without key is left of
-        each. There is no way back but a backup of the table.
+        """Wipe every version of a key, and its beacon key; a dated row without a key remains of
+        each. Only a backup of the table can bring it back.
 
         :returns: the branch key versions that were wiped.
         :raises KeyNotFoundError: there is no such key.
@@ -303,14 +302,14 @@ class SqlKeyStore(KeyStore):
     def rewrap(self, new: Keyring, *, progress: OnRewrap | None = None) -> RewrapReport:
         """Move every wrapped key to another keyring, without touching a value.
 
-        Killed at any moment, the next call continues where it left off. Keys stay readable
-        throughout for stores that have both keyrings, ``SqlKeyStore(new, former=[old])``; this
-        one has from now on.
+        If it is killed at any time, the next call continues where it left off. Keys stay readable
+        throughout for stores with both keyrings, ``SqlKeyStore(new, former=[old])``; this one has
+        both from now on.
 
-        :param new: wraps from now on; one wrapping key or several.
-        :raises ConfigurationError: the new keyring only opens (discovery).
-        :raises KeyAccessError: a key does not open, with the old keyring or, once wrapped by
-            the new one, with each of its wrapping keys; its row was left as it was.
+        :param new: the keyring that wraps from now on; with one or several wrapping keys.
+        :raises ConfigurationError: the new keyring can only open (discovery).
+        :raises KeyAccessError: a key does not open, with the old keyring or, once wrapped by the
+            new one, with each of its wrapping keys; its row was not changed.
         :raises KeyUnavailableError: KMS or the database is out of reach; call it again.
         """
         return rewrap_rows(self._table, self._rewrapper_to(new), progress)
@@ -327,13 +326,13 @@ class SqlKeyStore(KeyStore):
         return rewrapper
 
     def bring_over(self) -> int:
-        """Bind the keys of a table that a development version made to this key store.
+        """Bind the keys of a development version's table to this key store.
 
-        Every key is unwrapped and wrapped again; material, ids and values stay as they are. If it
-        is interrupted, run it again. First make sure that the table can be trusted: see
+        Every key is unwrapped and wrapped again; material, ids and values stay the same. If it is
+        interrupted, run it again. First make sure that the table can be trusted: see
         :mod:`encfields.keys.sql.bring_over`.
 
-        :returns: how many wrapped keys were brought over.
+        :returns: number of wrapped keys brought over.
         """
         return bring_over(self._table, self._wrapper.current)
 
@@ -349,7 +348,7 @@ def table_behind(store: SqlKeyStore) -> KeyTable:
 
 
 def another_like(store: SqlKeyStore) -> Callable[[], SqlKeyStore]:
-    """What makes another store like this one, not bound yet, in another process."""
+    """A function that creates another store like this one, not bound yet, in another process."""
     return partial(
         SqlKeyStore,
         store.keyring,

@@ -1,11 +1,11 @@
 """The logical name of a key store in the application's database.
 
-The name is chosen when the table is made and is bound into every wrapped key, so that a row
-copied from another key store does not open, though the same wrapping key wrapped it. It is kept
-in a row of the key table. Whoever may write to the table may write another name there: then no
-key opens that was made under the true one. Only ``SqlKeyStore(..., name=...)`` in the
-application's own configuration, which nobody can change in the database, keeps new keys as well
-from being made, or taken, under another store's name.
+The name is chosen when the table is created and is bound to every wrapped key, so that a row copied
+from another key store does not open, even if the same wrapping key wrapped it. It is kept in a row
+of the key table. Anybody who can write to the table can change it there; then no key that was
+created under the true one opens. Only ``SqlKeyStore(..., name=...)`` in the application's own
+configuration, which nobody can change in the database, also prevents new keys from being created,
+or accepted, under another store's name.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ MAX_NAME_CHARS = 255
 
 
 def check_store_name(name: str) -> str:
-    """A name that may be given.
+    """Check a given name.
 
-    :raises ConfigurationError: says what a name is.
+    :raises ConfigurationError: says what a valid name is.
     """
     is_text = isinstance(name, str) and 1 <= len(name) <= MAX_NAME_CHARS
     if not is_text or not name.isprintable() or name != name.strip():
@@ -42,20 +42,20 @@ def check_store_name(name: str) -> str:
 
 
 def new_name() -> str:
-    """A name for a key store that was given none: no other has it."""
+    """A unique name for a key store that was not given one."""
     return str(uuid.uuid4())
 
 
 def select_name(table: Table) -> Select[Any]:
-    """Asks for the row of the name."""
+    """Selects the row with the name."""
     is_it = (table.c.key_id == NAME_KEY_ID) & (table.c.purpose == NAME_PURPOSE)
     return select(table.c.wrapped).where(is_it)
 
 
 def read_name(connection: Connection, table: Table) -> str | None:
-    """The name that the table holds, ``None`` for none.
+    """The name in the table; ``None`` if there is none.
 
-    :raises KeyAccessError: what is there is no name.
+    :raises KeyAccessError: the row does not contain a valid name.
     """
     stored = connection.execute(select_name(table)).scalar()
     if stored is None:
@@ -73,7 +73,7 @@ def read_name(connection: Connection, table: Table) -> str | None:
 
 
 def insert_name(connection: Connection, table: Table, name: str) -> None:
-    """Keep the name of a key store that has none yet."""
+    """Store the name of a key store that has none yet."""
     row = {
         "key_id": NAME_KEY_ID,
         "version": NAME_VERSION,
@@ -85,13 +85,13 @@ def insert_name(connection: Connection, table: Table, name: str) -> None:
 
 
 def has_keys(connection: Connection, table: Table) -> bool:
-    """Whether the table holds a key already."""
+    """Whether the table already contains a key."""
     is_key = table.c.purpose != NAME_PURPOSE
     return connection.execute(select(table.c.key_id).where(is_key).limit(1)).first() is not None
 
 
 def lost_name(table: Table) -> ConfigurationError:
-    """The error for a table of keys without a name."""
+    """The error for a table with keys but without a name."""
     return ConfigurationError(
         f"the key table {table.fullname!r} has keys and no row with the key store's name. If a "
         "development version of this library made it, bring it over once with `encfields keys "
@@ -103,7 +103,7 @@ def lost_name(table: Table) -> ConfigurationError:
 
 
 def require_same_name(ours: str, stored: str | None, table: Table) -> None:
-    """Refuse to make keys beside those of another key store.
+    """Refuse to create keys in the table of another key store.
 
     :raises ConfigurationError: the table has another name.
     """
@@ -117,7 +117,7 @@ def require_same_name(ours: str, stored: str | None, table: Table) -> None:
 
 
 def require_of_store(row: KeyRow, store: str, table: Table) -> None:
-    """Refuse a key that was made for another key store, before KMS is asked.
+    """Refuse a key that was created for another key store, before calling KMS.
 
     :raises KeyAccessError: names both.
     """

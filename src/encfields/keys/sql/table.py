@@ -1,4 +1,4 @@
-"""The key table of one database: its rows, read and changed on connections of its own."""
+"""The key table of one database; reads and changes its rows on its own connections."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ from encfields.keys.store import MAX_TRIES, Conflict, busy
 T = TypeVar("T")
 
 MAX_IDS_IN_QUERY = 5_000
-"""Key ids that one query asks for: databases bound the parameters of a statement."""
+"""Most key ids in one query, since databases limit the parameters of a statement."""
 
 _AT_ONCE = 0.5
-"""Seconds in which SQLite refuses what could not end well; it waits longer for a lock."""
+"""Seconds within which SQLite refuses a write that would deadlock; for a lock it waits longer."""
 
 
 class KeyTable:
-    """The rows of a key table, and the name of the key store that it is of.
+    """The rows of a key table, and the name of its key store.
 
-    :param table: as it is declared.
-    :param given_name: the key store's name, if it was given one.
-    :ivar uncommitted: rows that were written into the user's transaction on an in-memory
+    :param table: its declaration.
+    :param given_name: the key store's name, if one was given.
+    :ivar uncommitted: rows that were written in the application's transaction on an in-memory
         database, and may have been rolled back with it. Such a database lives no longer than this
-        process, so keeping them here loses nothing, and what their keys have sealed since stays
+        process, so it is safe to keep them here, and what their keys have sealed since stays
         readable.
     """
 
@@ -55,19 +55,19 @@ class KeyTable:
 
     @property
     def fullname(self) -> str:
-        """The table's name, with its schema where it has one."""
+        """The table's name, with its schema if it has one."""
         return self.table.fullname
 
     # -- the database --------------------------------------------------------------------------
 
     @property
     def is_bound(self) -> bool:
-        """Whether it is known which database the table is in."""
+        """Whether the table's database is known."""
         return self._own is not None
 
     def bind(self, engine: Engine) -> None:
         """See :meth:`SqlKeyStore.bind <encfields.keys.sql.store.SqlKeyStore.bind>`."""
-        # Engine.execution_options() makes engines that differ in nothing a store looks at.
+        # Engines from Engine.execution_options() differ in nothing that concerns a key store.
         if self._own is not None and self._own.engine.dialect is not engine.dialect:
             raise ConfigurationError(
                 "this SqlKeyStore is bound to another engine; make one store per engine",
@@ -77,7 +77,7 @@ class KeyTable:
 
     @property
     def connection(self) -> OwnConnection:
-        """What runs work on the database.
+        """Runs work on the database.
 
         :raises ConfigurationError: the table is not bound to one yet.
         """
@@ -140,16 +140,16 @@ class KeyTable:
         return [row for row in self.select(*parts) if row.key_id in wanted]
 
     def select(self, *conditions: ColumnElement[bool], key_id: str | None = None) -> KeyRows:
-        """The rows that meet one of the conditions, each in a query of its own.
+        """The rows that meet one of the conditions, with one query for each.
 
-        :param key_id: for messages.
+        :param key_id: for error messages.
         """
 
         def read(engine: Engine) -> KeyRows:
             statement = select(*readable_columns(self.table, engine.dialect))
             with engine.connect() as connection:
                 if self.name_if_known is None:
-                    # On the same connection: the first keys that are read will need it.
+                    # On the same connection, since the first keys that are read will need it.
                     self.name_if_known = read_name(connection, self.table)
                 return [
                     read_row(row)
@@ -165,7 +165,7 @@ class KeyTable:
         """Add rows, in one transaction.
 
         :param change: inserts them.
-        :raises Conflict: somebody else was first.
+        :raises Conflict: another process was first.
         """
         own = self.connection
         own.require_sqlite_if_borrowed()
@@ -185,7 +185,7 @@ class KeyTable:
         :raises Conflict: it is not.
         """
         table = self.table
-        # Changes nothing, but lets no one destroy the key meanwhile.
+        # Changes nothing, but prevents others from destroying the key meanwhile.
         locked = connection.execute(
             update(table)
             .where(table.c.key_id == newest.key_id, table.c.version == newest.version)
@@ -202,9 +202,9 @@ class KeyTable:
         self.uncommitted = [row for row in self.uncommitted if row["key_id"] != key_id]
 
     def change(self, change: TableChange, key_id: str) -> None:
-        """Change rows that are there, in one transaction.
+        """Change existing rows, in one transaction.
 
-        :raises Conflict: somebody else was first.
+        :raises Conflict: another process was first.
         """
         self.connection.require_sqlite_if_borrowed()
 
@@ -221,13 +221,13 @@ class KeyTable:
         when: dt.datetime,
         *conditions: ColumnElement[bool],
     ) -> bool:
-        """Wipe what a row wraps, and keep its dates.
+        """Wipe a row's wrapped key, and keep its dates.
 
-        :param conditions: that the row has to meet as well.
-        :returns: whether it was there.
+        :param conditions: further conditions on the row.
+        :returns: whether there was such a row.
         """
         if connection.dialect.name == "sqlite":
-            # Otherwise the old bytes stay in the file until their page is used again.
+            # Otherwise the old bytes stay in the file until their page is reused.
             connection.exec_driver_sql("PRAGMA secure_delete = ON")
         table = self.table
         wiped = connection.execute(
@@ -238,7 +238,7 @@ class KeyTable:
         return wiped.rowcount == 1
 
     def run(self, work: Callable[[Engine], T], key_id: str | None = None) -> T:
-        """Do `work`; what goes wrong with the database is raised in this library's terms."""
+        """Do `work`; database errors are raised as this library's."""
         own = self.connection
         try:
             return own.run(work)
@@ -303,22 +303,22 @@ class KeyTable:
 
     @property
     def name(self) -> str:
-        """The key store's logical name: the one given, else the one that the table holds."""
+        """The key store's logical name: the one given, else the one in the table."""
         if self.name_if_known is None:
             self.name_if_known = self.run(self._read_name)
         return self.known_name()
 
     def known_name(self) -> str:
-        """The name, without asking the database.
+        """The name, without querying the database.
 
-        :raises ConfigurationError: the table was read and holds none.
+        :raises ConfigurationError: the table was read and has none.
         """
         if self.name_if_known is None:
             raise lost_name(self.table)
         return self.name_if_known
 
     def require_named(self) -> None:
-        """Refuse a table that holds another name than the one given, or none.
+        """Refuse a table with another name than the given one, or without a name.
 
         :raises ConfigurationError: it does.
         """
@@ -328,7 +328,7 @@ class KeyTable:
         require_same_name(self.name, stored, self.table)
 
     def use_name(self, name: str) -> None:
-        """Take the name that the table was found to have.
+        """Use the name found in the table.
 
         :raises ConfigurationError: another one was given.
         """
@@ -350,7 +350,7 @@ class KeyTable:
             except Conflict:
                 pass
             except KeyUnavailableError as error:
-                # SQLite does not wait where two readers want to write: one is refused at once.
+                # If two readers want to write, SQLite does not wait, but refuses one at once.
                 if error.reason != "throttled" or monotonic() - began > _AT_ONCE:
                     raise
                 sleep(_AT_ONCE / 10)
