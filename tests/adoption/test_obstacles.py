@@ -81,6 +81,20 @@ def test_a_foreign_key_that_refers_to_the_column_is_found_before_anything_change
     assert columns(db) == {"id", "email"}
 
 
+def test_a_key_that_the_database_itself_changes_is_found_before_anything_changes(
+    db: Database,
+) -> None:
+    db.execute_plain("CREATE TABLE person (id INT NOT NULL PRIMARY KEY)")
+    db.execute_plain("INSERT INTO person VALUES (1)")
+    rest = ", FOREIGN KEY (id) REFERENCES person (id) ON UPDATE CASCADE"
+    adoption = make(db, rest=rest)
+    cascade = "changes id by itself, by ON UPDATE CASCADE of a foreign key to person, .* email_enc"
+    with pytest.raises(AdoptionError, match=cascade) as caught:
+        begin_adoption(db.engine, adoption)
+    assert caught.value.reason == "in-the-way"
+    assert columns(db) == {"id", "email"}
+
+
 NEEDED = {
     "view": ["CREATE VIEW mail AS SELECT id, email FROM account"],
     "trigger": {

@@ -56,6 +56,8 @@ def begin_adoption(engine: Engine, adoption: Adoption) -> None:
         raise _error(adoption, message, "adoption-order")
     _refuse_later_trigger(engine, adoption, state.table)
     schema.require_nothing(before_the_first_step, "the column cannot be adopted")
+    if state.stage is None and state.left_at is None:  # later, missing triggers matter more
+        schema.require_lasting_keys()
     schema.begin(state.left_at or state.stage or OPEN)
 
 

@@ -25,6 +25,7 @@ from encfields.adopt.obstacles import CatalogColumn
 from encfields.adopt.stages import AdoptionState, adopted_in, state_of
 from encfields.bulk.connections import Connections
 from encfields.bulk.rows.catalog import hides_rows
+from encfields.bulk.rows.changed_keys import changes_of_keys
 from encfields.databases import MYSQL_NAMES
 from encfields.orm.adoption.trigger_notes import CLOSED
 from encfields.orm.adoption.triggers import Triggers
@@ -73,6 +74,16 @@ class Schema:
             found = look(CatalogColumn(connection, spec.table, spec.schema, self._adoption.plain))
         if found:
             raise self._refusal(f"{otherwise}: {'; '.join(found)}", "in-the-way")
+
+    def require_lasting_keys(self) -> None:
+        """Check that the database does not itself change what the values will be bound to.
+
+        :raises AdoptionError: it does, by a foreign key for instance.
+        """
+        with self._transactions.connection() as connection:
+            found = changes_of_keys(connection, self._adoption.spec)
+        if found:
+            raise self._refusal(f"the column cannot be adopted: {'; '.join(found)}", "in-the-way")
 
     def _refusal(self, message: str, reason: str) -> AdoptionError:
         adoption = self._adoption

@@ -9,6 +9,7 @@ What a run does, and the table as the database has it:
 ``job``            what a run does to a table
 ``prepared_job``   a job with its table reflected
 ``catalog``        what the catalog tells that reflection does not
+``changed_keys``   what the database itself changes of a row's identity
 =================  =============================================================
 
 Keys, batches, and the place of each value:
