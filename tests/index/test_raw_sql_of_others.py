@@ -59,6 +59,9 @@ OF_OTHERS: dict[str, Callable[[], Any]] = {
     "as a function, but for its end": lambda: select(person.c.id).where(text("not(id = 1)")),
     "as a direction": lambda: select(person.c.id).order_by(text("name DESC, (id) desc NULLS LAST")),
     "as an argument": lambda: both.order_by(text("field(person.id, 3, 2, 1)")),
+    "as a position after raw SQL": lambda: select(
+        text("name, id"), person.c.id, person.c.ssn
+    ).order_by(text("3")),
     "as an item": lambda: both.order_by(text("array_position(ARRAY[3,2,1], person.id)")),
     "as a limit": lambda: both.suffix_with("ORDER BY person.id LIMIT 0, 2"),
     "as a lock": lambda: both.suffix_with(
@@ -98,6 +101,15 @@ OF_ITS_OWN: dict[str, Callable[[], Any]] = {
         text("rank() OVER (PARTITION BY (name), ssn), id")
     ).select_from(person),
     "a position": lambda: both.order_by(text("1, 2 DESC")),
+    "a position after raw SQL": lambda: select(
+        text("name, ',' AS x"), person.c.id, person.c.ssn
+    ).group_by(text("4")),
+    "a position in raw SQL": lambda: (
+        select(text("id, ssn AS n")).select_from(person).order_by(text("2"))
+    ),
+    "a position of a raw name": lambda: select(person.c.id, column("ssn").label("n")).order_by(
+        text("2")
+    ),
     "its row's": lambda: select(person.c.id).order_by(text("(person).ssn")),
     "in a subquery of its table": lambda: select(person.c.id).where(
         text("id = (SELECT p.id FROM doctor, person p ORDER BY p.ssn LIMIT 1)")

@@ -14,10 +14,16 @@ from typing import Any
 
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.elements import ClauseElement, ColumnClause, TextClause, UnaryExpression
-from sqlalchemy.sql.selectable import Join, Select
+from sqlalchemy.sql.selectable import CompoundSelect, Join, Select
 
 from encfields.orm import internals
-from encfields.orm.query.sorted_names import Clause, Scope, encrypted_column_in
+from encfields.orm.declare.columns import is_encrypted
+from encfields.orm.query.sorted_names import (
+    Clause,
+    Scope,
+    encrypted_column_in,
+    parts_of_list,
+)
 
 _SORTED_BY = r"(?i)\b(?:order|partition)\s+by\b"
 
@@ -34,7 +40,7 @@ def encrypted_column_sorted_by(select: Any, froms: Callable[[], Iterable[Any]]) 
     clauses = [clause for clause in _clauses_of(select) if _may_sort(clause)]
     if not clauses:
         return None
-    scope = Scope(froms, list(select.selected_columns))
+    scope = Scope(froms, list(select.selected_columns), lambda: _places(select))
     for clause in clauses:
         scopes = (scope,) if clause.select is None else (_scope_of(clause.select), scope)
         found = encrypted_column_in(clause, scopes)
@@ -59,6 +65,21 @@ def _clauses_of(select: Any) -> Iterator[Clause]:
         yield clause._replace(pattern=_SORTED_OR_GROUPED_BY, has_positions=True)
     for hint in internals.statement_hints(select):
         yield Clause(hint, _SORTED_OR_GROUPED_BY, has_positions=True)
+
+
+def _places(select: Any) -> Iterator[Any]:
+    """What a SELECT, or the first one of a UNION, selects at each position."""
+    while isinstance(select, CompoundSelect):
+        select = select.selects[0]
+    if not isinstance(select, Select):
+        yield from select.selected_columns
+        return
+    for column in select.inner_columns:
+        if isinstance(column, TextClause):
+            yield from map(Clause, parts_of_list(column.text))
+        else:
+            own = (raw for raw in _raw_clauses((column,)) if raw.select is None)
+            yield column if is_encrypted(column) else next(own, column)
 
 
 def _may_sort(clause: Clause) -> bool:

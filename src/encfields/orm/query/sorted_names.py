@@ -63,15 +63,27 @@ class Clause(NamedTuple):
 
 
 class Scope:
-    """What names mean in one SELECT.
+    """What names and numbers mean in one SELECT.
 
     :param froms: gives what it selects from.
-    :param selected: the columns that it selects, which may be meant by label or by position.
+    :param selected: the columns that it selects, which may be meant by label.
+    :param places: gives what is selected at each position: a column, or raw SQL.
     """
 
-    def __init__(self, froms: Callable[[], Iterable[Any]], selected: Sequence[Any] = ()) -> None:
+    def __init__(
+        self,
+        froms: Callable[[], Iterable[Any]],
+        selected: Sequence[Any] = (),
+        places: Callable[[], Iterable[Any]] = tuple,
+    ) -> None:
         self._froms = froms
+        self._places = places
         self.selected = selected
+
+    def at(self, position: str) -> Any | None:
+        """What is selected at a position, counted from 1."""
+        every = [*self._places()]
+        return every[int(position) - 1] if 0 < int(position) <= len(every) else None
 
     @cached_property
     def _sources(self) -> list[Any]:
@@ -123,10 +135,12 @@ def encrypted_column_in(clause: Clause, scopes: Sequence[Scope]) -> Any | None:
 def _encrypted_in_part(
     sql: str, start: int, end: int, clause: Clause, scopes: Sequence[Scope]
 ) -> Any | None:
-    selected = scopes[0].selected
     part = sql[start:end].strip()
-    if clause.has_positions and part.isdecimal() and 0 < int(part) <= len(selected):
-        return next(filter(is_encrypted, (selected[int(part) - 1],)), None)
+    if clause.has_positions and part.isdecimal():
+        placed = scopes[0].at(part)
+        if isinstance(placed, Clause):
+            return encrypted_column_in(placed, scopes)
+        return placed if is_encrypted(placed) else None
     subqueries = list(subqueries_in(sql))
     for found in _NAME.finditer(sql, start, end):
         *qualifiers, name = map(folded, re.findall(WORD, found.group()))
@@ -191,6 +205,12 @@ def _sorting_parts(sql: str, pattern: str) -> Iterator[tuple[int, int]]:
         end = end_of_group(sql, found.end())
         limit = _LIMIT.search(sql, found.end(), end)
         yield from _listed(sql, found.end(), limit.start() if limit else end)
+
+
+def parts_of_list(sql: str) -> list[str]:
+    """The parts of a list in raw SQL, such as selected columns."""
+    bare = next(readings(sql))
+    return [bare[start:end] for start, end in _listed(bare, 0, len(bare))]
 
 
 def _listed(sql: str, start: int, end: int) -> Iterator[tuple[int, int]]:
