@@ -4,8 +4,9 @@ Each file lists the names that it reads, writes and overrides, with the class of
 disappeared, ``tests/house/test_sqlalchemy_privates.py`` would fail. Statements would fail too, with
 ``AttributeError`` or with an unsealed value, which is refused; none would send plaintext.
 
-They are written only on copies of statements and on our own columns and connections, never on the
-application's objects. They are overridden only in our own classes, which call what they override.
+They are written only on copies of statements, on our own columns and connections, and on the result
+of an INSERT that we gave its keys, never on the application's objects. They are overridden only in
+our own classes, which call what they override.
 
 The rest of the package imports from here only, mostly as ``internals.name``: searching for that
 word finds all code that depends on those names.
@@ -67,7 +68,6 @@ from encfields.orm.internals.inserts import (
     may_skip_rows,
     multi_value_rows,
     post_values_clause,
-    report_defaults,
     row_by_key,
     select_source_names,
     sibling_in,
@@ -80,6 +80,7 @@ from encfields.orm.internals.inserts import (
     with_insert_values,
     with_keys_among_defaults,
     with_multi_value_rows,
+    with_returned_keys,
     with_select_name,
     with_select_rewritten,
     with_upsert_values,
@@ -87,6 +88,11 @@ from encfields.orm.internals.inserts import (
     without_reported_keys,
     without_select_defaults,
     would_return_keys,
+)
+from encfields.orm.internals.reported_keys import (
+    end_defaults,
+    report_keys,
+    report_no_keys,
 )
 from encfields.orm.internals.schema import (
     ANY_BINARY,

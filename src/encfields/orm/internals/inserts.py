@@ -6,7 +6,8 @@ Read::
     sqlalchemy.sql.dml.Insert                      _multi_values _post_values_clause _prefixes
     sqlalchemy.sql.dml.Insert                      _propagate_attrs _return_defaults _values
     sqlalchemy.sql.dml.Insert                      _return_defaults_columns _select_names
-    sqlalchemy.sql.dml.Insert                      _generate _returning
+    sqlalchemy.sql.dml.Insert                      _generate _inline _returning
+    sqlalchemy.sql.dml.Insert                      _supplemental_returning
     sqlalchemy.sql.elements.ClauseElement          _clone
 
 Written::
@@ -15,6 +16,7 @@ Written::
     sqlalchemy.sql.dml.Insert                      _return_defaults
     sqlalchemy.sql.dml.Insert                      _return_defaults_columns _select_names
     sqlalchemy.sql.dml.Insert                      _sort_by_parameter_order
+    sqlalchemy.sql.dml.Insert                      _supplemental_returning
 """
 
 from __future__ import annotations
@@ -23,7 +25,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 from sqlalchemy import Column, Table
-from sqlalchemy.engine.result import IteratorResult, SimpleResultMetaData
 from sqlalchemy.sql.dml import Insert, Update
 from sqlalchemy.sql.elements import ClauseElement
 from sqlalchemy.sql.selectable import Alias, Select
@@ -157,29 +158,46 @@ def without_reported_keys(statement: Insert, keys: Sequence[Column[Any]]) -> Ins
     return cast("Insert", copied)
 
 
-def with_keys_among_defaults(statement: Insert, keys: Sequence[Column[Any]]) -> Insert:
-    """The INSERT, which also returns the given keys if it returns everything that the database
-    generates. The ORM names the columns."""
-    if not statement._return_defaults or statement._return_defaults_columns:
+def with_keys_among_defaults(
+    statement: Insert, keys: Sequence[Column[Any]], dialect: Any
+) -> Insert:
+    """The INSERT, which also returns the given keys if the database returns what it generates."""
+    if not statement._return_defaults or is_part_of_insert(statement):
         return statement
-    return statement.return_defaults(supplemental_cols=keys)
+    if not _may_return_keys(statement, dialect):
+        return statement
+    copied: Any = statement._generate()
+    copied._supplemental_returning = (*(statement._supplemental_returning or ()), *keys)
+    return cast("Insert", copied)
 
 
-def would_return_keys(context: Any, table: Table) -> bool:
-    """Whether SQLAlchemy makes an INSERT of one row return the key that it was not given."""
-    dialect = context.dialect
-    is_reported_otherwise = dialect.postfetch_lastrowid and autoincrement_column(table) is not None
-    is_wanted = table.implicit_returning and not context.compiled.inline
-    return bool(is_wanted and dialect.insert_returning and not is_reported_otherwise)
+def with_returned_keys(statement: Insert, keys: Sequence[Column[Any]]) -> Insert:
+    """The INSERT, which also returns the given keys."""
+    asked = statement._return_defaults_columns
+    return (
+        statement if statement._return_defaults and not asked else statement.return_defaults(*keys)
+    )
 
 
-def report_defaults(context: Any, values: Sequence[tuple[Column[Any], Any]]) -> None:
-    """Set ``returned_defaults`` to these values of the one row that an INSERT stored."""
-    if values:
-        columns = [column for column, _ in values]
-        named = SimpleResultMetaData([c.name for c in columns], [(c, c.key) for c in columns])
-        row = tuple(value for _, value in values)
-        context.returned_default_rows = IteratorResult(named, iter([row])).all()
+def would_return_keys(statement: Insert, dialect: Any, rows: int) -> bool:
+    """Whether SQLAlchemy makes an INSERT of that many rows return keys it was not given."""
+    if not _may_return_keys(statement, dialect):
+        return False
+    if rows > 1:
+        return bool(dialect.insert_executemany_returning and statement._return_defaults)
+    is_counted = autoincrement_column(cast("Table", statement.table)) is not None
+    is_reported_otherwise = dialect.postfetch_lastrowid and is_counted
+    return bool(
+        not is_reported_otherwise
+        or dialect.favor_returning_over_lastrowid
+        or statement._return_defaults
+    )
+
+
+def _may_return_keys(statement: Insert, dialect: Any) -> bool:
+    is_plain = not (statement._returning or statement._inline or statement._multi_values)
+    is_allowed = cast("Table", statement.table).implicit_returning
+    return bool(is_plain and is_allowed and dialect.insert_returning)
 
 
 def are_plain_rows(rows: Sequence[Mapping[Any, Any]]) -> bool:

@@ -15,5 +15,6 @@ ever stored.
 ``mysql_innodb``           checks that it leaves nothing behind
 ``rehearsal``              otherwise executes the INSERT with random bytes and rolls it back
 ``savepoint``              the savepoint for that
+``report``                 makes the result report the keys as a plain table's does
 =========================  =================================================================
 """

@@ -44,6 +44,7 @@ class KeylessInsert:
     :ivar is_partial: whether the key is given by some rows, or by an SQL expression such as a
         default.
     :ivar may_skip: whether a row may not be stored, because of ON CONFLICT, IGNORE or the like.
+    :ivar are_reported: whether SQLAlchemy would make the database return the keys it generates.
     :ivar places: the keys' places, row by row, in the order of `missing`.
     """
 
@@ -55,6 +56,7 @@ class KeylessInsert:
     is_multi: bool
     is_partial: bool
     may_skip: bool
+    are_reported: bool
     places: list[tuple[PendingKey, ...]] = field(default_factory=list)
 
     @property
@@ -96,6 +98,7 @@ def keyless_insert(
     table: Table,
     bindings: Mapping[str, ColumnBinding],
     parameters: list[Any],
+    dialect: Dialect,
 ) -> KeylessInsert | None:
     """The keys that an INSERT lacks; ``None`` if none.
 
@@ -134,6 +137,7 @@ def keyless_insert(
         is_multi=multi is not None,
         is_partial=any(_is_given(c, values, rows) or _is_by_sql(c) for c in missing),
         may_skip=internals.may_skip_rows(statement),
+        are_reported=internals.would_return_keys(statement, dialect, len(rows)),
     )
     _refuse_without_value(insert)
     return insert
@@ -271,8 +275,7 @@ def with_keys_to_come(
     names = [bind_name(column, dialect) for column in insert.missing]
     ours = [column for column in insert.missing if has_own_bind(column, dialect)]
     binds = {column: key_bind(column, dialect) for column in ours}
-    statement = internals.without_reported_keys(statement, insert.missing)
-    statement = internals.with_keys_among_defaults(statement, insert.missing)
+    statement = _with_reports(statement, insert, dialect, may_report=False)
     keys = [dict(zip(names, places, strict=True)) for places in insert.places]
     return _with_parameters(statement, insert, binds, parameters, keys)
 
@@ -282,6 +285,7 @@ def with_keys(
     insert: KeylessInsert,
     parameters: list[Any],
     keys: list[tuple[Any, ...]],
+    dialect: Dialect,
     *,
     may_report: bool,
 ) -> tuple[Insert, list[dict[str, Any]]]:
@@ -300,10 +304,21 @@ def with_keys(
         return _with_rows(statement, insert, keyed), parameters
     names = [column.key for column in insert.missing]
     rows = [dict(zip(names, key, strict=True)) for key in keys]
-    if not (may_report and len(rows) > 1 and _are_reported_alone(insert)):
-        statement = internals.without_reported_keys(statement, insert.missing)
-    statement = internals.with_keys_among_defaults(statement, insert.missing)
+    may_report = may_report and len(rows) > 1 and _are_reported_alone(insert)
+    statement = _with_reports(statement, insert, dialect, may_report=may_report)
     return _with_parameters(statement, insert, {}, parameters, rows)
+
+
+def _with_reports(
+    statement: Insert, insert: KeylessInsert, dialect: Dialect, *, may_report: bool
+) -> Insert:
+    """The INSERT, which returns what is not known beforehand. It returns the keys it is given only
+    if it may skip a row, or along with other defaults."""
+    if insert.may_skip and insert.are_reported:
+        statement = internals.with_returned_keys(statement, insert.missing)
+    elif not may_report:
+        statement = internals.without_reported_keys(statement, insert.missing)
+    return internals.with_keys_among_defaults(statement, insert.missing, dialect)
 
 
 def _are_reported_alone(insert: KeylessInsert) -> bool:

@@ -32,6 +32,7 @@ from encfields.orm.write.generated_keys.pending_key import (
     settle,
 )
 from encfields.orm.write.generated_keys.rehearsal import rehearsal_of
+from encfields.orm.write.generated_keys.report import report
 from encfields.orm.write.rows_by_key import rows_by_key
 
 if TYPE_CHECKING:
@@ -70,7 +71,9 @@ class GeneratedKeys:
         if rehearsal_of(execution.options):
             return
         parameters = execution.rows if execution.multiparams or execution.params else []
-        insert = keyless_insert(statement, execution.table, execution.bindings, parameters)
+        insert = keyless_insert(
+            statement, execution.table, execution.bindings, parameters, connection.dialect
+        )
         if insert is None:
             return
         known = reserve_at_once(connection, insert)
@@ -78,7 +81,9 @@ class GeneratedKeys:
             keyed, rows = with_keys_to_come(statement, insert, parameters, connection.dialect)
         else:
             plainly = not (known.to_check or known.overriding)
-            keyed, rows = with_keys(statement, insert, parameters, known.keys, may_report=plainly)
+            keyed, rows = with_keys(
+                statement, insert, parameters, known.keys, connection.dialect, may_report=plainly
+            )
             self.given[keyed] = insert, known
         execution.statement = keyed
         if execution.multiparams:
@@ -141,8 +146,7 @@ class GeneratedKeys:
         if internals.is_part_of_insert(context.invoked_statement) and not result.returns_rows:
             # Its keys were given and need not be returned, but the ORM reads the rows nevertheless.
             result.cursor_strategy = FullyBufferedCursorFetchStrategy(None, initial_buffer=[])
-        if not result.returns_rows:
-            _report_key(context, insert, reserved.keys)
+        report(context, result, insert, reserved.keys)
         if not reserved.to_check:
             return ()
         _fetch_at_once(result)
@@ -159,8 +163,6 @@ class GeneratedKeys:
                 "Give the key a value that they keep"
             )
         savepoint.release(connection)
-        if is_mysql and insert.is_multi and not result.returns_rows:
-            _report_first_key(context, reserved.keys)
         return insert.missing
 
 
@@ -224,24 +226,6 @@ def are_stored(connection: Connection, insert: KeylessInsert, keys: list[tuple[A
         if _count(connection, insert, among) < len(set(wanted)):
             return False
     return True
-
-
-def _report_key(context: Any, insert: KeylessInsert, keys: list[tuple[Any, ...]]) -> None:
-    """Set ``returned_defaults`` to the key of the one row, if SQLAlchemy would have made the
-    database return a missing key."""
-    (key, *others) = keys
-    if others or insert.is_multi or insert.may_skip:
-        return
-    if internals.would_return_keys(context, insert.table):
-        made = zip(insert.missing, key, strict=True)
-        internals.report_defaults(context, [(c, value) for c, value in made if c.primary_key])
-
-
-def _report_first_key(context: Any, keys: list[tuple[Any, ...]]) -> None:
-    """Set ``lastrowid`` to the key of a statement's first row, as MySQL reports generated keys. Of
-    keys that it is given, it reports the last."""
-    ((first, *_), *_) = keys
-    context.get_lastrowid = lambda: first
 
 
 def _reported_key(context: Any) -> Any:

@@ -1,0 +1,51 @@
+"""What the result of an INSERT reports of its keys: the same as a plain table's result."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from encfields.databases import MYSQL_NAMES
+from encfields.orm import internals
+
+if TYPE_CHECKING:
+    from encfields.orm.write.generated_keys.keyless import KeylessInsert
+    from encfields.orm.write.generated_keys.rehearsal import Keys
+
+
+def report(context: Any, result: Any, insert: KeylessInsert, keys: Keys) -> None:
+    """Make the result of an INSERT report its keys as a plain table's does.
+
+    :param context: of the INSERT, after it was executed.
+    :param insert: the keys that it lacked.
+    :param keys: those it was given, row by row.
+    """
+    internals.end_defaults(context, result, insert.missing)
+    if result.returns_rows:
+        return
+    if context.dialect.name in MYSQL_NAMES:
+        _report_number(context, insert, keys)
+    primary = {n: column for n, column in enumerate(insert.missing) if column.primary_key}
+    if not primary or insert.is_multi:
+        return
+    if insert.are_reported:
+        told = {column: [key[n] for key in keys] for n, column in primary.items()}
+        internals.report_keys(context, result, told)
+    elif len(keys) > 1 or context.compiled.inline:
+        hidden = {c: [row.get(c.key) is None for row in insert.rows] for c in primary.values()}
+        internals.report_no_keys(context, hidden)
+
+
+def _report_number(context: Any, insert: KeylessInsert, keys: Keys) -> None:
+    """Set ``lastrowid`` to the number of a statement's first row, as MySQL reports generated
+    numbers. Of numbers that it is given, it reports the last; if rows are returned, none."""
+    if insert.are_reported:
+        context.get_lastrowid = lambda: None
+        return
+    if len(keys) == 1 and not insert.is_multi:
+        return
+    counted = internals.autoincrement_column(insert.table)
+    is_sequence = counted is not None and counted.default is not None
+    numbers = [n for n, column in enumerate(insert.missing) if column is counted]
+    is_generated = numbers and not (is_sequence and context.dialect.supports_sequences)
+    first = keys[0][numbers[0]] if is_generated else 0
+    context.get_lastrowid = lambda: first
