@@ -136,7 +136,7 @@ STATEMENTS: dict[str, Callable[[], Any]] = {
     "in a function, as a subquery's": lambda: select(func.max(named.c.n)),
     "a whole row": lambda: select(patient.table_valued()),
     "a whole row of a subquery": lambda: select(
-        func.row_to_json(select(patient).subquery().table_valued())
+        func.to_jsonb(select(patient).subquery().table_valued())
     ),
     "a whole row, by name": lambda: select(func.to_jsonb(literal_column("patient"))).select_from(
         Patient
@@ -197,7 +197,7 @@ def test_a_name_that_is_given_a_value_to_compare_is_refused_and_nothing_is_sent(
     assert seen == []
 
 
-def test_what_is_none_may_be_a_value_when_a_statement_is_executed_again(
+def test_a_parameter_that_is_none_may_be_a_value_in_the_next_execution(
     sqlite_clinic: Database,
 ) -> None:
     """SQLAlchemy keeps one compiled statement for both."""
