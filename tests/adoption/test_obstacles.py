@@ -178,7 +178,7 @@ def test_a_definition_keeps_all_but_what_an_adoption_changes(db: Database) -> No
 # -- one database's own ------------------------------------------------------------------------
 
 
-def test_rows_that_a_policy_hides_are_not_taken_for_rows_that_are_not_there(
+def test_rows_that_a_policy_hides_do_not_count_as_missing(
     postgresql: Backend,
 ) -> None:
     db = Database(postgresql)

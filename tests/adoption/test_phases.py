@@ -188,7 +188,7 @@ def test_the_session_sees_which_rows_it_names(app: Any, db: Database, phase: str
 
 
 @pytest.mark.parametrize("phase", ["read-sealed", "write-sealed"])
-def test_what_plaintext_alone_can_tell_is_refused_however_the_session_is_kept(
+def test_what_only_plaintext_can_answer_is_refused_with_every_synchronize_session(
     sqlite: Backend, phase: str
 ):
     db, app = Database(sqlite), customer(phase)

@@ -196,7 +196,7 @@ def test_what_is_the_only_copy_is_not_withdrawn(legacy: Database, adoption: Adop
     assert read(legacy, "done") == EMAILS
 
 
-def test_values_that_differ_are_told_by_their_rows_and_stop_what_follows(
+def test_values_that_differ_are_reported_by_row_and_stop_the_next_steps(
     legacy: Database, adoption: Adoption
 ):
     db = legacy

@@ -31,7 +31,7 @@ def pending(db: Database) -> list[int]:
         return sorted(row[0] for row in found)
 
 
-def test_a_writer_who_knows_the_plaintext_alone_makes_the_row_pending(app: Any, db: Database):
+def test_a_writer_who_knows_only_the_plaintext_makes_the_row_pending(app: Any, db: Database):
     db.execute_plain("UPDATE customer SET email = 'new@x' WHERE id = 1")
     db.execute_plain("UPDATE customer SET email = 'C2@x' WHERE id = 2")  # by a collation the same
     db.execute_plain("UPDATE customer SET id = 4 WHERE id = 3")

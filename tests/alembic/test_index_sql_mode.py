@@ -86,7 +86,7 @@ def test_it_refuses_until_a_queued_filling_is_recorded(project: Project, backend
 
 
 @pytest.mark.parametrize("option", ["reindex", "anew"])  # the latter in older migrations
-def test_it_refuses_until_a_run_that_makes_the_index_anew_has_finished(
+def test_it_refuses_until_a_run_that_recomputes_the_index_has_finished(
     project: Project, backend: Backend, option: str
 ) -> None:
     """That it is made otherwise, SQL cannot tell; that the run is done, it can."""

@@ -105,7 +105,7 @@ def test_an_index_is_rendered_as_bytes_that_every_database_can_index(
     )
 
 
-def test_which_of_two_versions_is_asked_first_changes_nothing_in_the_database(
+def test_the_order_of_two_versions_changes_nothing_in_the_database(
     tmp_path: Path, sqlite: Backend
 ) -> None:
     attach(sqlite.create_engine(), store(), create=True)

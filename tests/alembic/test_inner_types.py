@@ -182,7 +182,7 @@ def test_a_not_null_column_is_added_nullable_and_made_not_null_by_the_next_revis
     encryption.detach()
 
 
-def test_what_a_server_filled_a_not_null_column_with_is_told_by_its_cause(
+def test_the_error_for_what_a_server_filled_a_not_null_column_with_names_the_cause(
     backend: Backend,
 ) -> None:
     engine = backend.create_engine()

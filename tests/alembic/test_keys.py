@@ -37,7 +37,7 @@ def test_the_table_is_the_one_that_the_key_store_looks_for(
     assert inspect(backend.create_engine()).has_table("other_keys")
 
 
-def test_a_key_that_is_there_is_left_alone_so_that_a_revision_can_run_again(
+def test_an_existing_key_is_left_alone_so_that_a_revision_can_run_again(
     project: Project, backend: Backend
 ) -> None:
     project.revision("op.create_encryption_keys_table()")

@@ -102,7 +102,7 @@ def test_a_value_is_sealed_under_the_key_that_is_named(encryption: Encryption) -
     assert encryption.open(message, CONTEXT, key="files") == b"scan"
 
 
-def test_a_value_opens_under_the_key_that_is_named_or_a_former_one_alone(
+def test_a_value_opens_only_under_the_named_key_or_a_former_one(
     encryption: Encryption,
 ) -> None:
     message = encryption.seal(b"scan", CONTEXT, key="files")

@@ -131,7 +131,7 @@ def test_nothing_opens_for_a_tenant_whose_key_was_destroyed(
             read(engine, account)
 
 
-def test_what_a_destroyed_key_sealed_still_reads_as_was_asked_for(
+def test_what_a_destroyed_key_sealed_still_reads_as_configured(
     backend, wrapping_key, encryption, account
 ):
     encryption.keys.destroy("tenant/7", confirm="tenant/7", specs=[TableSpec.from_table(account)])
@@ -169,7 +169,7 @@ def test_a_value_under_a_former_key_opens_until_it_is_no_longer_listed(
     assert read(engine, accounts(key="other/{tenant}", former_keys="tenant/{tenant}"), 8) == "of 8"
 
 
-def test_a_former_template_allows_each_row_its_own_tenants_key_alone(
+def test_a_former_template_allows_each_row_only_its_own_tenants_key(
     engine, account, forged, encryption
 ):
     renamed = accounts(key="customer/{tenant}", former_keys=["tenant/{tenant}"])
@@ -208,7 +208,7 @@ def test_a_run_moves_values_under_a_former_key_and_no_others(engine, encryption,
     assert read(engine, accounts(key="customer/{tenant}"), 8) == "of 8"
 
 
-def test_a_run_from_another_binding_takes_the_key_of_that_binding_alone(
+def test_a_run_from_another_binding_accepts_only_the_key_of_that_binding(
     engine, encryption, attacker, account, forged
 ):
     now = TableSpec.of("account", [SealedColumn("iban", "account.money", "customer/{tenant}")])
@@ -222,7 +222,7 @@ def test_a_run_from_another_binding_takes_the_key_of_that_binding_alone(
     assert read(engine, moved, 8) == "of 8"
 
 
-def test_a_run_that_changes_the_key_alone_takes_the_former_one_and_no_other(
+def test_a_run_that_changes_only_the_key_accepts_the_former_one_and_no_other(
     engine, encryption, attacker, account, forged
 ):
     now = TableSpec.of("account", [SealedColumn("iban", key="customer/{tenant}")])

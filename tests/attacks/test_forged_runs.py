@@ -94,7 +94,7 @@ def test_a_row_that_anybody_inserted_is_refused_by_its_name(clinic, attacker, jo
     assert plain(clinic) == {None}
 
 
-def test_a_row_with_the_fingerprint_of_what_is_asked_is_not_taken_for_it(clinic, attacker):
+def test_a_row_with_only_the_fingerprint_of_the_requested_job_is_refused(clinic, attacker):
     create_run_tables(attacker)
     run = clinic.run(SSN)
     job = Job(SSN)
@@ -283,7 +283,7 @@ GARBAGE = {
 
 
 @pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE)
-def test_garbage_stops_that_run_alone_and_the_command_exits_as_documented(
+def test_garbage_stops_only_that_run_and_the_command_exits_as_documented(
     clinic, attacker, garbage, monkeypatch, capsys
 ):
     run_id = clinic.run().record()

@@ -89,7 +89,7 @@ def test_values_of_another_declared_column_are_reported_and_not_proposed(
     assert "id=101; id=102; id=103" in caplog.text
 
 
-def test_values_of_a_column_that_nobody_declares_any_more_are_not_proposed_either(
+def test_values_of_a_column_that_is_no_longer_declared_are_not_proposed_either(
     project: Project, clinic: Clinic, attacker: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
     open_accounts(clinic)

@@ -92,7 +92,7 @@ def copy_what_is_inserted(attacker: Engine, name: str) -> None:
 
 
 @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES.keys())
-def test_what_is_sent_before_the_value_is_no_plaintext_and_nobody_reads_it(engine, write):
+def test_what_is_sent_before_the_value_is_not_plaintext_and_is_never_read(engine, write):
     sent: list[tuple[str, Any]] = []
 
     @event.listens_for(engine, "before_cursor_execute")

@@ -171,7 +171,7 @@ def test_a_sweep_that_is_put_in_place_of_the_work_is_not_believed(clinic, attack
 
 
 @on_each_database
-def test_ranges_that_are_always_altered_are_told_and_end_in_no_success(clinic, attacker, begun):
+def test_ranges_that_are_always_altered_are_reported_and_never_succeed(clinic, attacker, begun):
     stop = threading.Event()
 
     def tamper() -> None:

@@ -79,7 +79,7 @@ def test_a_subscriber_of_both_tables_opens_what_is_written_before_and_after_a_ro
         until(has_come, "the value under the new version")
 
 
-def test_a_subscriber_of_the_data_alone_misses_each_new_version_until_it_comes(
+def test_a_subscriber_of_only_the_data_lacks_each_new_version_until_it_arrives(
     databases: tuple[URL, URL], keyring: Keyring
 ):
     publisher, subscriber = databases

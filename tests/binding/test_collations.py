@@ -188,7 +188,7 @@ def test_an_enum_of_texts_that_is_not_validated_stays_readable(insensitive):
     assert value == ("new" if insensitive.name == "mariadb" else "old")
 
 
-def test_a_deterministic_collation_of_postgresql_tells_cases_apart(postgresql_db):
+def test_a_deterministic_collation_of_postgresql_distinguishes_cases(postgresql_db):
     postgresql_db.create(Base.metadata)
     with postgresql_db.begin() as connection:
         connection.execute(insert(country), [{"code": c, "secret": c} for c in ("abc", "ABC")])

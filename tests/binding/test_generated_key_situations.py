@@ -671,7 +671,7 @@ def test_autocommit_that_only_the_driver_saw_is_refused_before_a_row_is_stored(i
 _CONNECTOR_ASKS = "keeps neither autocommit nor the count of warnings of its last answer"
 
 
-def test_mysql_is_asked_nothing_beside_the_rehearsal_of_a_transactions_first_row(mysql_db):
+def test_mysql_gets_no_query_beside_the_rehearsal_of_a_transactions_first_row(mysql_db):
     if mysql_db.engine.driver == "mysqlconnector":
         pytest.skip(_CONNECTOR_ASKS)
     table = made(mysql_db, secrets())
@@ -710,7 +710,7 @@ def statements_of(db: Database) -> list[str]:
     return seen
 
 
-def test_nobody_hears_of_more_than_the_insert_and_what_gives_its_key(mariadb_db):
+def test_listeners_see_only_the_insert_and_the_statement_that_gives_its_key(mariadb_db):
     if mariadb_db.engine.driver == "mysqlconnector":
         pytest.skip(_CONNECTOR_ASKS)
     table = made(mariadb_db, secrets())
@@ -722,7 +722,7 @@ def test_nobody_hears_of_more_than_the_insert_and_what_gives_its_key(mariadb_db)
     assert len(seen) == 2
 
 
-def test_a_bound_column_that_the_database_fills_is_not_taken_for_the_row_id(sqlite_db):
+def test_a_bound_column_that_the_database_fills_is_not_confused_with_the_row_id(sqlite_db):
     table = Table(
         "secret",
         MetaData(),

@@ -366,7 +366,7 @@ def test_returning_another_column_only(shop):
 
 
 @pytest.mark.parametrize("names", [("reason", "place"), ("place",)], ids=" ".join)
-def test_rows_with_and_without_a_value_return_what_was_asked_of_each(shop, names):
+def test_rows_with_and_without_a_value_return_the_requested_columns(shop, names):
     """Only rows with an encrypted value need their key, and the ORM puts the columns that each
     INSERT returns below those of the one before."""
     shop.backend.require_returning()

@@ -65,7 +65,7 @@ def test_many_rows_are_asked_for_in_few_statements(engine, lookups):
     assert secrets(engine) == {f"code {i}": f"new {i}" for i in range(1200)}
 
 
-def test_rows_in_another_spelling_among_them_are_asked_for_by_themselves(engine, lookups):
+def test_rows_spelt_differently_among_them_are_queried_separately(engine, lookups):
     rows = [{"k": f"code {i}", "secret": f"new {i}"} for i in range(20)]
     rows += [{"k": "CODE 7", "secret": "newest"}, {"k": "Code 30", "secret": "other"}]
     rows += [{"k": "no such", "secret": "nowhere"}]

@@ -155,7 +155,7 @@ def test_a_tenant_without_a_key_is_refused_and_nothing_is_stored(db):
     assert (caught.value.table, caught.value.column) == ("invoice", "iban")
 
 
-def test_a_new_tenant_s_key_is_made_on_demand_where_that_was_asked_for(db):
+def test_a_new_tenant_s_key_is_created_on_demand_with_create(db):
     db.create(Base.metadata)
     with db.session() as session:
         session.add_all(Invoice(id=n, tenant_id=n, iban=f"iban-{n}") for n in range(3))

@@ -259,7 +259,7 @@ def test_an_upsert_may_leave_the_row_as_it_is(name, request):
 
 @pytest.mark.parametrize("form", ["list", "values"])
 @pytest.mark.parametrize("name", ["sqlite", "postgresql"])
-def test_an_upsert_may_leave_a_row_as_it_is_beside_one_without_a_value(name, form, request):
+def test_an_upsert_may_skip_a_row_beside_one_without_a_value(name, form, request):
     """The row that was written has none, so that what is looked for is the one that was not."""
     db = request.getfixturevalue(f"{name}_db")
     table = made(db, cases())
@@ -414,7 +414,9 @@ def test_a_view_or_rule_that_stores_it_elsewhere_is_found_out(postgresql_db):
         assert connection.execute(text("SELECT count(*) FROM beneath")).scalar_one() == 1
 
 
-def test_other_columns_triggers_are_let_be_by_who_may_not_read_the_values(postgresql_db):
+def test_a_role_that_may_not_read_the_values_may_write_despite_triggers_on_other_columns(
+    postgresql_db,
+):
     """Audits run AFTER; a schema that this role has no way into is none of its tables'."""
     pg, table = postgresql_db, made(postgresql_db, cases())
     pg.execute_plain(
@@ -484,7 +486,9 @@ def test_the_question_sees_no_state_of_before_the_write(innodb_db):
     assert "information_schema" in asked[1]
 
 
-def test_a_role_that_may_only_insert_is_told_what_a_trigger_before_it_needs(innodb_db, monkeypatch):
+def test_the_error_for_a_role_that_may_only_insert_says_what_a_before_trigger_needs(
+    innodb_db, monkeypatch
+):
     """What runs AFTER the INSERT, as audits do, is let be."""
     monkeypatch.setattr(triggered_tables, "KNOWN_SECONDS", 0.0)
     db, table = innodb_db, made(innodb_db, cases())

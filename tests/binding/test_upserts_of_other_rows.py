@@ -151,7 +151,7 @@ def test_null_needs_no_key(members: Database) -> None:
     assert stored(members)[1] == (1, "new", None, "note-1")
 
 
-def test_a_where_that_compares_the_rest_of_the_key_leaves_other_rows_alone(
+def test_a_where_that_compares_the_rest_of_the_key_does_not_change_other_rows(
     conflicting: Database,
 ) -> None:
     for where in (

@@ -198,7 +198,7 @@ def test_merge_inserts_and_updates(cards):
         assert session.get_one(Card, 9).number == "new"
 
 
-def test_a_row_that_is_deleted_and_added_again_in_one_flush_is_sealed_anew(cards):
+def test_a_row_that_is_deleted_and_added_again_in_one_flush_is_sealed_again(cards):
     with cards.session() as session:
         session.delete(session.get_one(Card, 1))
         session.add(Card(id=1, holder="again", number="again"))

@@ -302,7 +302,7 @@ def test_text_and_json_need_a_name_each() -> None:
     note(JSON(), name="n.2", formerly=Formerly(inner=String(), name="n", phase="write-new"))
 
 
-def test_what_the_former_type_knows_as_null_alone_is_null_meanwhile(sqlite: Backend) -> None:
+def test_what_only_the_former_type_stores_as_null_is_null_meanwhile(sqlite: Backend) -> None:
     db = Database(sqlite)
     was = note(String(), name="n")
     was.create(db.engine)

@@ -52,7 +52,7 @@ def test_it_is_put_back_after_an_error():
 
 
 @pytest.mark.parametrize("of_application", [0, YOUNG_OBJECTS + 1], ids=["off", "larger"])
-def test_what_the_application_has_looked_for_less_often_is_left_alone(of_application):
+def test_a_less_frequent_garbage_collection_of_the_application_is_left_alone(of_application):
     gc.set_threshold(of_application)
     with fewer_collections():
         assert threshold() == of_application

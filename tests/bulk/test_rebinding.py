@@ -174,7 +174,7 @@ def test_a_description_that_makes_no_sense_is_refused(sqlite, options, message):
         Reencryption(engine, None, PATIENT, **options)  # type: ignore[arg-type]
 
 
-def test_a_renamed_identity_column_is_told_by_the_name_that_it_had(clinic):
+def test_a_renamed_identity_column_is_recognised_by_its_former_name(clinic):
     before = [row[:3] for row in sorted(clinic.values().values())]
     with clinic.engine.begin() as connection:
         connection.execute(text("ALTER TABLE patient RENAME COLUMN id TO number"))
@@ -198,7 +198,7 @@ def test_a_renamed_identity_column_is_told_by_the_name_that_it_had(clinic):
         assert [tuple(row) for row in rows] == before
 
 
-def test_a_renamed_part_of_a_composite_key_is_told_with_the_others(backend):
+def test_a_renamed_part_of_a_composite_key_is_recognised_with_the_others(backend):
     clinic = Clinic(backend, None)
     fill(clinic, ByPair, rows=60)
     before = {key: row[-1] for key, row in clinic.values(ByPair).items()}

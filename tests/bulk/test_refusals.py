@@ -118,7 +118,7 @@ def values(db: Database, table: Table) -> list[str]:
 
 
 @pytest.mark.parametrize("body", [CUT, UNDONE, EMPTIED, MOVED, UNFINDABLE, LEFT_OUT])
-def test_a_row_of_which_a_trigger_makes_something_else_stays_as_it_is(
+def test_a_row_that_a_trigger_would_alter_is_not_changed(
     backend: Backend, body: dict[str, str]
 ) -> None:
     if backend.family not in body:

@@ -67,7 +67,7 @@ def test_a_schema_that_the_engine_translates_to(postgresql):
     assert census(clinic.engine, PATIENT).is_current({"default": version})
 
 
-def test_rows_that_a_policy_hides_are_not_taken_for_rows_that_are_not_there(postgresql):
+def test_rows_that_a_policy_hides_do_not_count_as_missing(postgresql):
     """Neither by a run nor by what is counted before a key goes."""
     clinic = Clinic(postgresql)
     clinic.fill(4)

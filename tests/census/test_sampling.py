@@ -123,7 +123,7 @@ def test_whole_pages_are_drawn_from_a_huge_postgresql_table(request, monkeypatch
     assert told.columns[0].plaintext == told.rows
 
 
-def test_the_databases_own_estimate_stands_for_a_count_of_a_huge_table(engine, filled, monkeypatch):
+def test_the_databases_own_estimate_replaces_a_count_of_a_huge_table(engine, filled, monkeypatch):
     monkeypatch.setattr(scan, "ESTIMATE_FROM", 100)
     if engine.dialect.name != "sqlite":
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:

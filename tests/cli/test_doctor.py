@@ -60,7 +60,7 @@ def test_a_healthy_setup(doctor, patients, local_key):
     assert doctor("--keyring", local_key, *TABLE, "--strict").code == exits.FAULTS
 
 
-def test_a_key_store_that_the_database_alone_names_is_worth_a_word(doctor, patients, local_key):
+def test_a_key_store_named_only_in_the_database_is_a_warning(doctor, patients, local_key):
     """Whoever writes to the key table can change the name there."""
     result = doctor("--keyring", local_key, *TABLE)
     assert verdicts(result)["key store name"] == "warning"

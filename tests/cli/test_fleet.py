@@ -65,7 +65,7 @@ def test_a_logical_name_of_its_own_is_told_behind_an_at(command: Run, sqlite, km
     assert store.active("default").id == "default"
 
 
-def test_without_a_keyring_and_for_what_needs_a_key_table_it_says_so(on_database, fleet):
+def test_a_missing_keyring_or_key_table_is_reported(on_database, fleet):
     told = on_database("keys", "list", *fleet[:2])
     assert told.code == exits.FAILED
     assert "no keyring is given" in told.err

@@ -42,7 +42,7 @@ def test_a_number_is_found_by_blind_index_in_its_clinic_alone(client: TestClient
     assert "Nobody." in client.get("/", params={"clinic": 2, "ssn": ADA}).text
 
 
-def test_what_an_intruder_does_is_told_by_row_and_undone_from_the_backup(
+def test_what_an_intruder_does_is_reported_by_row_and_undone_from_the_backup(
     client: TestClient,
 ) -> None:
     assert _sent(client, "/patients/swap", first=1, second=2).count("belongs to another row") == 2
@@ -64,7 +64,7 @@ def test_what_an_intruder_does_is_told_by_row_and_undone_from_the_backup(
         ({"born": "yesterday"}, "Born:"),
     ],
 )
-def test_a_wrong_form_is_told_by_its_field_and_keeps_what_was_typed(
+def test_a_wrong_form_reports_the_error_at_its_field_and_keeps_what_was_typed(
     client: TestClient, form: dict[str, str], told: str
 ) -> None:
     good = {"name": "Emmy Noether", "clinic": "1", "ssn": "222-33-4444", "born": "1882-03-23"}

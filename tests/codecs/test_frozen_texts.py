@@ -215,7 +215,7 @@ def test_a_subclass_with_a_text_of_its_own_is_written_canonically():
     assert codec_for(sa.DateTime()).encode(Day(2024, 1, 1), SQLITE) == b"2024-01-01T00:00:00"
 
 
-def test_an_enum_that_is_a_string_is_told_by_member_and_not_by_equal_text():
+def test_an_enum_that_is_a_string_is_recognised_by_member_and_not_by_equal_text():
     class Crossed(enum.StrEnum):
         A = "B"
         B = "A"

@@ -105,12 +105,12 @@ def test_a_row_is_the_same_in_binary_form(leg: Leg) -> None:
     assert second[0] == tuple(ROW[column.name] for column in OF_ANY_FORM)
 
 
-def test_text_is_asked_for_beside_a_type_that_binary_form_would_change(leg: Leg) -> None:
+def test_text_is_requested_beside_a_type_that_binary_form_would_change(leg: Leg) -> None:
     rows = leg.run(lambda connection: [read(connection, visit.c.note, visit.c.kind) for _ in "12"])
     assert rows == [(("sleeps badly", "again"), False)] * 2
 
 
-def test_text_is_asked_for_where_an_application_reads_a_type_in_its_own_way(leg: Leg) -> None:
+def test_text_is_requested_if_an_application_reads_a_type_in_its_own_way(leg: Leg) -> None:
     def readers(raw: Any, record: Any) -> None:
         raw.driver_connection.adapters.register_loader("numeric", FloatLoader)
 

@@ -77,7 +77,9 @@ def test_reads_and_changes_then_say_so(made, arn, table_name):
     assert made.active("b").id == "b"
 
 
-def test_awss_own_library_opens_nothing_of_it_and_cannot_make_it_anew(made, kms, arn, table_name):
+def test_awss_own_library_opens_nothing_of_it_and_cannot_create_it_again(
+    made, kms, arn, table_name
+):
     made.destroy("a")
     stock = fleet.key_store(kms, table_name, arn)
     models = item_table_of(made).tools().models
@@ -175,7 +177,7 @@ def test_prefetch_leaves_it_out(made):
     assert KeyCache(made).prefetch(beacons=True) == 1
 
 
-def test_a_role_that_may_not_look_for_tombstones_is_told_what_the_library_says(
+def test_a_role_that_may_not_read_tombstones_gets_the_librarys_own_error(
     made, arn, table_name, kms
 ):
     """Not "denied", which would be the wrong thing to mend."""

@@ -74,7 +74,7 @@ def test_each_is_for_its_own_row_and_column_under_its_own_key(engine):
         assert note is None or read_header(note).key_id == "notes"
 
 
-def test_a_key_store_out_of_reach_is_asked_once_and_the_error_names_the_first_row(engine):
+def test_an_unreachable_key_store_is_called_once_and_the_error_names_the_first_row(engine):
     store = Watched(keyrings.local(bytes(32)))
     attached = attach(engine, store, create=True)
     attached.keys.create("notes")

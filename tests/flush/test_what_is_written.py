@@ -206,7 +206,7 @@ def test_a_row_without_a_tenant_gets_one_with_its_first_value(db, models):
 
 
 @pytest.mark.parametrize("value", [{}, {"email": "NEW"}], ids=["values stay", "a new value"])
-def test_a_row_whose_tenant_is_taken_away_is_told_that_it_has_none(db, models, value):
+def test_the_error_for_a_row_whose_tenant_was_removed_says_that_it_has_none(db, models, value):
     _, model = models.tenant
     with db.session() as session:
         one = session.get(model, 1)

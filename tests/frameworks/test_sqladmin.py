@@ -93,7 +93,9 @@ def test_a_row_is_created_shown_listed_and_edited(client: TestClient, engine: En
     assert {**changed, "fee": ADA["fee"]} == ADA
 
 
-def test_what_is_no_value_of_the_inner_type_is_told_beside_its_field(client: TestClient) -> None:
+def test_a_value_that_the_inner_type_refuses_is_reported_beside_its_field(
+    client: TestClient,
+) -> None:
     for field, value in (("fee", "much"), ("seen", "yesterday"), ("notes", "{")):
         answer = client.post("/admin/visit/create", data={**ADA_FORM, field: value})
         assert answer.status_code == 400

@@ -63,7 +63,7 @@ def run(tmp_path: Path):
 
 
 @pytest.mark.parametrize("arguments", [["-n", "2", "--dist", "loadfile"], ["-k", "once or good"]])
-def test_what_failed_once_and_passes_alone_is_told_and_no_failure(run, arguments):
+def test_what_failed_once_and_passes_alone_is_reported_but_not_as_a_failure(run, arguments):
     status, told = run(CHANCE, *arguments)
 
     assert status == 0

@@ -358,7 +358,9 @@ def test_each_of_several_tenants_is_asked(
         assert sorted(map(tuple, found)) == expected
 
 
-def test_each_of_several_tenants_is_asked_of_an_alias_and_in_writes(notes: Session) -> None:
+def test_each_of_several_tenants_is_looked_up_through_an_alias_and_in_writes(
+    notes: Session,
+) -> None:
     other = aliased(Note)
     listed = other.tenant.in_([1, 2]), other.body == "b1"
     assert notes.scalars(select(other.tenant).where(*listed).order_by(other.tenant)).all() == [1, 2]
@@ -375,7 +377,7 @@ class Raised(TypeDecorator[int]):
         return None if value is None else value + 1
 
 
-def test_several_tenants_that_a_type_converts_are_not_asked_as_they_are(notes: Session) -> None:
+def test_several_tenants_that_a_type_converts_are_not_looked_up_unconverted(notes: Session) -> None:
     listed = or_(Note.tenant == literal(0, Raised()), Note.tenant == literal(1, Raised()))
     with pytest.raises(UnsupportedOperationError, match=r"add note\.tenant =="):
         notes.scalars(select(Note.id).where(listed, Note.body == "b1")).all()

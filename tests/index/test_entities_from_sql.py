@@ -28,7 +28,7 @@ def test_an_entity_of_a_subquery_that_carries_the_index_is_asked(clinic):
     assert _found(clinic, joined) == [(2, "ssn-2")]
 
 
-def test_an_entity_of_a_subquery_without_the_index_is_asked_by_its_key(clinic):
+def test_an_entity_of_a_subquery_without_the_index_is_looked_up_by_its_key(clinic):
     entity = aliased(Patient, select(Patient).where(Patient.id > 1).subquery())
     assert _found(clinic, select(entity).where(entity.ssn == "ssn-2")) == [(2, "ssn-2")]
     assert _found(clinic, select(entity).where(entity.ssn == "ssn-1")) == []
@@ -36,7 +36,7 @@ def test_an_entity_of_a_subquery_without_the_index_is_asked_by_its_key(clinic):
     assert _found(clinic, joined) == [(2, "ssn-2")]
 
 
-def test_rows_of_a_text_are_asked_once_they_are_told_their_columns(clinic):
+def test_rows_of_a_text_can_be_looked_up_once_their_columns_are_declared(clinic):
     rows = text("SELECT * FROM patient WHERE id > 1").columns(*patient.c).subquery()
     entity = aliased(Patient, rows)
     assert _found(clinic, select(entity).where(entity.ssn == "ssn-2")) == [(2, "ssn-2")]

@@ -147,7 +147,7 @@ def test_a_named_bind_takes_many_values(clinic):
 # -- a subquery that carries the index ------------------------------------------------------------
 
 
-def test_a_subquery_that_selects_the_index_is_asked_by_the_column_and_by_the_index(clinic):
+def test_a_subquery_that_selects_the_index_is_searched_by_the_column_and_by_the_index(clinic):
     inner = select(patient.c.id, patient.c.ssn, patient.c.ssn.blind().label("k")).subquery()
     for where in (inner.c.ssn == "ssn-2", inner.c.k == "ssn-2", inner.c.k.in_(["ssn-2", "x"])):
         assert scalars(clinic, select(inner.c.id).where(where)) == [2]
@@ -491,7 +491,7 @@ TRANSFORMS: dict[str, tuple[Any, Any, str, list[Any]]] = {
 
 
 @pytest.mark.parametrize("name", TRANSFORMS)
-def test_a_transform_is_asked_with_the_whole_value_or_with_what_it_leaves(db, name):
+def test_a_transform_is_looked_up_with_the_whole_value_or_with_its_result(db, name):
     transform, value, label, askings = TRANSFORMS[name]
     inner = Date() if name == "year" else String()
     table = Table(

@@ -279,7 +279,7 @@ def test_not_in_a_subquery_is_not_confused_by_rows_that_lack_a_version(rotating)
     assert _ids(rotating, found.where(a.c.id.in_([10, 11, 20, 21, 40]))) == [20, 21]
 
 
-def test_a_rotated_index_is_asked_under_the_new_version_alone_in_the_end(rotating):
+def test_a_rotated_index_is_finally_queried_only_under_the_new_version(rotating):
     (table, _) = new
     assert _ids(rotating, select(table.c.id).where(table.c.v == "x")) == [11, 12]
     (table, _) = old

@@ -103,7 +103,7 @@ def test_the_session_sees_what_the_database_found(
         )
 
 
-def test_a_row_is_not_evaluated_in_python_even_where_that_is_asked_for(sqlite_db: Database) -> None:
+def test_a_row_is_not_evaluated_in_python_even_on_request(sqlite_db: Database) -> None:
     sqlite_db.create(SyncBase.metadata)
     asked: Any = tuple_(Measured.id, Measured.uuid).in_([(1, str(ONE))])
     with sqlite_db.session() as session:

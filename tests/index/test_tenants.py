@@ -580,7 +580,7 @@ def test_a_tenant_that_is_null_answers_what_it_does_of_a_plain_column(sqlite_clu
 
 
 @pytest.mark.parametrize("name", DEPENDING_ON_NULL)
-def test_where_null_is_told_apart_from_false_a_tenant_that_is_null_is_refused(sqlite_club, name):
+def test_where_null_is_distinguished_from_false_a_tenant_that_is_null_is_refused(sqlite_club, name):
     statement = DEPENDING_ON_NULL[name](
         and_(Member.tenant_id == bindparam("t"), Member.ssn == "ssn-1")
     )
@@ -637,7 +637,7 @@ def test_an_index_under_one_key_for_all_needs_no_tenant(db):
     ],
     ids=["in a function", "with a plain column", "in a subquery"],
 )
-def test_a_value_that_several_tenants_are_asked_for_is_sent_nowhere_else(sqlite_club, beside):
+def test_a_value_looked_up_for_several_tenants_is_sent_nowhere_else(sqlite_club, beside):
     listed = Member.tenant_id.in_([1, 2])
     asked = select(Member.id).where(listed, beside(bindparam("q")))
     with (

@@ -87,7 +87,7 @@ def test_the_year_of_a_date_and_of_a_datetime():
     assert year.apply(dt.datetime(2024, 1, 1, 0, 30, tzinfo=cet), DATETIME) == b"2024"
 
 
-def test_a_year_asked_for_as_a_number_or_as_a_date_of_the_other_kind():
+def test_a_year_looked_up_as_a_number_or_as_a_date_of_the_other_kind():
     assert year.apply(1984, DATE) == b"1984"
     assert year.apply(33, DATETIME) == b"0033"
     assert year.apply(dt.datetime(1984, 5, 6), DATE) == b"1984"

@@ -161,7 +161,7 @@ def test_who_knows_the_table_itself_names_more_than_who_knows_where_it_is_from()
 
 
 @pytest.mark.parametrize("bits", [4, 6])
-def test_values_of_indexes_really_made_are_named_as_often_as_is_told(bits):
+def test_values_of_real_indexes_are_named_as_often_as_the_planner_says(bits):
     """The guesses made by one who knows the very frequencies, which lie so far apart that what
     the outsider does not know changes nothing."""
     counts = [4**i for i in range(4, 10)]

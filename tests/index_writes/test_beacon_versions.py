@@ -60,7 +60,7 @@ def test_a_version_made_elsewhere_is_used_at_once(processes):
     assert find(here, patients(1, 2), "a") == [1]
 
 
-def test_a_version_that_nobody_made_is_looked_for_once_a_second_at_most(processes, kms_proxy):
+def test_a_version_that_does_not_exist_is_looked_for_at_most_once_a_second(processes, kms_proxy):
     engine, _ = processes[0]
     add(engine, patients(1), 1, "a")
     before = kms_proxy.counts.total()

@@ -74,7 +74,7 @@ NAMES = {
 
 
 @pytest.mark.parametrize("index, name", NAMES.values(), ids=NAMES.keys())
-def test_the_column_s_name_is_made_of_the_encrypted_column_s_and_the_index_s(index, name):
+def test_the_column_s_name_combines_the_encrypted_column_s_and_the_index_s(index, name):
     table = table_of(Column("ssn", EncryptedType(index=index)))
     assert names(table) == ["id", "ssn", name]
 

@@ -152,7 +152,7 @@ def test_null_takes_the_indexes_away_from_any_rows(patients, statement):
     assert None not in stored(patients, patient, "mail_casefold_bidx").values()
 
 
-def test_an_update_of_other_columns_leaves_the_indexes_alone_and_out_of_the_statement(patients):
+def test_an_update_of_other_columns_does_not_mention_the_indexes(patients):
     before = patients.rows(patient)
     with patients.begin() as connection, patients.statements() as seen:
         connection.execute(update(patient).values(name="x"))

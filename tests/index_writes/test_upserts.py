@@ -321,7 +321,7 @@ def mariadb_patients(mariadb_db):
     return mariadb_db
 
 
-def test_on_duplicate_key_of_other_columns_leaves_the_indexes_alone(mariadb_patients):
+def test_on_duplicate_key_of_other_columns_does_not_change_the_indexes(mariadb_patients):
     statement = mysql.insert(patient)
     statement = statement.on_duplicate_key_update(name=statement.inserted.name)
     with mariadb_patients.begin() as connection:

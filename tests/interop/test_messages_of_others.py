@@ -93,7 +93,7 @@ def test_a_suite_that_signs_is_told_so(column, client, keyring):
 
 
 @pytest.mark.parametrize("signed", [False, True])
-def test_a_suite_that_does_not_commit_to_its_key_is_told_the_policy(column, keyring, signed):
+def test_the_error_for_a_suite_without_key_commitment_names_the_policy(column, keyring, signed):
     lax = EncryptionSDKClient(commitment_policy=CommitmentPolicy.FORBID_ENCRYPT_ALLOW_DECRYPT)
     suite = (
         AlgorithmSuite.AES_256_GCM_IV12_TAG16_HKDF_SHA384_ECDSA_P384

@@ -252,7 +252,7 @@ def test_a_rotation_forgets_no_branch_key(cache):
     assert cache.stats.store_calls == calls
 
 
-def test_the_older_one_is_not_retired_while_others_may_know_it_alone(cache, sqlite_store):
+def test_the_older_one_is_not_retired_while_others_may_know_only_it(cache, sqlite_store):
     keys = KeyAdmin(cache.store, cache)
     keys.rotate_beacon("default")
     with pytest.raises(ConfigurationError, match="at_once=True") as caught:
@@ -477,7 +477,7 @@ async def test_a_coroutine_prefetches_them_on_every_driver(async_backend, keyrin
     encryption.detach()
 
 
-def test_in_bulk_keys_are_told_apart_by_case_and_destroyed_ones_left_out(made, backend: Backend):
+def test_in_bulk_keys_are_distinguished_by_case_and_destroyed_ones_left_out(made, backend: Backend):
     for key_id in ("a", "A", "gone"):
         made.create(key_id)
     made.destroy("gone")

@@ -344,7 +344,7 @@ def test_memory_is_bounded_and_what_is_used_stays(store):
     assert cache.active("tenant/0").id == "tenant/0"
 
 
-def test_a_cleared_cache_fetches_anew_and_keeps_nothing_that_was_under_way(store):
+def test_a_cleared_cache_fetches_again_and_keeps_nothing_from_fetches_under_way(store):
     cache = KeyCache(store)
     old = store.keys["default"][0]
     store.gates["default"] = threading.Event()
@@ -385,7 +385,7 @@ def test_forgetting_a_key_leaves_the_others(store):
     assert len(store.calls) == 6
 
 
-def test_what_is_at_hand_is_found_without_a_lock_and_without_the_store(store):
+def test_a_cached_key_is_found_without_a_lock_and_without_the_store(store):
     """What it takes is measured in benchmarks/tenants.py: 0.3 to 0.5 µs."""
     cache = KeyCache(store)
     version = cache.active("default").version

@@ -136,7 +136,7 @@ def test_what_kms_decided_has_no_grace_in_a_later_outage_either(store, kms_proxy
 
 
 @pytest.mark.parametrize("failure, reason", OUTAGES + DECISIONS)
-def test_a_cold_process_tells_the_reason_within_the_configured_time(store, fail, failure, reason):
+def test_a_cold_process_reports_the_reason_within_the_configured_time(store, fail, failure, reason):
     fail(failure)
     before = time.monotonic()
     with pytest.raises(KeyUnavailableError) as caught:

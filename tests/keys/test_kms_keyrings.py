@@ -84,7 +84,7 @@ def test_a_wrap_altered_in_the_part_that_kms_opens_is_no_outage(kms):
         wrapper.unwrap(bytes(wrapped), PLACE)
 
 
-def test_kms_is_told_what_the_wrapped_key_is_bound_to_and_nothing_else(kms, kms_proxy):
+def test_kms_gets_what_the_wrapped_key_is_bound_to_and_nothing_else(kms, kms_proxy):
     wrapper = KeyWrapper(keyrings.aws_kms(kms.create_key(), kms.create_key()))
     wrapper.unwrap(wrapper.wrap_new(PLACE), PLACE)
 
@@ -190,7 +190,7 @@ def test_the_multi_region_keyring_opens_with_a_key_of_one_region(kms):
     assert len(wrapper.unwrap(wrapper.wrap_new(PLACE), PLACE)) == 32
 
 
-def test_a_replica_is_asked_in_its_own_region_to_open_what_its_sibling_wrapped(kms, kms_proxy):
+def test_a_replica_in_its_own_region_opens_what_its_sibling_wrapped(kms, kms_proxy):
     """moto cannot decrypt under any multi-Region key (it writes 36 bytes of a 40-byte id into
     the ciphertext): what comes of the request is seen in kms/test_localstack.py."""
     home = kms.create_key("eu-west-1", multi_region=True)

@@ -116,7 +116,7 @@ def test_a_wrap_cut_short_is_refused(keyring):
             wrapper.unwrap(wrapped[:length], PLACE)
 
 
-def test_a_generated_key_file_is_for_its_owner_alone_and_can_be_used(tmp_path: Path):
+def test_a_generated_key_file_is_readable_only_by_its_owner_and_can_be_used(tmp_path: Path):
     path = tmp_path / "local.key"
     keyrings.generate_local_key(path)
 

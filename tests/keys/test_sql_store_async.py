@@ -196,7 +196,7 @@ async def memory_admin(keyring):
     await engine.dispose()
 
 
-async def test_in_memory_keys_are_had_in_a_greenlet_and_never_end_its_transaction(memory_admin):
+async def test_in_memory_keys_are_fetched_in_a_greenlet_and_never_end_its_transaction(memory_admin):
     made = await memory_admin.acreate("default")
     store = memory_admin._store
     engine = store._table.connection.engine

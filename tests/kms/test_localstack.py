@@ -85,7 +85,7 @@ def clients(kms: Kms, proxy: KmsProxy, proxied: str) -> Callable[[str], Any]:
     return client
 
 
-def test_a_value_written_in_one_region_is_read_in_another_that_asks_its_replica_alone(
+def test_a_value_written_in_one_region_is_read_in_another_that_calls_only_its_replica(
     sqlite: Backend, engine: Engine, kms_proxy: KmsProxy, arn: str, replica: str
 ) -> None:
     write(engine, SqlKeyStore(keyrings.aws_kms_mrk(arn)), 1)
@@ -153,7 +153,7 @@ def test_a_key_of_another_region_with_the_same_context_opens_nothing(
         read(sqlite, SqlKeyStore(keyrings.aws_kms_mrk(stranger)))
 
 
-def test_a_disabled_key_is_told_as_such_and_opens_again_once_it_is_enabled(
+def test_a_disabled_key_is_reported_as_such_and_opens_again_once_it_is_enabled(
     sqlite: Backend, engine: Engine, kms: Kms
 ) -> None:
     single = kms.create_key()

@@ -63,7 +63,7 @@ def test_merge_of_what_was_read_is_no_change_and_of_a_new_value_is_one(db):
         assert session.get_one(Person, 1).ssn.reveal() == "new"
 
 
-def test_a_statement_that_writes_it_back_seals_it_anew_with_its_index(db):
+def test_a_statement_that_writes_it_back_seals_it_again_with_its_index(db):
     with db.session() as session:
         value, before = session.get_one(Person, 1).ssn, db.stored(Person.ssn, 1)
         session.execute(update(Person).where(Person.id == 1).values(ssn=value))

@@ -130,7 +130,7 @@ def test_a_rotation_that_was_broken_off_goes_on_by_its_time(encryption: Encrypti
 
 
 @ON_ONE_DATABASE
-def test_a_version_that_is_dated_in_the_future_is_not_taken_for_a_rotated_one(
+def test_a_version_that_is_dated_in_the_future_does_not_count_as_rotated(
     encryption: Encryption, engine: Engine
 ):
     encryption.keys.each(TENANTS[:1]).create()
@@ -391,7 +391,7 @@ def kms_keys(kms, kms_proxy, sqlite: Backend) -> KeyAdmin:
     return KeyAdmin(store, KeyCache(store))
 
 
-def test_kms_is_asked_for_several_keys_at_once_but_for_not_too_many(kms_keys: KeyAdmin, kms_proxy):
+def test_kms_is_called_for_several_keys_at_once_but_not_for_too_many(kms_keys: KeyAdmin, kms_proxy):
     kms_proxy.delay = 0.05
     assert kms_keys.each(f"t{number}" for number in range(12)).create().is_complete
 

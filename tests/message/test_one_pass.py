@@ -133,7 +133,7 @@ def test_the_stock_clients_forms_have_one_outcome(assert_alike, key, context):
         assert_alike(mutate(rng, Given(forms), Counter()), context)
 
 
-def test_the_key_store_is_asked_for_whole_messages_of_the_right_place_only(key, context):
+def test_the_key_store_is_called_only_for_whole_messages_of_the_right_place(key, context):
     def destroyed(key_id, version):
         raise KeyDestroyedError("gone", key_id=key_id, reason="destroyed")
 

@@ -114,7 +114,7 @@ def test_a_value_under_a_former_key_is_opened_under_that_key(key, context):
     assert resealer.open_(message, context, resealer.frame(context), key_ids) == b"value"
 
 
-def test_a_value_under_a_key_that_is_not_allowed_is_refused_and_no_key_asked_for(key, context):
+def test_a_value_under_a_key_that_is_not_allowed_is_refused_without_fetching_a_key(key, context):
     def no_key(key_id, version):
         raise AssertionError("no key is asked for")
 

@@ -191,7 +191,9 @@ def test_once_a_key_is_not_to_be_had_no_other_is_waited_for(native, key, find_ke
     assert found[1:21] == rows[1:21]
 
 
-def test_a_plaintext_that_is_none_of_the_columns_is_left_to_python(native, key, find_key, reader):
+def test_a_plaintext_that_the_columns_type_does_not_write_is_left_to_python(
+    native, key, find_key, reader
+):
     rows = [(sealed(key, 1, b"\xff"), sealed(key, 1, b"no number"), sealed(key, 1, b"7"))]
     columns = [(0, reader, None), (1, reader, int), (2, reader, int)]
     found, opened = native.open_rows(list(rows), columns, find_key)
@@ -211,7 +213,7 @@ def test_an_interrupt_passes(native, key, find_key, reader):
         native.open_rows(rows, [(0, reader, interrupted)], find_key)
 
 
-def test_a_row_that_has_no_such_place_is_an_error_and_not_a_crash(native, find_key, reader):
+def test_a_row_without_such_a_column_is_an_error_and_not_a_crash(native, find_key, reader):
     with pytest.raises(IndexError):
         native.open_rows([()], [(0, reader, None)], find_key)
 

@@ -107,7 +107,7 @@ def test_the_readme_on_the_package_index_has_no_relative_link(unpacked):
 
 
 @pytest.mark.parametrize("readme", ["native/README.md"])
-def test_another_readme_that_is_shown_there_has_no_relative_link_either(readme):
+def test_the_other_readme_shown_there_has_no_relative_links_either(readme):
     links = LINK.findall((ROOT / readme).read_text("utf-8"))
     assert [link for link in links if not link.startswith(("https://", "#"))] == []
 

@@ -92,7 +92,7 @@ def test_a_named_server_that_is_not_there_is_an_error_and_not_replaced_by_anothe
     assert ":password@" not in str(caught.value)
 
 
-def test_servers_that_cannot_be_had_are_an_error_that_says_what_to_do() -> None:
+def test_servers_that_are_not_available_are_an_error_that_says_what_to_do() -> None:
     with pytest.raises(ServerError) as caught, servers(ways=[]):
         pass
     for word in (postgresql.PACKAGE, postgresql.VARIABLE, "apt-get install"):

@@ -80,7 +80,7 @@ def read(engine: Engine, table: Table, tenant: str) -> list[object]:
         return list(found)
 
 
-def test_without_confirmation_it_tells_what_would_be_lost_and_does_nothing(
+def test_without_confirmation_it_reports_what_would_be_lost_and_does_nothing(
     engine, encryption, patients
 ):
     encryption.keys.rotate("tenant/a")
