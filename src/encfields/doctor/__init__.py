@@ -1,9 +1,9 @@
-"""``encfields doctor``: what would fail in production, found before it does.
+"""``encfields doctor``: finds what would fail in production before it does.
 
 ===============  =========================================
-``libraries``    versions that work
+``libraries``    supported versions
 ``engine``       the application's engine, and its process
-``kms_actions``  what this role may do with KMS
+``kms_actions``  what this role may do in KMS
 ``key_table``    keys, and whether they open
 ``database``     the clock, and encrypted columns
 ``row_keys``     what the database itself changes of them
@@ -20,11 +20,11 @@ Severity = Literal["ok", "warning", "problem", "skipped"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one check found; it never holds a key or a value.
+    """The result of one check; never contains a key or a value.
 
-    :ivar check: what was looked at.
-    :ivar verdict: ``"ok"``; ``"warning"``: works, but see; ``"problem"``: does not work or will
-        not; ``"skipped"``: could not be looked at.
+    :ivar check: what was checked.
+    :ivar verdict: ``"ok"``; ``"warning"``: works, but see the detail; ``"problem"``: does not or
+        will not work; ``"skipped"``: could not be checked.
     :ivar detail: what was found, and what to do about it.
     """
 

@@ -1,4 +1,4 @@
-"""The database: its clock, and whether the encrypted columns hold what is to be stored."""
+"""Checks the database: its clock, and whether the encrypted columns can store messages."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from encfields.doctor import Finding
 from encfields.orm.declare.column_rules import stores_bytes
 
 SLIGHT_SKEW = 5.0
-"""Seconds. Dates of keys and tombstones are then not to be compared between machines."""
+"""Seconds of difference from which dates of keys and tombstones cannot be compared between
+machines."""
 
 FATAL_SKEW = 300.0
-"""Seconds from which on AWS refuses the signatures of whoever is wrong."""
+"""Seconds of difference from which AWS refuses signatures."""
 
 SMALL = 1_024
-"""Bytes: an overhead of some 300 leaves little for the value."""
+"""Bytes of a column that leave little for the value, given an overhead of some 300."""
 
 _NOW = {
     "postgresql": "SELECT clock_timestamp() AT TIME ZONE 'UTC'",
@@ -34,13 +35,13 @@ _BLOBS = {"TINYBLOB": 255, "BLOB": 65_535, "MEDIUMBLOB": 16_777_215}
 
 
 def check_clock(engine: Engine) -> Finding:
-    """This machine's clock against the database's."""
+    """Compare this machine's clock with the database's."""
     question = _NOW.get(engine.dialect.name)
     if question is None:
         return Finding("clock", "skipped", f"{engine.dialect.name} uses this machine's clock")
     try:
         with engine.connect() as connection:
-            connection.execute(text("SELECT 1"))  # not to measure the connecting
+            connection.execute(text("SELECT 1"))  # to exclude the time to connect
             before = dt.datetime.now(dt.UTC)
             theirs: Any = connection.execute(text(question)).scalar_one()
             after = dt.datetime.now(dt.UTC)
@@ -59,7 +60,7 @@ def check_clock(engine: Engine) -> Finding:
 
 
 def check_columns(engine: Engine, specs: Sequence[TableSpec]) -> list[Finding]:
-    """Whether each encrypted column can hold messages, and how long ones."""
+    """Whether each encrypted column can store messages, and of what length."""
     findings = []
     for spec in specs:
         try:

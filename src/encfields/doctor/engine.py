@@ -1,4 +1,4 @@
-"""The application's engine: what it would print, and what forks and threads would share of it."""
+"""Checks the application's engine: what it would print, and hazards of forks and threads."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from encfields.keys.sql.store import SqlKeyStore, table_behind
 
 
 def check_engine(engine: Engine) -> list[Finding]:
-    """An engine as the application makes it, just after its module was imported."""
+    """Check an engine as the application creates it, just after its module was imported."""
     return [
         _attached(engine),
         _echo(engine),
@@ -38,7 +38,7 @@ def _attached(engine: Engine) -> Finding:
 
 
 def store_name_given(engine: Engine) -> str | None:
-    """The logical name that an application gives to the key store it attaches, if it gives one."""
+    """The logical name that an application gives its attached key store, if any."""
     encryption = known_encryption(engine.dialect)
     store = None if encryption is None else engine_encryption(encryption).key_store
     return table_behind(store).given_name if isinstance(store, SqlKeyStore) else None
@@ -68,7 +68,7 @@ _PRELOADS = {
     "gunicorn.conf.py": re.compile(r"^\s*preload_app\s*=\s*True", re.MULTILINE),
     "uwsgi.ini": re.compile(r"\A(?!.*^\s*lazy-apps\s*=\s*(true|1)).*^\[uwsgi\]", re.S | re.M),
 }
-"""Files in which a server is set up to import the application before it forks."""
+"""Files that may configure a server to import the application before it forks."""
 
 _DISPOSE = (
     "Call engine.dispose(close=False) in each child (gunicorn: post_fork; uWSGI: @postfork; "

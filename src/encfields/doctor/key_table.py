@@ -1,4 +1,4 @@
-"""The keys: whether their table is there, and they open in threads and in a forked child.
+"""Checks the keys: whether their table exists, and they open in threads and in a forked child.
 
 And whether the key versions that stored values name are among them.
 """
@@ -24,7 +24,7 @@ from encfields.keys.store import KeyStore
 from encfields.keys.versions import DESTROYED, KeyVersion, KeyVersions
 
 MAX_OPENED_KEYS = 50
-"""Active keys that are opened; each costs a KMS call."""
+"""Most active keys to open; each costs a KMS call."""
 
 THREADS = 4
 
@@ -34,7 +34,7 @@ Store = SqlKeyStore | DynamoDbKeyStore
 def check_key_table(store: Store, *, opens: bool) -> list[Finding]:
     """The table, and whether its active keys open.
 
-    :param store: bound to its database, where it has one.
+    :param store: bound to its database, if it has one.
     :param opens: whether the store has a keyring that opens keys.
     """
     name = f"key table {_name(store)}"
@@ -59,7 +59,7 @@ def _name(store: Store) -> str:
 
 
 def _check_name(store: Store) -> list[Finding]:
-    """Whether the configuration says which key store it is, and not the database alone."""
+    """Whether the configuration names the key store, and not only the database."""
     if isinstance(store, DynamoDbKeyStore):
         return []
     check = "key store name"
@@ -94,7 +94,7 @@ def _not_opened() -> Finding:
 
 
 def _check_opening(store: Store, active: list[KeyVersion]) -> list[Finding]:
-    # Oldest and newest: what another keyring wrapped is among the oldest.
+    # Oldest and newest, because keys that another keyring wrapped are among the oldest.
     ordered = sorted(active, key=lambda one: one.created_at)
     chosen = (
         ordered
@@ -108,7 +108,7 @@ def _check_opening(store: Store, active: list[KeyVersion]) -> list[Finding]:
         return [Finding("active keys", "problem", failures[0] + more)]
     some = "" if len(chosen) == len(active) else f" of {len(active):,}"
     detail = f"{len(chosen):,}{some} opened, in {THREADS} threads"
-    # Here as well, so that the child inherits clients that were used.
+    # Here too, so that the child inherits clients that were used.
     store.active(chosen[0].id)
     return [Finding("active keys", "ok", detail), check_fork(store, chosen[0].id)]
 
@@ -124,7 +124,7 @@ def _failure(store: Store, key_id: str) -> str | None:
 
 
 SECONDS = 30
-"""After which a child is taken to hang."""
+"""Seconds after which a child is considered to hang."""
 
 
 def check_fork(store: KeyStore, key_id: str) -> Finding:
@@ -136,7 +136,7 @@ def check_fork(store: KeyStore, key_id: str) -> Finding:
         return Finding("forked child", "skipped", "this system does not fork")
     reading, writing = os.pipe()
     with warnings.catch_warnings():
-        # Python 3.12 and newer warn of other threads, which the child does not touch.
+        # Python 3.12 and newer warn about other threads, which the child does not touch.
         warnings.simplefilter("ignore", DeprecationWarning)
         pid = os.fork()
     if pid == 0:
@@ -175,7 +175,7 @@ def _answer(pipe: int) -> str:
 
 
 def _is_running(pid: int) -> bool:
-    """Whether it has to be ended; one that ended is reaped."""
+    """Whether it must be ended; one that has ended is reaped."""
     for _ in range(100):
         if os.waitpid(pid, os.WNOHANG)[0]:
             return False
@@ -184,15 +184,15 @@ def _is_running(pid: int) -> bool:
 
 
 MAX_COUNTED_ROWS = 10_000
-"""Rows of each table that are drawn."""
+"""Number of rows sampled from each table."""
 
 
 def check_key_versions(
     engine: Engine, specs: Sequence[TableSpec], listed: Sequence[KeyVersion]
 ) -> list[Finding]:
-    """Whether the values of some tables name key versions that there are.
+    """Whether the values of some tables name existing key versions.
 
-    :param listed: the versions that the key store has.
+    :param listed: the key store's versions.
     """
     known = KeyVersions(listed)
     findings: list[Finding] = []

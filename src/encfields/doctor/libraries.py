@@ -1,4 +1,4 @@
-"""Python and the libraries, in versions that work, and which core seals and opens values."""
+"""Checks the versions of Python and libraries, and which core seals and opens values."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ SUPPORTED: dict[str, tuple[tuple[int, ...], tuple[int, ...] | None]] = {
     "aws-cryptographic-material-providers": ((1, 11, 2), (2,)),
     "boto3": ((1, 35, 42), (2,)),
 }
-"""From which version on, and below which; as ``pyproject.toml`` says."""
+"""Lowest supported version, and the first unsupported one, as in ``pyproject.toml``."""
 
 
 def check_libraries() -> list[Finding]:
-    """One finding for each library, and whether the material providers can be used at all."""
+    """One finding for each library, and whether the material providers can be used."""
     python = ".".join(str(part) for part in sys.version_info[:3])
     findings = [Finding("Python", "ok" if sys.version_info < (3, 14) else "warning", python)]
     findings += [_library(name, *bounds) for name, bounds in SUPPORTED.items()]
@@ -45,7 +45,8 @@ def _dotted(numbers: tuple[int, ...]) -> str:
 
 
 def _providers() -> Finding:
-    """The library is generated code with a runtime of its own: that it is there is not enough."""
+    """Whether the library works: it is generated code with its own runtime, so being installed is
+    not enough."""
     name = "material providers"
     try:
         from aws_cryptographic_material_providers.mpl import AwsCryptographicMaterialProviders
@@ -58,7 +59,7 @@ def _providers() -> Finding:
 
 
 def _core() -> Finding:
-    """Which core seals and opens values; one that is there and cannot be used is worth a look."""
+    """Which core seals and opens values; warns of an installed one that cannot be used."""
     core = status()
     is_broken = core.version is not None and not core.is_native
     return Finding("core", "warning" if is_broken else "ok", str(core))

@@ -1,26 +1,26 @@
 """A pytest plugin for applications that encrypt with encfields: no AWS, canaries, KMS budgets.
 
-Take it in by the ``conftest.py`` at the root of your tests::
+Load it in the ``conftest.py`` at the root of your tests::
 
     pytest_plugins = ["encfields.testing"]
 
-It adds fixtures, and does nothing to a test that asks for none of them:
+It adds fixtures, and does nothing to tests that do not use them:
 
 - ``encfields_attach``: puts encryption with a local wrapping key on an engine,
 - ``encfields_keyring``: that wrapping key,
 - ``encfields_canary``: fails the test if a plaintext reaches a log, an exception, a statement's
   parameters, a pickle, a warning or the terminal;
 
-and to import ``kms_calls``, a budget: ``with kms_calls(max=1): ...``.
+and a budget to import, ``kms_calls``: ``with kms_calls(max=1): ...``.
 
-What it is made of:
+Its modules:
 
 ============  ===================================================
-``plugin``    the fixtures, and what pytest calls
+``plugin``    the fixtures, and pytest's hooks
 ``local``     encryption with a local wrapping key
-``canary``    plaintext that is looked for, and where it was seen
-``channels``  the ways it could leave by
-``search``    looking through one of them
+``canary``    plaintexts to search for, and where they were seen
+``channels``  the ways by which they could leak
+``search``    searches things for them
 ``budget``    ``kms_calls``
 ============  ===================================================
 """

@@ -1,4 +1,4 @@
-"""How many KMS calls something may cost."""
+"""A budget for KMS calls."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class kms_calls:
     """Counts the KMS calls of the block, and fails the test if there were more than allowed.
 
     It counts each request that this process sends to KMS through an encfields keyring or key
-    store, on whatever thread, repeated attempts included. With a local keyring each wrapping and
-    unwrapping of a key counts as the call that KMS would have been asked.
+    store, on any thread, including retries. With a local keyring, each wrapping and unwrapping of a
+    key counts as the KMS call that it replaces.
 
-    :param max: how many calls are allowed; ``None`` to count only.
+    :param max: most calls allowed; ``None`` to count only.
     """
 
     def __init__(self, max: int | None = None) -> None:
@@ -36,7 +36,7 @@ class kms_calls:
 
     @property
     def requests(self) -> list[KmsRequest]:
-        """The calls so far, in their order."""
+        """The calls so far, in order."""
         with self._lock:
             return list(self._requests)
 
@@ -58,7 +58,7 @@ class kms_calls:
         __tracebackhide__ = True
         self._stack.close()
         requests = self.requests
-        # What went wrong in the block is raised first: it may be why there were so many.
+        # An error in the block takes precedence: it may be why there were so many.
         if error is None and self.max is not None and len(requests) > self.max:
             listed = "\n".join(f"  {request}" for request in requests)
             pytest.fail(f"{len(requests)} KMS calls, where {self.max} are allowed:\n{listed}")

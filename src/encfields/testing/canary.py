@@ -1,6 +1,6 @@
-"""A canary: it fails a test whose plaintext gets out.
+"""A canary: it fails a test whose plaintext leaks.
 
-:class:`Watch` is the half of it that the plugin calls: what is looked for, and where it was seen.
+:class:`Watch` is the plugin's side: what to search for, and where it was seen.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Watch:
     """Plaintexts of one test, and the places where they showed.
 
     :param item: the test. Its own function may hold what it works with.
-    :param sections_before: how many sections of output it has of an earlier run, which failed.
+    :param sections_before: number of output sections from an earlier, failed run of it.
     """
 
     def __init__(self, item: pytest.Item, sections_before: int) -> None:
@@ -49,7 +49,7 @@ class Watch:
         self._forms += [spellings(text) for text in texts_of(plaintext)]
 
     def leave_out(self, *modules: str) -> None:
-        """Leave frames of modules or packages out of the search."""
+        """Do not search frames of modules or packages."""
         self._may_hold += modules
 
     def see(self, channel: str, *things: object) -> None:
@@ -72,7 +72,7 @@ class Watch:
                 )
 
     def see_sections(self, sections: list[tuple[str, str, str]]) -> None:
-        """Search what pytest captured, of subprocesses as well."""
+        """Search what pytest captured, including subprocesses."""
         for when, kind, content in sections[self._sections_before :]:
             if kind in ("stdout", "stderr"):
                 self.see(f"{kind} captured during {when}", content)
@@ -109,7 +109,7 @@ class Watch:
             error.add_note(report)
 
     def _report(self) -> str:
-        """The places found since the last report; empty where there are none."""
+        """The places found since the last report; empty if there are none."""
         places = list(self._found)[self._told :]
         self._told = len(self._found)
         if not places:
@@ -141,9 +141,9 @@ class Canary:
         """Register a plaintext: from now on the test fails if it shows.
 
         :param plaintext: text, bytes, a date or number, or a container of these, such as a JSON
-            value, of which each member is looked for.
+            value, each member of which is searched for.
         :returns: the same.
-        :raises ValueError: nothing of it has 6 characters or bytes, so that a find could be a
+        :raises ValueError: no part of it has 6 characters or bytes, so a match could be a
             coincidence.
         """
         self._watch.add(plaintext)
@@ -174,7 +174,7 @@ class Canary:
     def check(self) -> None:
         """Fail the test now if a plaintext showed anywhere since the last check.
 
-        At the end of the test this happens by itself.
+        This happens automatically at the end of the test.
         """
         __tracebackhide__ = True
         self._watch.fail_if_seen()

@@ -1,7 +1,7 @@
-"""Where a plaintext could leave by: each channel is watched while a test runs.
+"""The channels by which a plaintext could leak, which are watched while a test runs.
 
-Each watch is a context manager that is given a function to call with what passed: a name for the
-channel, and the things themselves. Nothing is kept back: what passes, passes on.
+Each watch is a context manager that takes a function, and calls it with the channel's name and the
+things that passed. Nothing is held back.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from sqlalchemy.engine import Engine
 from encfields.orm.write import hidden_values
 
 See = Callable[..., None]
-"""Called with the channel's name and what is to be searched."""
+"""Called with the channel's name and the things to search."""
 
 
 @contextmanager
 def log_records(see: See) -> Iterator[None]:
-    """Every record that a logger hands on, whatever its handlers and whether it propagates."""
+    """Every record of every logger, whatever its handlers and propagation."""
     handed_on = logging.Logger.callHandlers
 
     def call_handlers(self: logging.Logger, record: logging.LogRecord) -> None:
@@ -44,8 +44,8 @@ def log_records(see: See) -> Iterator[None]:
 
 @contextmanager
 def statements(see: See) -> Iterator[None]:
-    """What is sent to a database driver through SQLAlchemy, statements and parameters, on
-    whatever engine: after encryption, so that a sealed value is seen as its message."""
+    """Statements and parameters sent to a database driver through SQLAlchemy, on any engine; after
+    encryption, so that a sealed value is seen as its message."""
 
     def sent(_cursor: Any, statement: str, parameters: Any, _context: Any) -> None:
         see("a statement sent to the database driver", statement)
@@ -67,7 +67,7 @@ def statements(see: See) -> Iterator[None]:
 
 
 class _Tapped:
-    """A binary file, or what stands for one, of which everything written is kept as well."""
+    """A binary file, or the like, that also keeps everything written to it."""
 
     def __init__(self, file: Any) -> None:
         self._file = file
@@ -120,7 +120,7 @@ def _watched_dump(see: See, dump: Callable[..., None]) -> Callable[..., None]:
 def _watched_dumps(see: See, dumps: Callable[..., Any]) -> Callable[..., Any]:
     def watched(*args: Any, **options: Any) -> Any:
         data = dumps(*args, **options)
-        # Which encrypts it at once, in memory.
+        # It encrypts the pickle at once, in memory.
         if sys._getframe(1).f_globals.get("__name__") != hidden_values.__name__:
             see("a pickle", bytes(data))
         return data
@@ -151,7 +151,7 @@ def caught_errors(see_error: Callable[[BaseException], None]) -> Iterator[None]:
 
 
 class _Echo:
-    """A text stream that keeps what was written to it, and writes it to another."""
+    """A text stream that keeps what is written to it, and writes it to another."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -171,7 +171,7 @@ class _Echo:
 
 @contextmanager
 def printed(see: See) -> Iterator[None]:
-    """What is written to ``sys.stdout`` and ``sys.stderr``, whoever captures it."""
+    """What is written to ``sys.stdout`` and ``sys.stderr``, captured or not."""
     with pytest.MonkeyPatch.context() as patch:
         streams = {name: _Echo(getattr(sys, name)) for name in ("stdout", "stderr")}
         for name, stream in streams.items():

@@ -1,5 +1,5 @@
-"""An engine with an encryption on it and no AWS: the wrapping key is local, and the key table is
-in the engine's own database."""
+"""Encryption without AWS: the wrapping key is local, and the key table is in the engine's own
+database."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def local_store(wrapping_key: LocalKeyring | bytes | None = None) -> SqlKeyStore
 def attach_locally(
     engine: Engine | AsyncEngine, wrapping_key: LocalKeyring | bytes | None = None, **options: Any
 ) -> Encryption:
-    """Put encryption on an engine; the key table and the keys are made when they are missing.
+    """Put encryption on an engine; the key table and keys are created if missing.
 
-    :param engine: the engine, as :func:`encfields.attach` takes it.
+    :param engine: the engine, as for :func:`encfields.attach`.
     :param wrapping_key: by default a new one. Engines that share a database need the same.
     :param options: as for :func:`encfields.attach`.
     """
@@ -45,11 +45,11 @@ def attach_locally(
 async def attach_locally_async(
     engine: AsyncEngine, wrapping_key: LocalKeyring | bytes | None = None, **options: Any
 ) -> Encryption:
-    """The same in an event loop, which it does not block.
+    """The same in an event loop, without blocking it.
 
     :param engine: the engine, as :func:`encfields.attach` takes it.
     :param wrapping_key: by default a new one.
-    :param options: as for :func:`encfields.attach`; make other keys than ``"default"`` yourself.
+    :param options: as for :func:`encfields.attach`; create keys other than ``"default"`` yourself.
     """
     encryption = attach(engine, local_store(wrapping_key), **options)
     await encryption.keys.acreate_table()

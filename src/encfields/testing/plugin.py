@@ -1,4 +1,4 @@
-"""The fixtures, and what pytest itself calls."""
+"""The fixtures, and pytest's hooks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MAY_HOLD = "encfields_canary_may_hold"
 
 
 class Attach(Protocol):
-    """What the fixture ``encfields_attach`` is."""
+    """The type of the fixture ``encfields_attach``."""
 
     def __call__(self, engine: Engine | AsyncEngine, **options: Any) -> Encryption:
         """Put encryption on `engine`.
@@ -37,10 +37,10 @@ def encfields_keyring() -> LocalKeyring:
 
 @pytest.fixture
 def encfields_attach(encfields_keyring: LocalKeyring) -> Iterator[Attach]:
-    """Puts encryption with ``encfields_keyring`` on an engine, and takes it off after the test.
+    """Puts encryption with ``encfields_keyring`` on an engine, and removes it after the test.
 
-    The key table and the keys are made when they are missing. An engine that outlives a test is
-    better attached once, by :func:`encfields.testing.attach_locally`.
+    The key table and keys are created if missing. Attach an engine that outlives a test once
+    instead, with :func:`encfields.testing.attach_locally`.
     """
     encryptions: list[Encryption] = []
 
@@ -57,14 +57,14 @@ def encfields_attach(encfields_keyring: LocalKeyring) -> Iterator[Attach]:
 def encfields_canary(request: pytest.FixtureRequest) -> Iterator[Canary]:
     """Fails the test if a plaintext that is registered with it shows where it must not.
 
-    Call it with a plaintext, before that is used: ``ssn = encfields_canary("123-45-6789")``.
+    Call it with a plaintext before that is used: ``ssn = encfields_canary("123-45-6789")``.
     """
     watch = Watch(request.node, len(request.node._report_sections))
     watch.leave_out(*request.config.getini(_MAY_HOLD))
     request.node.stash[_WATCH] = watch
     with watch.during_test():
         yield Canary(watch)
-    # What the clean-up of other fixtures let out, or a test that was skipped.
+    # Leaks from the clean-up of other fixtures, or from a test that was skipped.
     watch.fail_if_seen()
 
 
@@ -79,7 +79,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(specname="pytest_runtest_call", wrapper=True, trylast=True)
 def pytest_encfields_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    """Around the test alone, within what pytest puts around it."""
+    """Wraps only the test, inside pytest's own wrappers."""
     watch = item.stash.get(_WATCH, None)
     if watch is None:
         return (yield)
@@ -89,8 +89,8 @@ def pytest_encfields_runtest_call(item: pytest.Item) -> Generator[None, object, 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    """Around all that pytest puts around a test: what it captured is there, and the test can
-    still fail."""
+    """Wraps everything that pytest puts around a test: captured output is available, and the test
+    can still fail."""
     error: Exception | None = None
     result: object = None
     try:
@@ -102,7 +102,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
         watch.see_sections(item._report_sections)
         recorded = _recorded(item)
         for ending in [error] if error is not None else recorded:
-            # Where it was skipped, the fixture's end has the finding.
+            # If it was skipped, the end of the fixture reports the finding.
             if isinstance(ending, Exception):
                 watch.note_on(ending)
         if error is None and not recorded:
@@ -113,6 +113,6 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 
 
 def _recorded(item: pytest.Item) -> list[BaseException]:
-    """What ended a ``unittest.TestCase``'s test, which pytest keeps beside it, does not raise, and
-    reports in the place of what is raised."""
+    """The exception that ended a ``unittest.TestCase``'s test. pytest does not raise it, but keeps
+    it with the test, and reports it instead of what is raised."""
     return [found.value for found in getattr(item, "_excinfo", None) or ()]

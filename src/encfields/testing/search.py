@@ -13,18 +13,18 @@ from urllib.parse import quote
 _MAXIMUM_DEPTH = 8
 
 TEST_RUNNER = ("_pytest", "pluggy", "pytest_asyncio", "anyio")
-"""Modules whose frames hold what a test gave them."""
+"""Modules whose frames contain what a test passed to them."""
 
 SQLALCHEMY = "sqlalchemy"
-"""The same: it has to be given what is to be written."""
+"""The same, because it must be given what is to be written."""
 
 
 def assert_absent(canary: str | bytes, *places: object) -> None:
     """Fail if a canary shows in any of the places.
 
-    The canary is looked for as text, as bytes, escaped, and in hex and Base64. Exceptions are
+    It searches for the canary as text, as bytes, escaped, and in hex and Base64. Exceptions are
     searched with their text, ``repr``, arguments, attributes, notes, causes and contexts
-    (suppressed ones included); log records with their message, arguments and attributes;
+    (including suppressed ones); log records with their message, arguments and attributes;
     containers with their members; any other object with its text and ``repr``.
 
     :param canary: the plaintext or key; at least 6 characters or bytes.
@@ -49,8 +49,8 @@ def assert_absent_from_frames(
 ) -> None:
     """Fail if a canary shows in a local variable of a frame that an error passed through.
 
-    What an error tracker records is searched: of every frame of the error and of those that it
-    is chained to, containers with their members, and other objects by their ``repr``.
+    It searches what an error tracker records: in every frame of the error and of those chained to
+    it, containers with their members, and other objects by their ``repr``.
 
     :param canary: the plaintext to look for, a string or bytes.
     :param error: the exception that was caught.
@@ -64,7 +64,7 @@ def assert_absent_from_frames(
 
 
 def chain_of(error: BaseException) -> Iterator[BaseException]:
-    """An error, its causes, what it happened in the midst of, and the members of groups."""
+    """An error, its causes and contexts, and the members of groups."""
     seen: dict[int, BaseException] = {}
     waiting: list[BaseException | None] = [error]
     while waiting:
@@ -77,7 +77,7 @@ def chain_of(error: BaseException) -> Iterator[BaseException]:
 
 
 def shows(forms: Collection[bytes], text: bytes) -> bool:
-    """Whether a text holds one of the forms."""
+    """Whether a text contains one of the forms."""
     return any(form in text for form in forms)
 
 
@@ -103,7 +103,7 @@ def is_of(frame: FrameType, modules: Collection[str]) -> bool:
 def texts(root: object, name: str) -> Iterator[tuple[str, bytes]]:
     """Every text reachable from an object, with the path to it."""
     seen: set[int] = set()
-    # Held so that an id is not given to another object while the search goes on.
+    # Kept so that an id is not reused for another object during the search.
     kept: list[object] = []
     queue: list[tuple[str, object, int]] = [(name, root, 0)]
     while queue:
@@ -130,7 +130,7 @@ def _bytes(item: str | bytes | bytearray | memoryview) -> bytes:
 
 
 def _text_of(tell: Callable[[object], str], item: object) -> bytes:
-    """What an object says of itself; nothing, if it cannot: it is not what is tested here."""
+    """An object's text; empty if it raises, which is not tested here."""
     try:
         return _bytes(tell(item))
     except Exception:
@@ -138,7 +138,7 @@ def _text_of(tell: Callable[[object], str], item: object) -> bytes:
 
 
 def _shown(value: object, depth: int = 0) -> bytes:
-    """What a recorder would keep of a variable."""
+    """What an error tracker would record of a variable."""
     if isinstance(value, str | bytes | bytearray | memoryview):
         return _bytes(value)
     if depth <= _MAXIMUM_DEPTH and isinstance(value, Mapping):
@@ -169,13 +169,13 @@ def _parts(item: object, path: str) -> Iterator[tuple[str, object]]:
 
 
 def _exception_parts(error: BaseException, path: str) -> Iterator[tuple[str, object]]:
-    # Without the traceback's source lines: a test that spells its canary out is no leak.
+    # Without the traceback's source lines, since a test that contains its canary is not a leak.
     yield f"{path} printed", "".join(traceback.format_exception_only(error))
     yield f"{path}.args", error.args
     yield f"{path}.__dict__", dict(vars(error))
     if error.__cause__ is not None:
         yield f"{path}.__cause__", error.__cause__
-    # Suppressed by ``from None`` or not: error reporters walk it all the same.
+    # Even if suppressed by ``from None``, because error reporters follow it nevertheless.
     if error.__context__ is not None:
         yield f"{path}.__context__", error.__context__
     if isinstance(error, BaseExceptionGroup):
@@ -183,14 +183,14 @@ def _exception_parts(error: BaseException, path: str) -> Iterator[tuple[str, obj
 
 
 MINIMUM = 6
-"""Characters or bytes of a plaintext that is looked for, so that a find is no coincidence."""
+"""Fewest characters or bytes of a plaintext to search for, to rule out coincidence."""
 
 
 def texts_of(plaintext: object) -> list[str | bytes]:
-    """What is looked for of a plaintext: of a container its members, of a date or a number its
-    text; parts that are too short are left out.
+    """The texts to search for: a container's members, or the text of a date or number, except parts
+    that are too short.
 
-    :raises ValueError: nothing of it is long enough.
+    :raises ValueError: no part of it is long enough.
     """
     found = [text for text in _leaves(plaintext) if len(text) >= MINIMUM]
     if not found:
@@ -217,7 +217,7 @@ def _leaves(plaintext: object) -> Iterator[str | bytes]:
 
 def spellings(text: str | bytes) -> frozenset[bytes]:
     """Every form that is searched for: raw, escaped as ``repr()``, JSON and URLs escape it, in
-    hexadecimal, and in Base64 at whatever place of a longer text."""
+    hexadecimal, and in Base64 at any position of a longer text."""
     raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     forms = {raw, repr(raw)[2:-1].encode(), raw.hex().encode(), raw.hex().upper().encode()}
     forms.update(_base64(raw))
@@ -229,7 +229,7 @@ def spellings(text: str | bytes) -> frozenset[bytes]:
 
 
 def _base64(raw: bytes) -> Iterator[bytes]:
-    """The characters that stand for these bytes alone, at each of the three alignments."""
+    """The characters that depend only on these bytes, at each of the three alignments."""
     for before in range(3):
         first, last = -(-before * 8 // 6), (before + len(raw)) * 8 // 6
         padded = bytes(before) + raw

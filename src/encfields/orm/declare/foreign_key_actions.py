@@ -1,9 +1,9 @@
-"""Foreign keys, and computed columns, by which the database itself would change what values are
+"""Refuses foreign keys and computed columns by which the database would change what values are
 bound to.
 
-A foreign key does so in the row of another table, unseen by any statement that could seal the
-values again. ``ON DELETE SET NULL`` is let through: it says that the row loses its owner, its value
-is kept, reading it is an error, and it opens again when the owner is put back.
+A foreign key does so in a row of another table, without any statement that could seal the values
+again. ``ON DELETE SET NULL`` is allowed: the row loses its owner, its value is kept, reading it is
+an error, and it opens again when the owner is restored.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MOVES = frozenset({"CASCADE", "SET NULL", "SET DEFAULT"})
 
 
 def refuse_actions(bindings: Iterable[ColumnBinding]) -> None:
-    """Refuse an encrypted column whose row's identity a foreign key changes, or the database
+    """Refuse an encrypted column whose row's identity a foreign key changes or the database
     computes.
 
     :raises DeclarationError: says which column and action.
@@ -42,10 +42,10 @@ def _actions(key: ForeignKey) -> Iterable[str]:
 
 
 def moving_actions(onupdate: str | None, ondelete: str | None) -> Iterable[str]:
-    """Those of a foreign key's two actions by which a row of its table gets another key.
+    """Those of a foreign key's two actions that give a row of its table another key.
 
-    :param onupdate: as declared or reflected, ``"cascade"`` for instance.
-    :param ondelete: the same for rows that are deleted.
+    :param onupdate: as declared or reflected, for example ``"cascade"``.
+    :param ondelete: the same for deleted rows.
     """
     on_update = " ".join((onupdate or "").upper().split())
     on_delete = " ".join((ondelete or "").upper().split())

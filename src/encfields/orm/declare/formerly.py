@@ -1,4 +1,4 @@
-"""``Formerly``: the word by which a declaration says how a column's values were kept before."""
+"""``Formerly``: how a column's values were stored before its declaration changed."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ WRITE_NEW: Phase = "write-new"
 
 
 class Formerly:
-    """How the values of an encrypted column were kept before its declaration was changed.
+    """How the values of an encrypted column were stored before its declaration was changed.
 
-    What is not given was the same as it is declared now. Both phases read values of either way:
+    Whatever is not given was the same as it is declared now. Both phases read values of either way:
 
-    - ``"write-former"``: values are written the former way. May run beside the application of the
+    - ``"write-former"``: values are written the former way. May run beside the application with the
       former declaration.
     - ``"write-new"``: values are written the new way, and a run (``encfields rebind`` or
       ``encfields convert``) moves the existing ones. May run beside ``"write-former"``; and, once
@@ -36,8 +36,8 @@ class Formerly:
 
     :param inner: the inner type. :param name: the logical name.
     :param bind_to: the columns that identified the row. :param key: the branch key id or template.
-    :param phase: the phase that this version of the application is in.
-    :raises DeclarationError: nothing is said, or the phase is neither of the two.
+    :param phase: the phase of this version of the application.
+    :raises DeclarationError: nothing is given, or the phase is neither of the two.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Formerly:
 
     @property
     def cache_key(self) -> tuple[Any, ...]:
-        """What tells two of these apart in SQLAlchemy's statement cache."""
+        """What distinguishes two of these in SQLAlchemy's statement cache."""
         inner = self.inner and internals.cache_key_of(self.inner)
         return inner, self.name, self.bind_to, self.key, self.phase
 
@@ -89,7 +89,7 @@ class Formerly:
 
 
 class Declared(Protocol):
-    """What is taken of an encrypted column's type."""
+    """The attributes used of an encrypted column's type."""
 
     inner: TypeEngine[Any]
     key: str
@@ -101,7 +101,7 @@ class Declared(Protocol):
 
 
 class Way:
-    """One way of keeping a column's values: the declared one, or the former.
+    """One way of storing a column's values: the declared one, or the former.
 
     :param type_: the column's type. :param is_former: which of the two.
     """
@@ -118,9 +118,9 @@ class Way:
         self._type = type_
 
     def codec_beside_other(self, contexts_differ: bool) -> Codec:
-        """The codec of this way's values, where those of the other way are read as well.
+        """The codec of this way's values, if those of the other way are read too.
 
-        :param contexts_differ: whether a message tells by its context which way it was kept.
+        :param contexts_differ: whether a message's context shows which way it was stored.
         """
         formerly = self._type.formerly
         if formerly is None or formerly.inner is None:
@@ -134,7 +134,7 @@ class Way:
 
 
 def ways_of(type_: Declared) -> tuple[Way, ...]:
-    """The ways in which a column's values are kept, that which is written first."""
+    """The ways in which a column's values are stored, the written one first."""
     declared = Way(type_, is_former=False)
     if type_.formerly is None:
         return (declared,)
@@ -143,7 +143,7 @@ def ways_of(type_: Declared) -> tuple[Way, ...]:
 
 
 def look_alike(was: TypeEngine[Any], to: TypeEngine[Any]) -> bool:
-    """Whether a plaintext of one type may be one of the other, with another meaning."""
+    """Whether a plaintext of one type may also be one of the other, with a different meaning."""
     kinds = {_kind(was), _kind(to)}
     return kinds in ({String, JSON}, {LargeBinary, JSON})
 

@@ -1,4 +1,4 @@
-"""One version of a blind index of a table: its column, and how its value is computed."""
+"""One version of a table's blind index: its column, and how its value is computed."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ Form = Callable[[object], bytes]
 class IndexBinding:
     """One version of one blind index of a table.
 
-    :ivar index_column: the column that holds it.
-    :ivar sources: the encrypted columns it is of, in the order in which they are hashed.
-    :ivar declared: as it was declared.
-    :ivar definition: what decides its bytes.
-    :ivar unique: whether the database refuses a second row of the same index.
-    :ivar key: id, or template, of the branch key whose beacon key is used.
+    :ivar index_column: the column that stores it.
+    :ivar sources: its encrypted columns, in the order in which they are hashed.
+    :ivar declared: the declaration.
+    :ivar definition: what determines its bytes.
+    :ivar unique: whether the database refuses a second row with the same index.
+    :ivar key: id or template of the branch key whose beacon key is used.
     :ivar key_columns: columns that the template names.
     :ivar other: while the declaration of one of the columns is being changed, the same index as it
         is of values that are not kept as is written, if that differs.
@@ -91,7 +91,7 @@ class IndexBinding:
         name: str,
         version: int,
     ) -> None:
-        """Work out what the index's values depend on."""
+        """Determine what the index's values depend on."""
         declared = self.declared
         self.sources = tuple(sources)
         self._whole = _of_type(sources[0], exact)
@@ -136,7 +136,7 @@ class IndexBinding:
 
     @property
     def of_values(self) -> IndexBinding:
-        """The index as it is of any value that is read: of the declared type."""
+        """The index of any value that is read, which is of the declared type."""
         former = any(source.writes_former_type for source in self.sources)
         return self.other if former and self.other is not None else self
 
@@ -147,12 +147,12 @@ class IndexBinding:
 
     @property
     def column_name(self) -> str:
-        """Name of the encrypted column, or of the first of them."""
+        """Name of the encrypted column, or of the first."""
         return self.sources[0].column_name
 
     @property
     def is_exact(self) -> bool:
-        """Whether it tells apart any two values, and not only what a transform leaves of them."""
+        """Whether it distinguishes any two values, and not only their transforms."""
         transforms = self.definition.transforms
         return len(transforms) == 1 and not transforms[0].lossy
 
@@ -175,7 +175,7 @@ class IndexBinding:
 
     @property
     def comparable(self) -> tuple[Any, ...]:
-        """What two indexes must have in common for their values to mean the same."""
+        """What two indexes must have in common for their values to be comparable."""
         definition = self.definition
         return (
             definition.domain,
@@ -193,10 +193,10 @@ class IndexBinding:
         return self.key.key_id(dict(names))
 
     def normalise(self, values: Sequence[object], forms: Sequence[Form]) -> bytes | None:
-        """What is hashed for a row's values; ``None`` if one of them is stored as NULL.
+        """The bytes to hash for a row's values; ``None`` if one of them is stored as NULL.
 
-        :param forms: of :meth:`forms`.
-        :raises ValueEncodingError: a value is not one that the column, or the transform, takes.
+        :param forms: from :meth:`forms`.
+        :raises ValueEncodingError: the column or the transform does not accept a value.
         """
         parts: list[bytes] = []
         for source, form, value in zip(self.sources, forms, values, strict=True):
@@ -216,7 +216,7 @@ class IndexBinding:
     ) -> bytes:
         """The index: ``ceil(bits / 8)`` bytes.
 
-        :param for_writing: to store it, and not only to look for it.
+        :param for_writing: to store it, and not only to look it up.
         :raises KeyStoreError: the beacon key cannot be fetched.
         """
         definition = self.definition
@@ -273,7 +273,7 @@ TRANSFORM_OF_WHOLE = {
 
 
 def _of_type(source: ColumnBinding, transform: Transform) -> Transform:
-    """The transform as the column's type has it: equal values have one index."""
+    """The transform for the column's type, so that equal values have the same index."""
     return TRANSFORM_OF_WHOLE[source.codec.equality] if transform == exact else transform
 
 
@@ -314,7 +314,7 @@ def _key_column(index: IndexBinding, name: str) -> Column[Any]:
 
 
 def _index_column(table: Table, index: IndexBinding, name: str) -> Column[Any]:
-    """The index's column, appended to the table unless it was copied or reflected with it."""
+    """The index's column; appended to the table unless it was copied or reflected with it."""
     length = index.definition.stored_bytes
     present = next((column for column in table.c if column.name == name), None)
     if present is not None and isinstance(present.type, IndexColumnType):
@@ -346,12 +346,12 @@ _reflected: weakref.WeakKeyDictionary[Table, set[str]] = weakref.WeakKeyDictiona
 
 
 def note_reflected(table: Table, name: str) -> None:
-    """A column was read from the database, and not declared by the application."""
+    """Note that a column was reflected, and not declared by the application."""
     _reflected.setdefault(table, set()).add(name)
 
 
 def is_reflected(column: Column[Any]) -> bool:
-    """Whether a column was read from the database."""
+    """Whether a column was reflected."""
     return column.name in _reflected.get(column.table, ())
 
 

@@ -1,4 +1,4 @@
-"""Unique constraints and indexes of a table, and the same over other columns."""
+"""Moves unique constraints and indexes of a table to other columns."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def parts_of(rule: Rule) -> list[Any]:
 
 
 def add_rule(rule: Rule, parts: list[Any], version: int = 1) -> None:
-    """The same rule over other parts of the table.
+    """Add the same rule over other parts of the table.
 
-    :param version: of the beacon key, which becomes part of the rule's name from the second on.
+    :param version: of the beacon key; from the second on it is part of the rule's name.
     """
     name: Any = rule.name
     table: Table = next(part.table for part in parts if isinstance(part, Column))
@@ -30,7 +30,7 @@ def add_rule(rule: Rule, parts: list[Any], version: int = 1) -> None:
     if any(
         _is_same(present, rule, name, parts) for present in (*table.constraints, *table.indexes)
     ):
-        return  # it was declared, and attached, twice
+        return  # it was declared and attached twice
     if isinstance(rule, Index):
         Index(name, *parts, unique=rule.unique, **dict(rule.dialect_kwargs))
         return
@@ -52,9 +52,9 @@ def _is_same(present: Any, rule: Rule, name: Any, parts: list[Any]) -> bool:
 
 
 def take_over_rules(table: Table, old: Column[Any], new: Column[Any]) -> None:
-    """Have the rules of a reflected column, which `new` has replaced, be about that one.
+    """Move the rules of a reflected column to `new`, which replaced it.
 
-    What `new` brings itself, an index of its own, is left out.
+    Rules that `new` brings itself, such as its own index, are skipped.
     """
     for rule in [*table.constraints, *table.indexes]:
         parts = parts_of(rule) if isinstance(rule, Rule) else []

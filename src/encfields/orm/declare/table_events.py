@@ -1,9 +1,9 @@
-"""When a table has all its columns: its encrypted columns are checked, its indexes made.
+"""Checks a table's encrypted columns, and adds its indexes, once it has all its columns.
 
-Faults of a declaration are thus raised where the table is defined, and not when it is used. A
-table without a primary key may still get it from the database, as with ``DeferredReflection`` and
-automap, or be a part of one, as in Alembic's ``add_column``: it is judged when it is created or
-used.
+So errors in a declaration are raised where the table is defined, and not when it is used. A table
+without a primary key may still get it from the database, as with ``DeferredReflection`` and
+automap, or be only a part of one, as in Alembic's ``add_column``: it is checked when it is created
+or used.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ _in_the_making: weakref.WeakSet[Table] = weakref.WeakSet()
 def complete(table: Table) -> None:
     """Check the table's encrypted columns and append the columns of their blind indexes.
 
-    A table in the making is left alone: it will be whole when all its columns are there.
+    A table that is still being defined is left alone until it has all its columns.
 
-    :raises DeclarationError: one of them cannot be protected as it is declared.
+    :raises DeclarationError: one of them cannot be protected as declared.
     """
     if table in _in_the_making:
         return
@@ -52,7 +52,7 @@ def complete(table: Table) -> None:
 
 
 def _lacks_key(table: Table) -> bool:
-    """Whether nothing tells yet which row a value belongs to."""
+    """Whether nothing identifies a value's row yet."""
     types = (cast("SealedColumnType", c.type) for c in table.c if is_encrypted(c))
     return not table.primary_key.columns and any(type_.bind_to is None for type_ in types)
 
@@ -68,7 +68,7 @@ def _judge(table: Table) -> None:
 
 
 def column_attached(column: Column[Any], table: Any) -> None:
-    """An encrypted column was given to a table, which may have been finished before."""
+    """An encrypted column was added to a table, which may already have been complete."""
     if isinstance(table, Table):
         if getattr(column.type, "guard", False):
             message_check(column)
@@ -114,7 +114,8 @@ def _column_reflected(inspector: Any, table: Table, column: Any) -> None:
 
 @event.listens_for(PrimaryKeyConstraint, "after_parent_attach")
 def _key_attached(key: Any, table: Any) -> None:
-    """Reflection tells the primary key after the columns, and before a class is mapped."""
+    """A primary key was added: reflection does so after the columns, and before a class is
+    mapped."""
     if isinstance(table, Table) and key.columns and any(map(is_encrypted, table.c)):
         complete(table)
 

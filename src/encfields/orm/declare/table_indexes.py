@@ -1,4 +1,4 @@
-"""The blind indexes of a declared table, found and checked."""
+"""Finds and checks the blind indexes of a declared table."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from encfields.orm.kept_state import INDEXES
 
 
 class _Indexes(list[IndexBinding]):
-    """The indexes of one table, which the table itself holds.
+    """The indexes of one table, stored on the table itself.
 
     :ivar made_from: the declarations, to notice a column that is added later.
     """
@@ -25,16 +25,16 @@ class _Indexes(list[IndexBinding]):
     made_from: list[Any] | None = None
 
     def __reduce__(self) -> tuple[type[_Indexes], tuple[()]]:
-        """Left out of a pickled table; they are worked out again from its columns."""
+        """Left out of a pickled table; they are computed again from its columns."""
         return _Indexes, ()
 
 
 def indexes_of(table: Table) -> list[IndexBinding]:
-    """The blind indexes of `table`, those of several versions once for each.
+    """The blind indexes of `table`, once for each version.
 
-    Their columns are appended to the table if they are not there yet.
+    Their columns are appended to the table if they are missing.
 
-    :raises DeclarationError: one of them cannot be as it is declared.
+    :raises DeclarationError: one of them is impossible as declared.
     """
     bindings = bindings_of(table)
     known = vars(table).get(INDEXES)
@@ -53,9 +53,9 @@ def indexes_of(table: Table) -> list[IndexBinding]:
 
 
 def known_indexes(table: Table) -> list[IndexBinding]:
-    """The blind indexes of `table` as they are known, for every statement that is executed.
+    """The known blind indexes of `table`, for every statement that is executed.
 
-    Columns that were added since the table was completed are not looked for: to do so completes it
+    Does not look for columns that were added since the table was complete, which would complete it
     again.
     """
     known = vars(table).get(INDEXES)
@@ -65,7 +65,7 @@ def known_indexes(table: Table) -> list[IndexBinding]:
 
 
 def _declared(table: Table, bindings: dict[str, ColumnBinding]) -> Iterator[Any]:
-    """Each declared index with its columns and what is taken of them."""
+    """Each declared index with its columns and their transforms."""
     for binding in bindings.values():
         for blind in cast("Any", binding.column.type).indexes:
             yield blind, (binding,), (blind.transform,)
@@ -90,7 +90,7 @@ def _source(
 
 
 def _check_parts(blind: CompoundBlindIndex, sources: Sequence[ColumnBinding]) -> None:
-    """Refuse what the transforms cannot be applied to, and what would give all away."""
+    """Refuse types that the transforms do not accept, and indexes that would reveal everything."""
     types: list[type[Any]] = []
     for source, (_, transform) in zip(sources, blind.parts, strict=True):
         python_type = indexed_type(cast("SealedColumnType", source.column.type).inner)
@@ -138,10 +138,10 @@ def _refuse_shared_columns(indexes: Iterable[IndexBinding]) -> None:
 
 
 def indexed_type(inner: TypeEngine[Any]) -> type[Any]:
-    """The Python type of what is stored, from which an index is made.
+    """The Python type of the stored value, from which an index is computed.
 
-    Of a type of the user's own that is the type it decorates; an enumeration of strings is an
-    enumeration.
+    For an application's ``TypeDecorator`` that is the decorated type's; an enumeration of strings
+    is an enumeration.
     """
     stored: Any = inner
     while isinstance(stored, TypeDecorator):
@@ -156,5 +156,5 @@ def indexed_type(inner: TypeEngine[Any]) -> type[Any]:
 
 
 def has_few_values(python_type: type[Any]) -> bool:
-    """Whether a column of that type has so few values that counting rows tells them."""
+    """Whether a column of that type has so few values that counting rows reveals them."""
     return issubclass(python_type, bool | enum.Enum)

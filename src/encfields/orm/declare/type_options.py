@@ -1,4 +1,4 @@
-"""The options of ``EncryptedType``: a mistake is refused by the option's name."""
+"""Checks the options of ``EncryptedType``, with errors that name the option."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from encfields.orm.declare.table_indexes import indexed_type
 
 
 def check_storage(storage: object) -> None:
-    """Refuse a storage type that holds no bytes, or pads them.
+    """Refuse a storage type that does not store bytes, or pads them.
 
     :raises DeclarationError: says what ``storage=`` takes.
     """
@@ -28,7 +28,7 @@ def check_storage(storage: object) -> None:
 
 
 def check_adopts(adopts: object, *, lazy: bool) -> None:
-    """Refuse an adoption that is none, or of a lazy column.
+    """Refuse an invalid adoption, or one of a lazy column.
 
     :raises DeclarationError: says what ``adopts=`` takes, or excludes.
     """
@@ -47,7 +47,7 @@ def check_adopts(adopts: object, *, lazy: bool) -> None:
 
 
 def check_formerly(formerly: object, *, adopts: bool, lazy: bool) -> None:
-    """Refuse a changed declaration that is none, or a second change beside it.
+    """Refuse an invalid ``formerly=``, or a second change at the same time.
 
     :raises DeclarationError: says what ``formerly=`` takes, or excludes.
     """
@@ -71,7 +71,8 @@ def blind_indexes(
     """The blind indexes that ``index=`` declares.
 
     :param inner: the type of the values that are indexed.
-    :raises DeclarationError: one of them is none, does not suit the type, or is named as another.
+    :raises DeclarationError: one of them is invalid, does not suit the type, or has the name of
+        another.
     """
     given = () if index is None else tuple(index) if isinstance(index, list | tuple) else (index,)
     for declared in given:

@@ -1,4 +1,4 @@
-"""Unique constraints and indexes, moved from encrypted columns to those of their blind indexes."""
+"""Moves unique constraints and indexes from encrypted columns to those of their blind indexes."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from encfields.orm.declare.table_indexes import indexes_of
 def keep_uniqueness(table: Table) -> None:
     """Move unique constraints, and indexes, from encrypted columns to their blind indexes.
 
-    No two ciphertexts are alike, so on the ciphertext they would promise what they cannot keep.
+    No two ciphertexts are equal, so on the ciphertext they would have no effect.
 
-    :raises DeclarationError: a unique column has no blind index that tells its values apart.
+    :raises DeclarationError: a unique column has no blind index that distinguishes its values.
     """
     for rule in [*table.constraints, *table.indexes]:
         _refuse_exclusion(rule)
@@ -29,14 +29,14 @@ def keep_uniqueness(table: Table) -> None:
         _refuse_expressions(rule)
         stand_ins = _stand_ins(table, rule)
         internals.discard_rule(table, rule)
-        # What index=True and unique=True ask for, the index's own column has already.
+        # The index's own column already has what index=True and unique=True request.
         if not internals.is_column_flag(rule):
             for version, parts in stand_ins.items():
                 add_rule(rule, parts, version)
 
 
 def _refuse_exclusion(rule: Any) -> None:
-    """PostgreSQL's ``ExcludeConstraint``, which is told by its name to load no driver for it."""
+    """Refuse PostgreSQL's ``ExcludeConstraint``, recognised by name to avoid loading a driver."""
     if rule.__visit_name__ != "exclude_constraint":
         return
     for column in rule.columns:
@@ -52,7 +52,7 @@ def _refuse_exclusion(rule: Any) -> None:
 
 
 def _refuse_expressions(rule: Rule) -> None:
-    """An index on a function of a column: of its ciphertext it is none, of its hash neither."""
+    """Refuse an index on a function of a column, which is meaningless for ciphertext and hash."""
     for part in parts_of(rule):
         elements: list[Any] = list(visitors.iterate(part))
         for element in elements:
@@ -67,7 +67,7 @@ def _refuse_expressions(rule: Rule) -> None:
 
 
 def _stand_ins(table: Table, rule: Rule) -> dict[int, list[Any]]:
-    """What stands in for the parts of a rule, by version of the beacon key."""
+    """The replacements for the parts of a rule, by version of the beacon key."""
     choices: list[dict[int, Any]] = []
     for part in parts_of(rule):
         choices.append(_exact_indexes(table, part) if is_encrypted(part) else {0: part})
@@ -84,7 +84,7 @@ def _stand_ins(table: Table, rule: Rule) -> dict[int, list[Any]]:
 
 
 def _exact_indexes(table: Table, column: Column[Any]) -> dict[int, Column[Any]]:
-    """The columns in which equal values of `column`, and no others, are equal, by version."""
+    """The columns that are equal exactly for equal values of `column`, by version."""
     columns: dict[int, Column[Any]] = {}
     for index in indexes_of(table):
         if index.is_full and index.is_exact and _is_of(index, column):
