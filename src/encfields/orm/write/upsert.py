@@ -229,8 +229,8 @@ class _Upsert:
             where = ", ".join(f"{c.table.name}.{c.name} == {self._inserted(c)}" for c in missing)
             key = ", ".join(column.name for column in binding.identity)
             message = (
-                f"the upsert may hit a row whose ({names}) is another: have its conflict target "
-                f"be ({key}), have its where= say {where}, or set it in the same statement "
+                f"the upsert may hit a row whose ({names}) is different: make its conflict target "
+                f"({key}), compare {where} in its where=, or set it in the same statement "
                 f"({along})"
             )
         if self._hits_any and self._is_hit_by(missing):
