@@ -257,6 +257,8 @@ class WriteBy(Step):
             return None  # they read no table that they write
         if "distinct'" in repr(self.tree) and self.synchronize in ("auto", "evaluate"):
             return None  # only what the encrypted side makes of it is evaluated in Python
+        if "select'" in repr(self.tree) and self.synchronize == "evaluate":
+            return None  # Python evaluates none; the encrypted side may ask the database instead
         where = [condition(item, self.tree)]
         if world.schema.tenant:
             where.append(item.tenant == self.tenant)
