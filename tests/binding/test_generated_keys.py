@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import (
     BigInteger,
     Column,
+    ForeignKey,
     Identity,
     Integer,
     MetaData,
@@ -528,6 +529,36 @@ class Animal(Base):
     kind: Mapped[str] = mapped_column(String(10))
     chip: Mapped[str | None] = mapped_column(EncryptedType())
     __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": "animal"}  # noqa: RUF012
+
+
+class Plant(Base):
+    __tablename__ = "plant"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(String(10))
+    label: Mapped[str | None] = mapped_column(EncryptedType())
+    __mapper_args__ = {  # noqa: RUF012
+        "polymorphic_on": "kind",
+        "polymorphic_identity": "plant",
+        "with_polymorphic": "*",
+    }
+
+
+class Tree(Plant):
+    __tablename__ = "tree"
+
+    id: Mapped[int] = mapped_column(ForeignKey("plant.id"), primary_key=True)
+    bark: Mapped[str | None] = mapped_column(EncryptedType())
+    __mapper_args__ = {"polymorphic_identity": "tree"}  # noqa: RUF012
+
+
+def test_the_orm_inserts_a_class_that_is_selected_with_its_subclasses(shop_once):
+    db = shop_once
+    db.create(Base.metadata)
+    with db.session() as session:
+        session.execute(insert(Plant), [{"label": "1"}, {"label": "2"}])
+        session.execute(insert(Tree), [{"label": "3", "bark": "b"}])
+        assert [*session.scalars(select(Plant.label).order_by(Plant.id))] == ["1", "2", "3"]
 
 
 class OddlyNamed(Base):

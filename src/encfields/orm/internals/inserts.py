@@ -159,12 +159,12 @@ def without_reported_keys(statement: Insert, keys: Sequence[Column[Any]]) -> Ins
 
 
 def with_keys_among_defaults(
-    statement: Insert, keys: Sequence[Column[Any]], dialect: Any
+    statement: Insert, table: Table, keys: Sequence[Column[Any]], dialect: Any
 ) -> Insert:
     """The INSERT, which also returns the given keys if the database returns what it generates."""
     if not statement._return_defaults or is_part_of_insert(statement):
         return statement
-    if not _may_return_keys(statement, dialect):
+    if not _may_return_keys(statement, table, dialect):
         return statement
     copied: Any = statement._generate()
     copied._supplemental_returning = (*(statement._supplemental_returning or ()), *keys)
@@ -179,13 +179,16 @@ def with_returned_keys(statement: Insert, keys: Sequence[Column[Any]]) -> Insert
     )
 
 
-def would_return_keys(statement: Insert, dialect: Any, rows: int) -> bool:
-    """Whether SQLAlchemy makes an INSERT of that many rows return keys it was not given."""
-    if not _may_return_keys(statement, dialect):
+def would_return_keys(statement: Insert, table: Table, dialect: Any, rows: int) -> bool:
+    """Whether SQLAlchemy makes an INSERT of that many rows return keys it was not given.
+
+    :param table: that it inserts into; the ORM's is of all tables of a joined subclass.
+    """
+    if not _may_return_keys(statement, table, dialect):
         return False
     if rows > 1:
         return bool(dialect.insert_executemany_returning and statement._return_defaults)
-    is_counted = autoincrement_column(cast("Table", statement.table)) is not None
+    is_counted = autoincrement_column(table) is not None
     is_reported_otherwise = dialect.postfetch_lastrowid and is_counted
     return bool(
         not is_reported_otherwise
@@ -194,10 +197,9 @@ def would_return_keys(statement: Insert, dialect: Any, rows: int) -> bool:
     )
 
 
-def _may_return_keys(statement: Insert, dialect: Any) -> bool:
+def _may_return_keys(statement: Insert, table: Table, dialect: Any) -> bool:
     is_plain = not (statement._returning or statement._inline or statement._multi_values)
-    is_allowed = cast("Table", statement.table).implicit_returning
-    return bool(is_plain and is_allowed and dialect.insert_returning)
+    return bool(is_plain and table.implicit_returning and dialect.insert_returning)
 
 
 def are_plain_rows(rows: Sequence[Mapping[Any, Any]]) -> bool:

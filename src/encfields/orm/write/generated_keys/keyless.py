@@ -137,7 +137,7 @@ def keyless_insert(
         is_multi=multi is not None,
         is_partial=any(_is_given(c, values, rows) or _is_by_sql(c) for c in missing),
         may_skip=internals.may_skip_rows(statement),
-        are_reported=internals.would_return_keys(statement, dialect, len(rows)),
+        are_reported=internals.would_return_keys(statement, table, dialect, len(rows)),
     )
     _refuse_without_value(insert)
     return insert
@@ -318,7 +318,7 @@ def _with_reports(
         statement = internals.with_returned_keys(statement, insert.missing)
     elif not may_report:
         statement = internals.without_reported_keys(statement, insert.missing)
-    return internals.with_keys_among_defaults(statement, insert.missing, dialect)
+    return internals.with_keys_among_defaults(statement, insert.table, insert.missing, dialect)
 
 
 def _are_reported_alone(insert: KeylessInsert) -> bool:
