@@ -106,7 +106,26 @@ def works(driver: Leg, phase: str, first: int) -> None:
 
 
 def test_every_driver_goes_through_all_phases(driver: Leg, operator: Engine) -> None:
-    through_all_phases(driver, operator)
+    through_all_phases(driver, operator if driver.is_async else driver.engine)
+
+
+@pytest.mark.parametrize("name", ["e%mail", ":mail"])
+def test_a_name_that_a_driver_could_take_for_a_parameter(driver: Leg, name: str) -> None:
+    if driver.is_async:
+        pytest.skip("a run takes a synchronous driver")
+    adopts = Plaintext(name, phase="read-sealed")
+    sealed: Column[str] = Column("sealed", EncryptedType(String(60), name="m.e", adopts=adopts))
+    table = Table("member", MetaData(), Column("id", Integer, primary_key=True), sealed)
+    adoption = Adoption.of(table.c.sealed)
+    plain: Column[str] = Column(name, String(60))
+    old = Table("member", MetaData(), Column("id", Integer, primary_key=True), plain)
+    driver.run(lambda c: old.drop(c, checkfirst=True))
+    driver.run(old.create)
+    driver.run(lambda c: c.execute(insert(old), {"id": 1, name: "1@old"}))
+    begin_adoption(driver.engine, adoption)
+    assert adopt(driver.engine, driver.encryption, adoption).rows_written == 1
+    assert ensure_adopted(driver.engine, driver.encryption, adoption).both == 1
+    driver.run(old.drop)
 
 
 def test_psycopg_does_so_beside_an_event_loop(driver: Leg, operator: Engine) -> None:

@@ -9,7 +9,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import LargeBinary, Update, bindparam, func, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    LargeBinary,
+    Update,
+    bindparam,
+    cast,
+    func,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 
 from encfields.bulk.rows.job import REFILL
 from encfields.bulk.rows.key_order import bound_parameters, key_from, key_upto
@@ -60,12 +71,7 @@ class PortableWriter:
         same += [columns[i] == bindparam(f"o_{i}", type_=columns[i].type) for i in shape.compared]
         same += [columns[i].is_(None) for i in shape.absent]
         if not self._refills:
-            same += [
-                text(f"(:p_{i} IS NULL OR {form} = :p_{i})").bindparams(
-                    bindparam(f"p_{i}", type_=LargeBinary)
-                )
-                for i, form in enumerate(self._plain.forms)
-            ]
+            same += [self._unchanged(i, form) for i, form in enumerate(self._plain.forms)]
         new: dict[Any, Any] = dict(self._prepared.kept_unchanged)
         new |= {
             self._stored[i]: bindparam(f"n_{i}", type_=self._stored[i].type) for i in shape.written
@@ -77,6 +83,17 @@ class PortableWriter:
             for i, column in enumerate(self._prepared.plain):
                 new[column] = func.coalesce(column, bindparam(f"p_{i}", type_=column.type))
         return update(self._prepared.table).where(*same).values(new)
+
+    def _unchanged(self, number: int, form: str) -> ColumnElement[bool]:
+        """Whether a plaintext is still what was sealed; any is where there is no comparison.
+
+        :param form: SQL, in which SQLAlchemy would double a % once more.
+        """
+        doubles = "%%" in self._prepared.dialect.identifier_preparer.quote("%")
+        held: ColumnElement[Any] = literal_column(form.replace("%%", "%") if doubles else form)
+        expected = bindparam(f"p_{number}", type_=LargeBinary)
+        # With the type, which PostgreSQL cannot make out of IS NULL.
+        return or_(cast(expected, LargeBinary).is_(None), held == expected)
 
     def _row(self, change: RowChange, shape: ChangeShape) -> dict[str, Any]:
         row = _row(change, shape)
