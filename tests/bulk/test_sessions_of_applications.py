@@ -49,6 +49,17 @@ def test_a_schema_chosen_in_an_event_of_the_engine(postgresql, name, chooses):
     assert clinic.stored() == elsewhere
 
 
+def test_dates_that_the_session_writes_in_another_order(postgresql):
+    """psycopg reads no moment in them, and a run's own rows have some."""
+    clinic = Clinic(postgresql)
+    clinic.fill(3)
+    version = clinic.rotate()
+    ours = create_engine(clinic.engine.url, connect_args={"options": "-c datestyle=SQL,DMY"})
+    assert Reencryption(ours, clinic.encryption, PATIENT).run().finished
+    ours.dispose()
+    assert {held for _, held in clinic.versions()} == {version}
+
+
 def test_a_schema_that_the_engine_translates_to(postgresql):
     """Run, census and doctor; no table of that name is where the table is declared to be."""
     clinic = Clinic(postgresql)

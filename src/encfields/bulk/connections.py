@@ -122,6 +122,8 @@ class Connections:
         connection = self.engine.connect()
         if connection.in_transaction():
             connection.commit()  # A listener began it; no level can be set inside.
+        if self.dialect.name == "postgresql" and self.dialect.driver == "psycopg":
+            _read_times(connection)
         return connection
 
     def _at_level(self, connection: Connection, level: str) -> Connection:
@@ -166,6 +168,14 @@ class Connections:
         self._reading = self._writing = None
         if not self._shares:
             self.engine.dispose()
+
+
+def _read_times(connection: Connection) -> None:
+    """Set the only DateStyle in which psycopg reads a timestamptz, such as those of a run's row."""
+    driver_connection: Any = connection.connection.dbapi_connection
+    if not (driver_connection.info.parameter_status("DateStyle") or "ISO").startswith("ISO"):
+        connection.exec_driver_sql("SET datestyle = ISO")
+        connection.commit()
 
 
 def _read_binary(connection: Connection) -> None:

@@ -39,6 +39,14 @@ def read_with_keys(table: Table, read: Callable[[], T]) -> T:
     except DBAPIError as error:
         if not refuses_row(error):
             raise
+    except NotImplementedError:  # psycopg's, of a timestamptz
+        raise DeclarationError(
+            "psycopg reads no timestamptz while DateStyle is another than ISO: have this database "
+            "user connect with connect_args={'options': '-c datestyle=ISO'}",
+            table=table.fullname,
+            column=_names(table),
+            reason="date-style",
+        ) from None
     raise DeclarationError(
         UNREADABLE_KEY, table=table.fullname, column=_names(table), reason="primary-key"
     )
