@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import inspect, select, text
+from sqlalchemy import create_engine, inspect, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.compiler import SQLCompiler
 
@@ -23,6 +23,7 @@ from encfields.adopt import (
     withdraw_adoption,
 )
 from encfields.adopt.schema import Schema
+from encfields.bulk import DatabaseUnavailableError
 from tests.adoption.models import customer
 from tests.database import Database
 from tests.turns import databases_by_turns, on_each_database
@@ -69,6 +70,13 @@ def columns(db: Database) -> dict[str, bool]:
     """The table's columns, and whether each may be NULL."""
     found = inspect(db.plain).get_columns("customer")
     return {str(column["name"]): bool(column["nullable"]) for column in found}
+
+
+def test_a_step_without_its_database_says_so(adoption: Adoption):
+    nowhere = create_engine("postgresql+psycopg://nobody@127.0.0.1:1/nothing")
+    for step in (begin_adoption, reopen_plaintext, withdraw_adoption):
+        with pytest.raises(DatabaseUnavailableError, match=r"port 1 failed: .* start it"):
+            step(nowhere, adoption)
 
 
 @on_each_database

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+
 import pytest
 from sqlalchemy import (
     Column,
@@ -29,6 +31,9 @@ from encfields.bulk.errors import DatabaseUnavailableError
 from encfields.errors import DeclarationError
 from tests.database import Database
 from tests.servers.backends import Backend
+
+LONG = secrets.token_hex(8_000)
+"""More than a page of an index has room for, compressed as well."""
 
 TRIGGERS = {
     "postgresql": "CREATE TRIGGER closed BEFORE UPDATE ON doc FOR EACH ROW WHEN (OLD.id = 2) "
@@ -270,3 +275,36 @@ def test_a_trigger_that_cannot_run_is_no_outage(backend: Backend) -> None:
         Reencryption(db.engine, db.encryption, TableSpec.from_table(table)).run()
     assert not isinstance(caught.value, DatabaseUnavailableError)
     assert values(db, table) == ["b1", "b2", "b3", "b4"]
+
+
+def test_a_limit_that_no_statement_keeps_is_no_outage(backend: Backend) -> None:
+    if backend.family != "mariadb":
+        pytest.skip("no such limit there")
+    db = Database(backend)
+    table = four_documents(db)
+    db.encryption.keys.rotate("default")
+    limits = {"init_command": "SET max_join_size = 1, sql_big_selects = 0"}
+    limited = create_engine(db.engine.url, connect_args=limits)
+    with pytest.raises(ReencryptionError, match="SET sql_big_selects = 1") as caught:
+        Reencryption(limited, db.encryption, TableSpec.from_table(table)).run()
+    limited.dispose()
+    assert not isinstance(caught.value, DatabaseUnavailableError)
+
+
+def test_a_plaintext_that_an_index_has_no_room_for_is_a_refused_row(backend: Backend) -> None:
+    if backend.name != "postgresql":
+        pytest.skip("an index takes what its column takes there")
+    db = Database(backend)
+    sealed: Column[str] = Column("body", EncryptedType(String, name="doc.body"))
+    table = Table("doc", MetaData(), Column("id", Integer, primary_key=True), sealed)
+    table.create(db.engine)
+    db.execute_plain("ALTER TABLE doc ADD COLUMN plain TEXT")
+    db.execute_plain("CREATE INDEX ix_plain ON doc (plain)")
+    with db.begin() as connection:
+        connection.execute(insert(table), [{"id": 1, "body": "b"}, {"id": 2, "body": LONG}])
+
+    spec, options = TableSpec.of("doc", ["body"]), Options(outage_seconds=1)
+    to = {"body": "plain"}
+    report = Reencryption(db.engine, db.encryption, spec, to_plaintext=to, options=options).run()
+    assert [(one.key, one.reason) for one in report.quarantined] == [({"id": "2"}, "value")]
+    assert report.rows_written == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import uuid
+from typing import Any
 
 import pytest
 from sqlalchemy import (
@@ -17,15 +18,18 @@ from sqlalchemy import (
     String,
     Table,
     Uuid,
+    create_engine,
     event,
     insert,
     text,
 )
 
 from encfields import EncryptedType, Encryption
+from encfields.bulk.errors import DatabaseUnavailableError, ReencryptionError
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.bulk.survey.census import census
 from encfields.bulk.survey.column_census import MAX_EXAMPLES
+from encfields.bulk.survey.verify import verify
 from encfields.context import deserialize
 from encfields.errors import DeclarationError
 from encfields.message import read_header
@@ -336,6 +340,39 @@ def test_a_missing_table_or_column_is_named(engine, patients):
         census(engine, TableSpec.of("nowhere", ["ssn"]))
     with pytest.raises(DeclarationError, match="nickname"):
         census(engine, TableSpec.of("patient", ["nickname"]))
+
+
+LIMITS: dict[str, dict[str, Any]] = {
+    "postgresql": {"options": "-c statement_timeout=100"},
+    "mariadb": {"init_command": "SET max_join_size = 1, sql_big_selects = 0"},
+    "sqlite": {"timeout": 0},
+}
+LOCKS = {
+    "postgresql": "LOCK TABLE patient",
+    "mariadb": "SELECT 1",
+    "sqlite": "BEGIN EXCLUSIVE",
+}
+
+
+@on_each_database
+def test_what_a_limit_of_the_database_ends_is_an_error_of_this_library(
+    backend: Backend, engine: Engine, encryption: Encryption, patients: Table
+) -> None:
+    """It names the setting, and no driver's error comes along, whose text can hold a value."""
+    fill(engine, patients, range(1, 11))
+    limited = create_engine(engine.url, connect_args=LIMITS[backend.family])
+    with engine.connect() as holder:
+        holder.exec_driver_sql(LOCKS[backend.family])
+        for look in (census, lambda bind, spec: verify(bind, encryption, spec)):
+            with pytest.raises(ReencryptionError) as caught:
+                look(limited, spec_of(patients))
+            setting = {"postgresql": "statement_timeout", "mariadb": "max_join_size"}
+            assert setting.get(backend.family, "OperationalError") in str(caught.value)
+            assert caught.value.__cause__ is caught.value.__context__ is None
+            passes = isinstance(caught.value, DatabaseUnavailableError)
+            assert passes == (backend.family != "mariadb")
+        holder.rollback()
+    limited.dispose()
 
 
 def test_the_json_form_holds_every_count(engine, encryption, patients):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pymysql
 import pytest
 from sqlalchemy import Executable, create_engine, insert, select, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from encfields.bulk.failures import Refusal, is_lock_wait, is_transient, refusal_of, refuses_row
 from tests.drivers.conftest import Leg
@@ -12,6 +13,14 @@ from tests.drivers.model import Patient
 from tests.servers.drivers import with_driver
 
 USUAL = {"postgresql": "psycopg", "mariadb": "pymysql"}
+
+
+class Stated(Exception):
+    """An error with a SQLSTATE, as every driver of PostgreSQL gives it."""
+
+    def __init__(self, sqlstate: str) -> None:
+        super().__init__()
+        self.sqlstate = sqlstate
 
 
 def _error(driver: Leg, statement: Executable) -> DBAPIError:
@@ -55,3 +64,18 @@ def test_a_statement_that_is_wrong_is_neither(driver: Leg, wrong: str) -> None:
     error = _error(driver, text(f"SELECT {wrong}"))
     assert not refuses_row(error)
     assert not is_transient(error)
+
+
+PASS: tuple[int | str, ...] = (1040, 1114, 1205, 1213, 1317, 1836, 1969, 2006, 9001)
+PASS += ("40001", "53100", "57014", "57P03", "25006", "08006", "XX000")
+LAST: tuple[int | str, ...] = (1035, 1064, 1104, 1305, 1449, 3105, 4078)
+LAST += ("0A000", "39000", "53400", "55000", "57P04", "P0004", "XX002")
+
+
+@pytest.mark.parametrize("code", [*PASS, *LAST])
+def test_the_server_s_code_tells_what_passes_and_the_driver_s_class_does_not(
+    code: int | str,
+) -> None:
+    """PyMySQL has one class for nearly all of them."""
+    said = pymysql.err.OperationalError(code, "") if isinstance(code, int) else Stated(code)
+    assert is_transient(OperationalError("", None, said)) == (code in PASS)

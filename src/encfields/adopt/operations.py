@@ -19,7 +19,7 @@ from encfields.adopt.obstacles import before_the_first_step, before_the_last_ste
 from encfields.adopt.schema import Schema
 from encfields.adopt.stages import last_trigger, what_remains
 from encfields.bulk.connections import Connections, sync_engine
-from encfields.bulk.failures import refusal_of, refuses_row
+from encfields.bulk.failures import raises_no_drivers_errors, refusal_of, refuses_row
 from encfields.bulk.options import Options
 from encfields.bulk.reencryption import Reencryption, Report
 from encfields.bulk.rows.prepared_job import PreparedJob
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from encfields.engine import Encryption
 
 
+@raises_no_drivers_errors
 def begin_adoption(engine: Engine, adoption: Adoption) -> None:
     """Add the encrypted column, its indexes and the triggers. The plaintext column becomes
     nullable; a required value stays required.
@@ -89,6 +90,7 @@ def adopt(
     return run.run(progress=progress, stop=stop)
 
 
+@raises_no_drivers_errors
 def adopting_run(
     engine: Engine, encryption: Encryption, adoption: Adoption, *, options: Options | None = None
 ) -> Reencryption:
@@ -106,6 +108,7 @@ def adopting_run(
 
 
 @leaves_no_trace
+@raises_no_drivers_errors
 def compare_adopted(engine: Engine, encryption: Encryption, adoption: Adoption) -> Comparison:
     """Open every value and compare it with its plaintext, changing nothing.
 
@@ -122,6 +125,7 @@ def compare_adopted(engine: Engine, encryption: Encryption, adoption: Adoption) 
         own.close()
 
 
+@raises_no_drivers_errors
 def ensure_adopted(engine: Engine, encryption: Encryption, adoption: Adoption) -> Comparison:
     """Check that every value is sealed, equal to its plaintext, and indexed. After that rows may
     have only sealed values: the application may enter the phase ``"write-sealed"``.
@@ -144,6 +148,7 @@ def ensure_adopted(engine: Engine, encryption: Encryption, adoption: Adoption) -
 
 
 @leaves_no_trace
+@raises_no_drivers_errors
 def close_plaintext(engine: Engine, encryption: Encryption, adoption: Adoption) -> Comparison:
     """Make the database refuse plaintext, and set existing plaintext to NULL, each value only if
     the sealed one opens and equals it at that moment.
@@ -173,6 +178,7 @@ def close_plaintext(engine: Engine, encryption: Encryption, adoption: Adoption) 
     return comparison
 
 
+@raises_no_drivers_errors
 def end_adoption(engine: Engine, adoption: Adoption) -> tuple[str, ...]:
     """Drop the plaintext column and the triggers.
 
@@ -197,6 +203,7 @@ def end_adoption(engine: Engine, adoption: Adoption) -> tuple[str, ...]:
 
 
 @leaves_no_trace
+@raises_no_drivers_errors
 def reopen_plaintext(engine: Engine, adoption: Adoption) -> None:
     """Make the database accept plaintext again after ``close_plaintext``, while processes still
     write only sealed values: the first step back, before you deploy the phase ``"read-sealed"``.
@@ -213,6 +220,7 @@ def reopen_plaintext(engine: Engine, adoption: Adoption) -> None:
 
 
 @leaves_no_trace
+@raises_no_drivers_errors
 def refill_plaintext(
     engine: Engine,
     encryption: Encryption,
@@ -256,6 +264,7 @@ def refill_plaintext(
     return report
 
 
+@raises_no_drivers_errors
 def withdraw_adoption(engine: Engine, adoption: Adoption) -> None:
     """Undo ``begin_adoption``: drop the encrypted column, its indexes and the triggers.
 

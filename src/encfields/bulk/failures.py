@@ -8,9 +8,11 @@ from __future__ import annotations
 import logging
 import random
 import time
+from collections.abc import Callable
 from enum import Enum
+from functools import wraps
 from threading import Event
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from sqlalchemy.exc import (
     DatabaseError,
@@ -20,8 +22,20 @@ from sqlalchemy.exc import (
     InterfaceError,
     InternalError,
     OperationalError,
+    SQLAlchemyError,
 )
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from encfields.bulk.error_codes import (
+    CLIENTS_NUMBERS,
+    LOCK_WAITS,
+    MISSING,
+    OUTAGE_STATES,
+    REFUSAL_STATES,
+    REFUSALS,
+    advice_on,
+    may_pass,
+)
 from encfields.bulk.errors import DatabaseUnavailableError, ReencryptionError
 from encfields.bulk.runs.tables import metadata
 from encfields.errors import EncFieldsError, KeyUnavailableError
@@ -29,39 +43,24 @@ from encfields.keys.cache.outages import is_outage
 from encfields.keys.sql.failures import (
     NOT_ALLOWED,
     error_number,
+    first_line,
     is_denied,
     is_read_only,
     sql_state,
 )
 
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
 log = logging.getLogger("encfields.bulk")
-
-_REFUSALS = frozenset({1292, 1366, 1644, 3819, 4025, "P0001"})
-"""Errors of a value, CHECK or trigger that drivers do not give a class of its own."""
-
-_REFUSAL_STATES = ("22", "23")
-_OUTAGE_STATES = ("08", "25", "40", "53", "54", "55", "57", "58", "XX")
-"""SQLSTATE prefixes of refused values and of server trouble. pg8000 raises ProgrammingError for
-nearly all of them, so its class does not tell."""
-
-_MISSING = frozenset({1054, 1146, "42P01", "42703"})
-"""Codes for a missing table or column."""
 
 _MISSING_ON_SQLITE = ("no such table", "no such column")
 """Message prefixes of the same on SQLite, which raises one class for these and a full disk."""
 
-_FAULTS = frozenset({1305, 1356, 1370, 1442, 1449, 1906, 3105, "P0002", "P0003", "P0004"})
-"""Codes of what is wrong with a statement or with a trigger that it sets off, and that drivers put
-in the class of errors of a server that is away: a function that is missing or not allowed, a
-trigger that changes its own table or whose definer is gone, a column that the server computes;
-PL/pgSQL's rows that are not there or too many, and its failed assertions."""
-
 _FAULT_ON_SQLITE = "SQLITE_ERROR"
 """What SQLite calls them. What may pass (locks, disks, interrupts) has names of its own."""
 
-_LOCK_WAITS = frozenset({1205, "55P03"})
-"""MariaDB's and MySQL's number, PostgreSQL's SQLSTATE."""
-
+_LOCKED_ON_SQLITE = ("SQLITE_BUSY", "SQLITE_LOCKED")
 
 _RUN_TABLES = ", ".join(table.name for table in metadata.sorted_tables)
 
@@ -76,20 +75,24 @@ def is_transient(error: Exception) -> bool:
     """Whether retrying later can help: the database or KMS is unreachable, busy, or full."""
     if isinstance(error, KeyUnavailableError):
         return is_outage(error)
-    if isinstance(error, ConnectionError | TimeoutError):
+    if isinstance(error, ConnectionError | TimeoutError | PoolTimeout):
         return True
     return (
         isinstance(error, DBAPIError)
         and not refuses_row(error)
         and not is_denied(error)
         and not is_missing(error)
-        and not is_fault(error)
-        and (
-            error.connection_invalidated
-            or isinstance(error, InterfaceError | InternalError)
-            or is_operational(error)
-        )
+        and (error.connection_invalidated or _may_pass(error))
     )
+
+
+def _may_pass(error: DBAPIError) -> bool:
+    passes = may_pass(code_of(error.orig))
+    if passes is not None:
+        return passes
+    if getattr(error.orig, "sqlite_errorname", None) == _FAULT_ON_SQLITE:
+        return False
+    return isinstance(error, InterfaceError | InternalError) or is_operational(error)
 
 
 def is_missing(error: DBAPIError) -> bool:
@@ -97,14 +100,7 @@ def is_missing(error: DBAPIError) -> bool:
     class for that as for a server that is down."""
     if "sqlite" in type(error.orig).__module__:
         return str(error.orig).startswith(_MISSING_ON_SQLITE)
-    return code_of(error.orig) in _MISSING
-
-
-def is_fault(error: DBAPIError) -> bool:
-    """Whether the statement, or a trigger that it sets off, is wrong: waiting changes nothing."""
-    if "sqlite" in type(error.orig).__module__:
-        return getattr(error.orig, "sqlite_errorname", None) == _FAULT_ON_SQLITE
-    return code_of(error.orig) in _FAULTS
+    return code_of(error.orig) in MISSING
 
 
 def is_operational(error: DBAPIError) -> bool:
@@ -113,7 +109,7 @@ def is_operational(error: DBAPIError) -> bool:
     return (
         isinstance(error, OperationalError)
         or type(error) is DatabaseError
-        or (sql_state(error.orig) or "").startswith(_OUTAGE_STATES)
+        or (sql_state(error.orig) or "").startswith(OUTAGE_STATES)
     )
 
 
@@ -121,21 +117,21 @@ def refuses_row(error: DBAPIError) -> bool:
     """Whether a constraint, a column's type or a trigger refused the row."""
     return (
         isinstance(error, IntegrityError | DataError)
-        or code_of(error.orig) in _REFUSALS
-        or (sql_state(error.orig) or "").startswith(_REFUSAL_STATES)
+        or code_of(error.orig) in REFUSALS
+        or (sql_state(error.orig) or "").startswith(REFUSAL_STATES)
     )
 
 
 def is_lock_wait(error: DBAPIError) -> bool:
     """Whether a statement gave up waiting for a lock."""
-    return code_of(error.orig) in _LOCK_WAITS
+    return code_of(error.orig) in LOCK_WAITS
 
 
 def translated(error: Exception) -> EncFieldsError:
     """The error in this library's words: a driver's text can hold values of a row."""
     if isinstance(error, EncFieldsError):
         return error
-    code, text = code_of(getattr(error, "orig", None) or error), _without_text(error)
+    code, text = code_of(getattr(error, "orig", None) or error), _described(error)
     if code in NOT_ALLOWED:
         return ReencryptionError(f"{_GRANTS} ({text})", reason="denied")
     if isinstance(error, DBAPIError) and is_read_only(error):
@@ -160,11 +156,66 @@ def translated(error: Exception) -> EncFieldsError:
     return ReencryptionError(f"the database refused a statement: {text}", reason="database")
 
 
+def _translated_outside_runs(error: Exception) -> EncFieldsError:
+    text = _described(error)
+    if isinstance(error, DBAPIError) and is_denied(error):
+        return ReencryptionError(
+            f"the database user lacks a right that this needs ({text})", reason="denied"
+        )
+    if isinstance(error, DBAPIError) and is_missing(error):
+        return ReencryptionError(
+            f"a table or column that this needs is not there, or not any more ({text})",
+            reason="missing",
+        )
+    locked = str(getattr(getattr(error, "orig", None), "sqlite_errorname", None))
+    if locked.startswith(_LOCKED_ON_SQLITE):
+        return DatabaseUnavailableError(
+            f"another transaction holds SQLite's lock: database is locked ({text}); wait, and "
+            "start it again",
+            reason="throttled",
+        )
+    if is_transient(error):
+        return DatabaseUnavailableError(
+            f"the database is out of reach, or rejected a statement: {text}. No value is lost; "
+            "see that the server runs and can be reached, and start it again",
+            reason="database",
+        )
+    return ReencryptionError(f"the database refused a statement: {text}", reason="database")
+
+
+def raises_no_drivers_errors(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Decorator of what asks the database outside a run: it raises errors of this library alone.
+
+    A driver's error can hold values of a row, in its text and its parameters.
+    """
+
+    @wraps(function)
+    def door(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        try:
+            return function(*args, **kwargs)
+        except (SQLAlchemyError, OSError) as error:
+            failure = _translated_outside_runs(error)
+        raise failure
+
+    return door
+
+
+def _described(error: Exception) -> str:
+    """A driver's error by class and code, and what to do about it if the code tells."""
+    advice = advice_on(code_of(getattr(error, "orig", None) or error))
+    return _without_text(error) + (f", {advice}" if advice else "")
+
+
 def _without_text(error: Exception) -> str:
-    """A driver's error by class and code, without its text."""
+    """A driver's error by class and code, without its text, unless it is of a connection alone."""
     original = getattr(error, "orig", None) or error
     code = code_of(original)
-    return f"{type(original).__name__}{f' ({code})' if code else ''}"
+    name = f"{type(original).__name__}{f' ({code})' if code else ''}"
+    # The server, which alone knows values, gives each of its errors a code.
+    is_of_client = not code or code in CLIENTS_NUMBERS
+    if isinstance(error, DBAPIError) and error.statement is None and is_of_client:
+        return f"{name}: {first_line(original)}"
+    return name
 
 
 def code_of(original: Any) -> int | str | None:
@@ -293,6 +344,9 @@ _BY_CODE: dict[int | str, Refusal] = {
     3819: Refusal.CHECK,
     4025: Refusal.CHECK,
     1644: Refusal.TRIGGER,
+    "54000": Refusal.VALUE,
+    1118: Refusal.VALUE,
+    1713: Refusal.VALUE,
 }
 """By PostgreSQL's SQLSTATE, and by MariaDB's and MySQL's numbers."""
 

@@ -10,7 +10,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 
 from encfields.bulk.connections import Connections, sync_engine
 from encfields.bulk.errors import (
@@ -293,7 +293,7 @@ def patiently(
         while True:
             try:
                 return task(own)
-            except (DBAPIError, OSError, KeyUnavailableError) as error:
+            except (SQLAlchemyError, OSError, KeyUnavailableError) as error:
                 failure = TranslatedFailure.of(error)
             if failure.error.reason == "read-only":
                 raise failure.error

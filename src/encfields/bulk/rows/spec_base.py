@@ -233,8 +233,11 @@ class ReflectedTable:
             declared.append_column(copy)
         missing = [c.name for c in spec.columns if c.name not in declared.c]
         if missing:
+            # SQLAlchemy asks for ANSI_QUOTES at an engine's first connection only.
+            quotes = "; it reads none of it at all if an event sets ANSI_QUOTES: use init_command"
+            unread = "" if len(table.columns) else quotes
             raise DeclarationError(
-                f"the table has no column {', '.join(missing)}",
+                f"the table has no column {', '.join(missing)}{unread}",
                 table=spec.full_name,
                 reason="column",
             )

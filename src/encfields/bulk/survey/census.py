@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Engine, cast, func
 from sqlalchemy import types as sqltypes
 from sqlalchemy.types import NullType
 
+from encfields.bulk.failures import raises_no_drivers_errors
 from encfields.bulk.rows.catalog import refuse_view
 from encfields.bulk.rows.places import ColumnPlaces, to_show
 from encfields.bulk.rows.spec_base import ReflectedTable, TableSpecBase
@@ -96,6 +97,7 @@ class Census:
 
 
 @leaves_no_trace
+@raises_no_drivers_errors
 def census(
     bind: Engine | Connection,
     spec: TableSpecBase,
@@ -119,6 +121,7 @@ def census(
     :returns: the counts of each column and blind index.
     :raises DeclarationError: the table or a column is missing, or its type cannot hold encrypted
         values.
+    :raises ReencryptionError: the database is unreachable, or ended or refused a statement.
     """
     source = RowSource(bind)
     with source.connection() as connection:
@@ -282,6 +285,7 @@ def _count_message(
 
 
 @leaves_no_trace
+@raises_no_drivers_errors
 def _exact_census(
     bind: Engine | Connection,
     spec: TableSpecBase,

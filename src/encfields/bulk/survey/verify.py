@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, Engine, type_coerce
 from sqlalchemy.types import NullType
 
+from encfields.bulk.failures import raises_no_drivers_errors
 from encfields.bulk.rows.places import ColumnPlaces, ValuePlace, to_show
 from encfields.bulk.rows.spec import ReflectedTable, TableSpec
 from encfields.bulk.survey.census import OnRows
@@ -125,6 +126,7 @@ class Verification:
 
 
 @leaves_no_trace
+@raises_no_drivers_errors
 def verify(
     bind: Engine | Connection,
     encryption: Encryption,
@@ -151,6 +153,7 @@ def verify(
     :raises DeclarationError: the table or a column is missing, or its type cannot hold encrypted
         values.
     :raises KeyUnavailableError: KMS or the key store is unreachable, so values could not be judged.
+    :raises ReencryptionError: the database is unreachable, or ended or refused a statement.
     """
     source = RowSource(bind)
     with source.connection() as connection:

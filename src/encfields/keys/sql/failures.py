@@ -31,7 +31,7 @@ def database_error(error: Exception, key_id: str | None) -> KeyUnavailableError 
     state, number = sql_state(cause), error_number(cause)
     if state in _CONFLICT_STATES or number in _CONFLICT_NUMBERS:
         return None
-    description = f"{type(cause).__name__}: {_first_line(cause)}"
+    description = f"{type(cause).__name__}: {first_line(cause)}"
     if state in _DENIED or number in _DENIED:
         advice, reason = "the database denies access to the key table", "denied"
     elif "locked" in description and "sqlite" in type(cause).__module__:
@@ -90,7 +90,8 @@ def is_read_only(error: DBAPIError) -> bool:
     return error_number(cause) in READ_ONLY or sql_state(cause) in READ_ONLY
 
 
-def _first_line(cause: BaseException) -> str:
+def first_line(cause: BaseException) -> str:
+    """A driver's message without what may quote a row."""
     # Only the first line, because further ones quote the failing row.
     lines = str(cause).strip().splitlines()
     return lines[0][:200] if lines else ""
