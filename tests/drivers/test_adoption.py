@@ -106,13 +106,19 @@ def works(driver: Leg, phase: str, first: int) -> None:
 
 
 def test_every_driver_goes_through_all_phases(driver: Leg, operator: Engine) -> None:
-    through_all_phases(driver, operator if driver.is_async else driver.engine)
+    through_all_phases(driver, driver.engine if takes_runs(driver) else operator)
+
+
+def takes_runs(driver: Leg) -> bool:
+    """Whether it is synchronous; SQLAlchemy 2.0.25 has MySQL Connector/Python commit no reads."""
+    levels = driver.engine.dialect.get_isolation_level_values(None)
+    return not driver.is_async and "AUTOCOMMIT" in levels
 
 
 @pytest.mark.parametrize("name", ["e%mail", ":mail"])
 def test_a_name_that_a_driver_could_take_for_a_parameter(driver: Leg, name: str) -> None:
-    if driver.is_async:
-        pytest.skip("a run takes a synchronous driver")
+    if not takes_runs(driver):
+        pytest.skip("a run takes a synchronous driver that can commit each read")
     adopts = Plaintext(name, phase="read-sealed")
     sealed: Column[str] = Column("sealed", EncryptedType(String(60), name="m.e", adopts=adopts))
     table = Table("member", MetaData(), Column("id", Integer, primary_key=True), sealed)

@@ -15,6 +15,7 @@ from threading import Event
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from sqlalchemy.exc import (
+    ArgumentError,
     DatabaseError,
     DataError,
     DBAPIError,
@@ -213,7 +214,9 @@ def _without_text(error: Exception) -> str:
     name = f"{type(original).__name__}{f' ({code})' if code else ''}"
     # The server, which alone knows values, gives each of its errors a code.
     is_of_client = not code or code in CLIENTS_NUMBERS
-    if isinstance(error, DBAPIError) and error.statement is None and is_of_client:
+    is_of_connection = isinstance(error, DBAPIError) and error.statement is None and is_of_client
+    # An engine or a driver that SQLAlchemy cannot use so: no statement was sent.
+    if is_of_connection or isinstance(error, ArgumentError):
         return f"{name}: {first_line(original)}"
     return name
 
