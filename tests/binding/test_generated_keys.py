@@ -151,6 +151,18 @@ def test_the_key_is_reported(shop):
         assert connection.scalar(select(visit.c.reason).where(visit.c.id == key)) == "r"
 
 
+def test_the_orm_returns_the_keys_of_many_rows(shop):
+    keys = insert(Visit).returning(Visit.id, sort_by_parameter_order=True)
+    asked = insert(visit).return_defaults(supplemental_cols=[visit.c.id])
+    with shop.session() as session:
+        if not session.connection().dialect.insert_returning:
+            return
+        returned = [*session.scalars(keys, rows_of(3))]
+        assert returned == [*session.scalars(select(Visit.id).order_by(Visit.id))]
+        (row,) = session.connection().execute(asked, {"reason": "r"})
+        assert session.get_one(Visit, row.id).reason == "r"
+
+
 def test_the_key_is_among_the_defaults_that_are_returned(shop):
     statement = insert(visit).values(reason="r").return_defaults()
     with shop.begin() as connection:

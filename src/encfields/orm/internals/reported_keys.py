@@ -22,6 +22,8 @@ from sqlalchemy import Column
 from sqlalchemy.engine.cursor import _NO_CURSOR_DQL
 from sqlalchemy.engine.result import IteratorResult, SimpleResultMetaData
 
+from encfields.orm.internals.inserts import is_part_of_insert
+
 
 class _Reported(SimpleResultMetaData):
     """The columns of a result whose rows were read already."""
@@ -58,7 +60,7 @@ def report_no_keys(context: Any, keys: Mapping[Column[Any], Sequence[bool]]) -> 
 
 def end_defaults(context: Any, result: Any, keys: Sequence[Column[Any]]) -> None:
     """Close a result that has rows only because keys were added to what it returns."""
-    if context._is_supplemental_returning:
+    if context._is_supplemental_returning and not is_part_of_insert(context.invoked_statement):
         asked = context.compiled.compile_state.statement._supplemental_returning
-        if set(asked) <= set(keys):
+        if len(asked) == len(keys):  # the application asked for none itself
             result.cursor_strategy = _NO_CURSOR_DQL
