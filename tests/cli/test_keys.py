@@ -50,6 +50,10 @@ def test_what_the_key_store_refuses_is_a_message_and_what_to_do(on_database, enc
     told = on_database("keys", "rotate", "nothing", "--json", "--keyring", local_key)
     assert told.code == exits.FAILED
     assert told.json["error"]["type"] == "KeyNotFoundError"
+    another = ("--keyring", local_key, "--key-store", "another")
+    told = on_database("keys", "rotate", "default", *another)
+    assert told.code == exits.FAILED
+    assert "what to do: give the name of the key store that the table was made with" in told.err
 
 
 def test_without_a_key_table_it_says_so(on_database):

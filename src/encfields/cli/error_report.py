@@ -23,6 +23,8 @@ _BY_REASON = {
     "or schema with --key-table",
     "no-key": "make it with `encfields keys create ID`; `encfields keys list` shows the existing "
     "ones",
+    "other-key-store": "give the name of the key store that the table was made with: --key-store. "
+    "If that is what you gave, the row was copied from another database: restore it from a backup",
     "no-table": "run the migration that makes it, or name its schema: --schema NAME after "
     "--table, schema.table elsewhere",
     "no-run": "take the id that --start or --show printed, or leave out --run to work on all "
