@@ -51,7 +51,8 @@ from encfields.orm.query.raw_names import (
     outside_subqueries,
     parts_with_values,
 )
-from encfields.orm.query.raw_order import columns_of, is_raw_name, name_in_sql
+from encfields.orm.query.raw_order import is_raw_name, name_in_sql
+from encfields.orm.query.sorted_names import columns_of
 
 Columns = Callable[[], Iterable[Any]]
 

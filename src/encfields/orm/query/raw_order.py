@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.elements import ClauseElement, ColumnClause, TextClause, UnaryExpression
-from sqlalchemy.sql.selectable import CompoundSelect, Join, Select
+from sqlalchemy.sql.selectable import CompoundSelect, Select
 
 from encfields.orm import internals
 from encfields.orm.declare.columns import is_encrypted
@@ -164,12 +164,3 @@ def _raw_clauses(clauses: Iterable[Any], **traits: Any) -> Iterator[Clause]:
             waiting += ((column, element) for column in element.inner_columns)
         else:
             waiting += ((part, select) for part in element.get_children())
-
-
-def columns_of(froms: Iterable[Any]) -> Iterator[Any]:
-    """The columns of what a statement selects from, including both sides of a join."""
-    for source in froms:
-        if isinstance(source, Join):
-            yield from columns_of((source.left, source.right))
-        else:
-            yield from getattr(source, "c", ())  # text() has none

@@ -91,13 +91,12 @@ class Scope:
 
     @cached_property
     def _by_name(self) -> dict[str, list[Named]]:
-        return columns_by_name(column for source in self._sources for column in _columns(source))
+        return columns_by_name(columns_of(self._sources))
 
     @cached_property
     def encrypted(self) -> list[tuple[str, Any]]:
         """Every encrypted column, of the sources and selected, with each name that it may have."""
-        columns = (column for source in self._sources for column in _columns(source))
-        every = filter(is_encrypted, (*columns, *self.selected))
+        every = filter(is_encrypted, (*columns_of(self._sources), *self.selected))
         return [(name.casefold(), column) for column in every for name in _names(column)]
 
     def has_source(self, qualifier: str) -> bool:
@@ -233,8 +232,10 @@ def _leaves(froms: Iterable[Any]) -> Iterator[Any]:
             yield source
 
 
-def _columns(source: Any) -> Iterable[Any]:
-    return getattr(source, "c", ())  # text() has none
+def columns_of(froms: Iterable[Any]) -> Iterator[Any]:
+    """The columns of what a statement selects from, including both sides of a join."""
+    for source in _leaves(froms):
+        yield from getattr(source, "c", ())  # text() has none
 
 
 def _names(column: Any) -> Iterator[str]:
