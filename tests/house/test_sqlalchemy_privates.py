@@ -21,6 +21,7 @@ import sqlalchemy
 from alembic.autogenerate.api import AutogenContext
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import CheckConstraint, create_engine
+from sqlalchemy.dialects.postgresql import ExcludeConstraint
 
 import encfields.alembic.internals
 import encfields.orm.internals
@@ -57,6 +58,7 @@ def migration_context() -> MigrationContext:
 INSTANCES: dict[str, Callable[[], Any]] = {
     "sqlalchemy.engine.base.OptionEngine": lambda: create_engine("sqlite://").execution_options(),
     "sqlalchemy.dialects.sqlite.base.SQLiteDialect": lambda: create_engine("sqlite://").dialect,
+    "sqlalchemy.dialects.postgresql.ExcludeConstraint": lambda: ExcludeConstraint(("c", "=")),
     "sqlalchemy.schema.CheckConstraint": lambda: CheckConstraint("1 = 1"),
     "alembic.runtime.migration.MigrationContext": migration_context,
     "alembic.autogenerate.api.AutogenContext": lambda: AutogenContext(migration_context()),

@@ -13,6 +13,7 @@
 ``compound_index``       ``CompoundBlindIndex``
 ``table_constraints``    moves unique constraints and indexes to other columns
 ``uniqueness``           moves them from encrypted columns to their blind indexes
+``table_sql``            refuses SQL over ciphertext in a table's rules and columns
 ``foreign_key_actions``  refuses what the database would change by itself
 ``message_check``        ``EncryptedType(guard=True)``
 ``stored_size``          the size of stored values

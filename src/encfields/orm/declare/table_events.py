@@ -12,6 +12,7 @@ import weakref
 from typing import Any, cast
 
 from sqlalchemy import (
+    CheckConstraint,
     Column,
     ForeignKeyConstraint,
     Index,
@@ -20,6 +21,7 @@ from sqlalchemy import (
     UniqueConstraint,
     event,
 )
+from sqlalchemy.schema import ColumnCollectionConstraint
 
 from encfields.orm.adoption.columns import adopt_columns, adopted_columns
 from encfields.orm.declare.collisions import refuse_colliding_keys, refuse_shared_names
@@ -30,6 +32,7 @@ from encfields.orm.declare.foreign_key_actions import refuse_actions
 from encfields.orm.declare.index_binding import note_reflected
 from encfields.orm.declare.message_check import message_check
 from encfields.orm.declare.table_indexes import indexes_of
+from encfields.orm.declare.table_sql import refuse_reference, refuse_sql_of, refuse_sql_of_rule
 from encfields.orm.declare.uniqueness import keep_uniqueness
 
 _in_the_making: weakref.WeakSet[Table] = weakref.WeakSet()
@@ -65,6 +68,7 @@ def _judge(table: Table) -> None:
         adopt_columns(table)
         refuse_colliding_keys(table)
         keep_uniqueness(table)
+        refuse_sql_of(table)
 
 
 def column_attached(column: Column[Any], table: Any) -> None:
@@ -89,6 +93,7 @@ def _table_complete(table: Table, metadata: Any) -> None:
 @event.listens_for(Table, "before_create")
 def _table_to_be_created(table: Table, connection: Any, **options: Any) -> None:
     _judge(table)
+    refuse_reference(table)
 
 
 @event.listens_for(Table, "after_create")
@@ -125,6 +130,20 @@ def _key_attached(key: Any, table: Any) -> None:
 def _rule_attached(rule: Any, table: Any) -> None:
     if isinstance(table, Table) and any(is_encrypted(column) for column in rule.columns):
         complete(table)
+    _check_sql(rule, table)
+
+
+@event.listens_for(CheckConstraint, "after_parent_attach")
+@event.listens_for(ColumnCollectionConstraint, "after_parent_attach")
+def _check_attached(rule: Any, table: Any) -> None:
+    _check_sql(rule, table)
+
+
+def _check_sql(rule: Any, table: Any) -> None:
+    """A rule was added to a table that may already have been complete."""
+    is_whole = isinstance(table, Table) and table not in _in_the_making
+    if is_whole and any(map(is_encrypted, table.c)):
+        refuse_sql_of_rule(rule, table)
 
 
 @event.listens_for(CompoundBlindIndex, "after_parent_attach")

@@ -36,10 +36,8 @@ def keep_uniqueness(table: Table) -> None:
 
 
 def _refuse_exclusion(rule: Any) -> None:
-    """Refuse PostgreSQL's ``ExcludeConstraint``, recognised by name to avoid loading a driver."""
-    if rule.__visit_name__ != "exclude_constraint":
-        return
-    for column in rule.columns:
+    """Refuse an exclusion constraint of an encrypted column."""
+    for column in rule.columns if internals.is_exclusion(rule) else ():
         if is_encrypted(column):
             raise DeclarationError(
                 "an exclusion constraint would never find two values alike, because no two "

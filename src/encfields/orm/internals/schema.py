@@ -2,6 +2,7 @@
 
 Read::
 
+    sqlalchemy.dialects.postgresql.ExcludeConstraint  _render_exprs
     sqlalchemy.dialects.sqlite.base.SQLiteDialect  _json_deserializer _json_serializer
     sqlalchemy.schema.CheckConstraint              _create_rule _type_bound
     sqlalchemy.schema.Column                       _copy
@@ -105,6 +106,16 @@ def discard_rule(table: Table, rule: Any) -> None:
     """Remove a constraint or index from its table."""
     table.constraints.discard(rule)
     table.indexes.discard(rule)
+
+
+def is_exclusion(rule: Any) -> bool:
+    """Whether a constraint is PostgreSQL's ``ExcludeConstraint``, without loading its dialect."""
+    return bool(rule.__visit_name__ == "exclude_constraint")
+
+
+def exclusion_expressions(rule: Any) -> list[Any]:
+    """What an exclusion constraint compares: columns, and SQL expressions."""
+    return [expression for expression, _, _ in rule._render_exprs]
 
 
 def of_one_kind(one: TypeEngine[Any], other: TypeEngine[Any]) -> bool:
