@@ -2,14 +2,15 @@
 
 The steps, and what they check:
 
-===============  =======================================================================
-``adoption``     an adoption as data: which plaintext column becomes which encrypted one
-``operations``   the steps, each refused out of order
-``stages``       how far an adoption is, as the database's triggers record it
-``obstacles``    what in a database prevents an adoption
-``letter_case``  plaintext whose database ignores the case of letters
-``comparison``   compares sealed values with plaintext
-===============  =======================================================================
+=====================  =================================================================
+``adoption``           an adoption as data: which plaintext column becomes which encrypted one
+``operations``         the steps, each refused out of order
+``stages``             how far an adoption is, as the database's triggers record it
+``obstacles``          what in a database prevents an adoption
+``letter_case``        plaintext whose database ignores the case of letters
+``comparison``         compares sealed values with plaintext
+``plaintext_removal``  sets plaintext to NULL that equals its sealed value
+=====================  =================================================================
 
 Changes in the database:
 

@@ -10,20 +10,18 @@ from dataclasses import replace
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import LargeBinary, bindparam, null, select, type_coerce, update
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import select
 
 from encfields.adopt.adoption import Adoption, AdoptionError
-from encfields.adopt.comparison import Comparer, Comparison, compare
+from encfields.adopt.comparison import Comparison, compare
 from encfields.adopt.obstacles import before_the_first_step, before_the_last_step
+from encfields.adopt.plaintext_removal import remove_plaintext
 from encfields.adopt.schema import Schema
 from encfields.adopt.stages import last_trigger, what_remains
 from encfields.bulk.connections import Connections, sync_engine
-from encfields.bulk.failures import raises_no_drivers_errors, refusal_of, refuses_row
+from encfields.bulk.failures import raises_no_drivers_errors
 from encfields.bulk.options import Options
 from encfields.bulk.reencryption import Reencryption, Report
-from encfields.bulk.rows.prepared_job import PreparedJob
-from encfields.orm.adoption.text_form import ExactForm
 from encfields.orm.adoption.trigger_notes import CLOSED, OPEN, READY
 from encfields.traces import leaves_no_trace
 
@@ -171,7 +169,7 @@ def close_plaintext(engine: Engine, encryption: Encryption, adoption: Adoption) 
     schema.set_stage(CLOSED)
     own = Connections(engine)
     try:
-        comparison = _scrub(own, encryption, adoption)
+        comparison = remove_plaintext(own, encryption, adoption)
     finally:
         own.close()
     _require_clean("close_plaintext", adoption, comparison)
@@ -304,56 +302,6 @@ def _run(
     types = {**chosen.declared_types, **adoption.declared_types}
     chosen = replace(chosen, declared_types=types)
     return Reencryption(engine, encryption, job.spec, adopted=job.adopted, options=chosen)
-
-
-def _scrub(own: Connections, encryption: Encryption, adoption: Adoption) -> Comparison:
-    prepared = PreparedJob(adoption.job(), own.reading(), adoption.declared_types)
-    comparer = Comparer(prepared, encryption)
-    statement = _scrubbing(prepared)
-    comparison = Comparison()
-    for rows in comparer.batches(own):
-        equal = [row for row in rows if comparer.compare_row(row, comparison)]
-        if not equal:
-            continue
-        with own.writing().begin() as begun:
-            for row in equal:
-                values = {f"k_{i}": one for i, one in enumerate(comparer.reader.key_of(row))}
-                values["sealed"] = bytes(row[comparer.value_at])
-                values["plain"] = bytes(row[comparer.plain_at])
-                _scrub_row(begun.connection, adoption, statement, values)
-    return comparison
-
-
-def _scrub_row(connection: Any, adoption: Adoption, statement: Any, values: Any) -> None:
-    """:raises AdoptionError: the database refuses to set the plaintext to NULL."""
-    try:
-        connection.execute(statement, values)
-        return
-    except DBAPIError as error:
-        if not refuses_row(error):
-            raise
-        words = refusal_of(error).words  # the driver's text quotes the row
-    raise _error(
-        adoption,
-        f"the plaintext of a row cannot be made NULL: {words}. Change that, and run "
-        "close_plaintext again",
-        "plaintext-required",
-    )
-
-
-def _scrubbing(prepared: PreparedJob) -> Any:
-    """The UPDATE of one row, if both values are still those that were compared."""
-    plain, (sealed, *_) = prepared.plain[0], prepared.columns
-    same = [c == bindparam(f"k_{i}", type_=c.type) for i, c in enumerate(prepared.key)]
-    return (
-        update(prepared.table)
-        .where(
-            *same,
-            type_coerce(sealed, LargeBinary) == bindparam("sealed", type_=LargeBinary),
-            ExactForm(plain, plain.type) == bindparam("plain", type_=LargeBinary),
-        )
-        .values({plain: null(), **prepared.kept_unchanged})
-    )
 
 
 def _sealed_only(adoption: Adoption, table: Any) -> tuple[Any, ...]:
