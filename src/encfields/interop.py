@@ -152,7 +152,7 @@ def _binding(column: Any) -> ColumnBinding:
     (declared,) = getattr(getattr(column, "property", None), "columns", None) or (column,)
     if not is_encrypted(declared):
         raise ConfigurationError(
-            f"{kind(declared)} was given that is not a column whose type is EncryptedType",
+            f"a column of type EncryptedType is needed, not {kind(declared)}",
             reason="not-encrypted",
         )
     return binding_of(declared)

@@ -55,5 +55,7 @@ def max_stored_bytes(column: Any) -> int | None:
 def _binding(column: Any) -> ColumnBinding:
     element = column.__clause_element__() if hasattr(column, "__clause_element__") else column
     if not isinstance(element, Column) or not is_encrypted(element) or element.table is None:
-        raise DeclarationError("sizes are of an encrypted column of a table", reason="size")
+        raise DeclarationError(
+            ("a size can be computed only for an encrypted column of a table"), reason="size"
+        )
     return binding_of(element)

@@ -110,7 +110,7 @@ class _Telemetry:
         meter.create_observable_counter(
             "encfields.index.mismatches",
             [self._value_counter("index_mismatches")],
-            description="rows that a blind index found by a hash that does not match their value",
+            description="rows that were found by a blind index that does not match their value",
         )
 
     def end(self) -> None:

@@ -47,7 +47,7 @@ def without_frames(error: BaseException, handled: BaseException | None) -> BaseE
     """
     if not isinstance(error, EncFieldsError) and error.__traceback__ is not None:
         places = "".join(traceback.format_tb(error.__traceback__))
-        error.add_note(f"It passed these places, whose frames are left out:\n{places}")
+        error.add_note(f"It passed through these places, whose frames are left out:\n{places}")
     for each in chained(error, handled):
         each.__traceback__ = None
     return error

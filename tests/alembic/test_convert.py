@@ -251,5 +251,5 @@ def test_a_type_is_told_to_workers_by_its_name_and_arguments(inner: Any) -> None
 
 
 def test_a_type_of_the_application_is_refused() -> None:
-    with pytest.raises(DeclarationError, match="none of the application's code"):
+    with pytest.raises(DeclarationError, match="do not import the application's code"):
         type_to_data(Titled())

@@ -112,7 +112,7 @@ def test_a_job_of_another_run_is_refused(clinic, attacker):
     abandon(clinic.engine, theirs)
     for kind in ("decrypt", "reencrypt"):
         run_id = forge(attacker, stolen, kind=kind, fingerprint=PLAIN.fingerprint())
-        with pytest.raises(RunRefusedError, match="not sealed for this run"):
+        with pytest.raises(RunRefusedError, match="not sealed for this field of this run"):
             work(clinic.engine, clinic.encryption, run_id=run_id)
         abandon(clinic.engine, run_id)
     assert plain(clinic) == {None}

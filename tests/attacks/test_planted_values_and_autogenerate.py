@@ -202,7 +202,7 @@ def test_a_row_is_not_told_by_a_column_that_anybody_may_fill(
     metadata = MetaData()
     patient_table(metadata, "patient", Column("likes", Integer))
     (refused,) = operations_on_values(project.autogenerate(metadata))
-    assert "to likes, which may be alike in several rows" in refused
+    assert "to likes, which may have the same values in several rows" in refused
 
 
 def test_one_row_does_not_pass_for_a_renamed_key(

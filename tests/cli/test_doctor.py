@@ -238,7 +238,7 @@ def test_one_region_only_is_worth_a_word(command, kms, sqlite: Backend, monkeypa
     monkeypatch.setenv("ENCFIELDS_DATABASE_URL", sqlite.url_text)
     keyring = f"kms:{kms.create_key()},{kms.create_key()}"
     result = command("doctor", "--json", "--keyring", keyring)
-    assert "if that region is away" in told(result, "keyring")
+    assert "while that region is out of reach" in told(result, "keyring")
 
 
 # -- the application's engine ----------------------------------------------------------------------
@@ -357,7 +357,7 @@ def test_a_server_that_imports_first_and_forks_then(application, tmp_path, monke
     assert verdicts(result)["preload"] == "ok"
     assert server in told(result, "preload")
     file.write_text(does_not)
-    assert "no server is seen" in told(application("", "engine.connect().close()"), "preload")
+    assert "no server was found" in told(application("", "engine.connect().close()"), "preload")
 
 
 def test_gunicorn_that_is_told_so_in_the_environment(application, monkeypatch):

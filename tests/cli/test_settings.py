@@ -241,8 +241,8 @@ def test_a_named_file_has_to_be_there(command):
 @pytest.mark.parametrize(
     "url, message",
     [
-        ("no url, pass-word-here", "URL is not one of SQLAlchemy's"),
-        ("foodb://user:pass-word-here@host/db", "URL is not one of SQLAlchemy's"),
+        ("no url, pass-word-here", "SQLAlchemy cannot use the database URL"),
+        ("foodb://user:pass-word-here@host/db", "SQLAlchemy cannot use the database URL"),
         ("postgresql+asyncpg://user:pass-word-here@host/db", "asyncio driver"),
         ("mssql+pyodbc://user:pass-word-here@host/db", "driver is not installed: pyodbc"),
         ("postgresql+psycopg://u:pass-word-here@127.0.0.1:9/db", "out of reach"),

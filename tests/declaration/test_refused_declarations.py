@@ -332,12 +332,12 @@ def test_storage_that_is_too_small_is_refused_with_the_size_that_is_needed() -> 
 @pytest.mark.parametrize("inner", [String(), LargeBinary()])
 def test_bounded_storage_for_a_value_without_bound_is_refused(inner: Any) -> None:
     error = _refused(Column("ssn", EncryptedType(inner, storage=LargeBinary(4000))))
-    assert "the stored values have no bound" in str(error)
+    assert "there is no longest stored value" in str(error)
     assert error.reason == "storage"
 
 
 def test_bounded_storage_under_a_row_key_without_bound_is_refused() -> None:
-    with pytest.raises(DeclarationError, match="the stored values have no bound"):
+    with pytest.raises(DeclarationError, match="there is no longest stored value"):
         Table(
             "patient",
             MetaData(),

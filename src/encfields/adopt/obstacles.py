@@ -72,7 +72,7 @@ def _references(plain: CatalogColumn) -> Iterator[str]:
         references = list(_references_in_sqlite(plain))
     for name, table in references:
         yield (
-            f"the foreign key {name} of {table} refers to it, and would become NULL with it, or "
+            f"the foreign key {name} of {table} refers to it, and would become NULL with it or "
             "block it: make it refer to another column first"
         )
 
@@ -94,7 +94,10 @@ def _of_table(plain: CatalogColumn) -> Iterator[str]:
             f"JOIN {_PG_TABLE} AND i.inhparent = c.oid WHERE c.relkind = 'r'"
         )
         for (heir,) in heirs:
-            yield f"{heir} inherits the table, and triggers are not inherited"
+            yield (
+                f"{heir} inherits from the table, and would not inherit the triggers of the "
+                "adoption"
+            )
     if plain.connection.dialect.name in MYSQL_NAMES:
         kind = plain.ask(
             "SELECT TABLE_TYPE FROM information_schema.TABLES WHERE TABLE_SCHEMA = "
@@ -141,7 +144,7 @@ def _needed_in_postgresql(plain: CatalogColumn) -> Iterator[str]:
         "WHERE d.deptype = 'n' AND NOT EXISTS (SELECT FROM pg_constraint f WHERE f.contype = 'f' "
         "AND d.classid = 'pg_constraint'::regclass AND f.oid = d.objid)"
     )
-    yield from (f"{what} needs it" for (what,) in needs)
+    yield from (f"{what} depends on it" for (what,) in needs)
     unique = plain.ask(
         "SELECT i.indexrelid::regclass::text FROM pg_index i "  # noqa: S608
         f"JOIN {_PG_TABLE} AND i.indrelid = c.oid JOIN pg_attribute a ON a.attrelid = c.oid "
@@ -163,7 +166,7 @@ def _needed_in_mysql(plain: CatalogColumn) -> Iterator[str]:
         "SELECT CONSTRAINT_NAME FROM information_schema.KEY_COLUMN_USAGE "  # noqa: S608
         f"WHERE {at} AND COLUMN_NAME = :name AND REFERENCED_TABLE_NAME IS NOT NULL"
     )
-    yield from (f"the foreign key {key} is of it" for (key,) in keys)
+    yield from (f"the foreign key {key} is on it" for (key,) in keys)
     generated = plain.ask(
         f"SELECT COLUMN_NAME, GENERATION_EXPRESSION FROM information_schema.COLUMNS WHERE {at}"  # noqa: S608
     )
@@ -208,7 +211,11 @@ def _rules_of_mysql(plain: CatalogColumn) -> Iterator[str]:
             "SELECT INDEX_NAME, EXPRESSION FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = "
             "COALESCE(:schema, DATABASE()) AND TABLE_NAME = :table AND EXPRESSION IS NOT NULL"
         )
-        yield from (f"the index {i} is over it" for i, e in folded if plain.is_named_in(e))
+        yield from (
+            (f"the index {i} is on an expression over it")
+            for i, e in folded
+            if plain.is_named_in(e)
+        )
     yield from (f"the CHECK {name} names it" for name, sql in checks if plain.is_named_in(sql))
 
 

@@ -160,7 +160,7 @@ def adopted_in(
         raise DeclarationError(
             f"the table has no column {', '.join(missing)}, to which values are bound"
             if missing
-            else "the table has no primary key, without which it cannot be read in batches",
+            else "the table has no primary key, by which it is read in batches: add one",
             table=adoption.table_name,
             reason="column",
         )
@@ -272,21 +272,22 @@ _POSTGRESQL = (
     "the table's file: VACUUM FULL {table}; (or pg_repack, which locks less)",
     "statistics: they went with the column; ANALYZE {table}; VACUUM FULL pg_statistic; removes "
     "dead copies",
-    "the write-ahead log: CHECKPOINT; SELECT pg_switch_wal(); archives of it expire",
-    "replicas, base backups and dumps, and the server's log if it logs statements: they expire",
+    "the write-ahead log: CHECKPOINT; SELECT pg_switch_wal(); its archives last until they expire",
+    "replicas, base backups and dumps, and the server's log if it logs statements: delete them, or "
+    "wait until they expire",
 )
 _MYSQL = (
     "the table's file: ALTER TABLE {table} FORCE;",
     "persistent statistics: ANALYZE TABLE {table} PERSISTENT FOR ALL; (MariaDB)",
     "redo log and undo tablespace: they are overwritten in time",
     "the binary log: PURGE BINARY LOGS BEFORE NOW(); when every replica has it; logs of queries",
-    "replicas, backups and dumps: they expire",
+    "replicas, backups and dumps: delete them, or wait until they expire",
 )
 _SQLITE = (
     "the database's file: VACUUM;",
     "its write-ahead log: PRAGMA wal_checkpoint(TRUNCATE);",
     "statistics of ANALYZE: ANALYZE {table};",
-    "copies and backups of the file: they expire",
+    "copies and backups of the file: delete them, or wait until they expire",
 )
 
 

@@ -58,7 +58,7 @@ class IndexColumn:
         if conventional := _CONVENTION.fullmatch(self.name):
             return (conventional[1],)
         raise DeclarationError(
-            "say which encrypted column the index is of: IndexColumn(..., of=...)",
+            "name the encrypted column that is indexed: IndexColumn(..., of=...)",
             column=self.name,
             reason="index",
         )
@@ -87,7 +87,7 @@ class IndexColumn:
         given = [self.transform] if isinstance(self.transform, str) else list(self.transform)
         if len(given) != count:
             raise DeclarationError(
-                f"the index is of {count} columns and names {len(given)} transforms",
+                f"the index covers {count} columns but names {len(given)} transforms",
                 column=self.name,
                 reason="transform",
             )

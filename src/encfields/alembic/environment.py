@@ -104,8 +104,8 @@ def settings_of(context: MigrationContext) -> MigrationSettings:
         unknown = sorted(set(given) - known)
         if unknown:
             raise ConfigurationError(
-                f"context.configure(encfields=...) has no {', '.join(unknown)}; "
-                f"it takes {', '.join(sorted(known))}",
+                f"context.configure(encfields=...) does not take {', '.join(unknown)}; it takes "
+                f"{', '.join(sorted(known))}",
                 reason="settings",
             )
         return MigrationSettings(**given)

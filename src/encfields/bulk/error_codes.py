@@ -62,8 +62,8 @@ _ENDED = (
     "ended the statement. Raise it for this database user, or read and write fewer rows at once"
 )
 _POOLED = (
-    "a pooler gives each transaction another connection, which knows no statement prepared before. "
-    'With psycopg, connect_args={"prepare_threshold": None}'
+    "a connection pooler gives each transaction another connection, where statements prepared "
+    'earlier do not exist. With psycopg, connect_args={"prepare_threshold": None}'
 )
 
 _ADVICE: dict[Code, str] = {
@@ -72,14 +72,19 @@ _ADVICE: dict[Code, str] = {
     "user",
     "25P04": f"transaction_timeout {_ENDED}",
     "53400": "temp_file_limit is too low for this database user",
-    "55000": "a table that is published without a REPLICA IDENTITY takes no changes, for instance",
+    "55000": (
+        "the object is not in a state that allows this; a published table without a REPLICA "
+        "IDENTITY, for instance, cannot be updated"
+    ),
     "26000": _POOLED,
     "42P05": _POOLED,
-    1104: "max_join_size is too low: raise it, or let this alone read more with "
-    'connect_args={"init_command": "SET sql_big_selects = 1"}',
+    1104: (
+        "max_join_size is too low: raise it, or lift it for this engine alone with "
+        'connect_args={"init_command": "SET sql_big_selects = 1"}'
+    ),
     1153: "max_allowed_packet is too small for one value, or for so many at once",
-    1226: "a limit of this database user's statements or connections an hour is reached",
-    1317: "somebody, or a limit, ended the statement",
+    1226: "this database user has reached a limit, such as its statements or connections per hour",
+    1317: "an administrator or a time limit ended the statement",
     1969: f"max_statement_time {_ENDED}",
     3024: f"max_execution_time {_ENDED}",
 }

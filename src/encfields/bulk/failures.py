@@ -178,7 +178,7 @@ def _translated_outside_runs(error: Exception) -> EncFieldsError:
     if is_transient(error):
         return DatabaseUnavailableError(
             f"the database is out of reach, or rejected a statement: {text}. No value is lost; "
-            "see that the server runs and can be reached, and start it again",
+            "check that the server runs and can be reached, and start it again",
             reason="database",
         )
     return ReencryptionError(f"the database refused a statement: {text}", reason="database")

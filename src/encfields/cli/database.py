@@ -116,13 +116,12 @@ def engine_of(url: str) -> Engine:
         engine = create_engine(make_url(url))
     except (ArgumentError, NoSuchModuleError, ValueError):
         raise ConfigurationError(
-            "the database's URL is not one of SQLAlchemy's; it is written "
-            "dialect+driver://user@host/name",
+            "SQLAlchemy cannot use the database URL; write it as dialect+driver://user@host/name",
             reason="database-url",
         ) from None
     except ImportError as error:
         raise ConfigurationError(
-            f"the database's driver is not installed: {error.name}; install it, or name another in "
+            f"the database driver is not installed: {error.name}; install it, or name another in "
             "the URL",
             reason="no-driver",
         ) from None

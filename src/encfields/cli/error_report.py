@@ -18,9 +18,10 @@ from encfields.errors import (
 )
 
 _BY_REASON = {
-    "no-key-table": "make it with `encfields keys create-table`, or with "
-    "op.create_encryption_keys_table() in a migration; name one of another name "
-    "or schema with --key-table",
+    "no-key-table": (
+        "make it with `encfields keys create-table`, or with op.create_encryption_keys_table() in "
+        "a migration; if it has another name or schema, give --key-table"
+    ),
     "no-key": "make it with `encfields keys create ID`; `encfields keys list` shows the existing "
     "ones",
     "other-key-store": "give the name of the key store that the table was made with: --key-store. "

@@ -70,8 +70,9 @@ def add_target_options(parser: argparse.ArgumentParser) -> None:
         "--column": ("NAME[=LOGICAL]", "an encrypted column and its logical name, where that is "
                      "not table.column; may be repeated"),
         "--key": ("ID", "its branch key id or template, such as tenant/{tenant_id}"),
-        "--former-key": ("ID", "an id or template under which its values may be from before; may "
-                         "be repeated"),
+        "--former-key": ("ID", (
+            "a former key id or template, under which older values may be; may be repeated"
+        )),
         "--bind-to": ("NAME[,NAME...]", "the columns that identify its row; default the primary "
                       "key"),
     }  # fmt: skip

@@ -74,7 +74,7 @@ class Conversion:
         )
 
     def _converted(self, data: bytes) -> bytes:
-        dialect, failure = self._dialect, "it has no equal of the new type"
+        dialect, failure = self._dialect, "it has no equivalent in the new type"
         try:
             value = adapted(self._old.decode(data, dialect), self._to)
             new = self._new.encode(value, dialect)
@@ -275,8 +275,8 @@ class ChangedCodec:
 
     def _no_equal(self) -> ValueEncodingError:
         return out_of_range(
-            f"the value has no equal of the former type, {self._was!r}, which is written as long "
-            'as the phase of formerly= is "write-former"'
+            f"the value has no equivalent in the former type, {self._was!r}, which is written as "
+            'long as the phase of formerly= is "write-former"'
         )
 
     def encode(self, value: object, dialect: Dialect) -> bytes:

@@ -30,8 +30,8 @@ def check_engine(engine: Engine) -> list[Finding]:
 def _attached(engine: Engine) -> Finding:
     if known_encryption(engine.dialect) is None:
         detail = (
-            "nothing is attached when its module is imported; encrypted columns are refused "
-            "until something is"
+            "importing its module attaches no encryption; encrypted columns are refused until one "
+            "is attached"
         )
         return Finding("attach()", "warning", detail)
     return Finding("attach()", "ok", "an encryption is attached")
@@ -138,8 +138,8 @@ def _fork(engine: Engine) -> Finding:
     if "encfields-renewal" in threads:
         detail = (
             "keys are fetched when the application is imported: a forked child fetches its own. "
-            "Python 3.12 and newer warn of any thread at a fork; attach(cache_renewal=0), or "
-            "attach in each child, leaves none"
+            "Python 3.12 and newer warn about any thread at a fork; attach(cache_renewal=0), or "
+            "attaching in each child, avoids that"
         )
         return Finding("fork", "ok" if sys.version_info < (3, 12) else "warning", detail)
     return Finding("fork", "ok", "importing the application opens no connection and no thread")
@@ -155,7 +155,9 @@ def _preload(engine: Engine, directory: Path) -> Finding:
     if "--preload" in os.environ.get("GUNICORN_CMD_ARGS", "").split():
         found.append("GUNICORN_CMD_ARGS")
     if not found:
-        return Finding("preload", "ok", "no server is seen to import the application and then fork")
+        return Finding(
+            "preload", "ok", ("no server was found that imports the application and then forks")
+        )
     detail = f"{' and '.join(found)}: the application is imported once and forked"
     if _open_connections(engine):
         detail += f", with database connections open. {_DISPOSE}"
@@ -188,7 +190,9 @@ def _multiprocessing(platform: str) -> Finding:
 def _patched() -> Finding:
     monkey = sys.modules.get("gevent.monkey") or sys.modules.get("eventlet.patcher")
     if monkey is None:
-        return Finding("threads", "ok", "threads are real ones")
+        return Finding(
+            "threads", "ok", ("threads are ordinary ones: neither gevent nor eventlet is loaded")
+        )
     detail = (
         "gevent or eventlet is loaded: it must patch before encfields and boto3 are imported, and "
         "opening a key blocks all its greenlets for the time of one KMS call"

@@ -216,7 +216,7 @@ def _findings(name: str, counted: Census, known: KeyVersions) -> list[Finding]:
             if state == DESTROYED:
                 gone.append(Finding(name, "warning", detail))
                 continue
-            detail += "; is the key table of an older backup than they are?"
+            detail += "; is the key table from an older backup than they are?"
             gone.append(Finding(name, "problem", detail))
         if others := column.other_key.total():
             detail = (

@@ -35,7 +35,9 @@ def check_keyring(keyring: Keyring, key_id: str, store: str) -> list[Finding]:
     if not isinstance(keyring, AwsKmsKeyring):
         return [
             Finding(
-                "keyring", "skipped", f"{keyring!r} is not a kind of keyring that is known here"
+                "keyring",
+                "skipped",
+                (f"{keyring!r} is a keyring of a kind that doctor does not know"),
             )
         ]
     findings = [_region_finding(keyring)]
@@ -48,7 +50,8 @@ def _region_finding(keyring: AwsKmsKeyring) -> Finding:
     regions = {arn.split(":")[3] for arn in keyring.arns}
     if len(regions) == 1:
         detail = (
-            f"all wrapping keys are in {next(iter(regions))}: if that region is away, so are they"
+            f"all wrapping keys are in {next(iter(regions))}: while that region is out of reach, "
+            "no key can be opened"
         )
         return Finding("keyring", "warning", detail)
     return Finding("keyring", "ok", f"full key ARNs, in {len(regions)} regions")
@@ -83,8 +86,8 @@ class _Probe:
                 Finding(
                     self._name("Decrypt"),
                     "skipped",
-                    "nothing to try it on, because this role may wrap nothing; whether the keys "
-                    "in use open shows it",
+                    "could not be tried, because this role may not wrap anything; the check that "
+                    "keys open shows it",
                 )
             )
             return detail
@@ -100,7 +103,8 @@ class _Probe:
             return Finding(name, "ok", "allowed")
         if worst_reason(faults) == "denied":
             detail = (
-                "denied: right for an application; making, rotating and rewrapping keys needs it"
+                "denied, as is right for an application; creating, rotating and rewrapping keys "
+                "need it"
             )
             return Finding(name, "ok" if not needed else "warning", detail)
         return Finding(name, "problem", _described(faults))

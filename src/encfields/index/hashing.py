@@ -125,7 +125,7 @@ def check_bits(bits: int) -> int:
     """
     if isinstance(bits, bool) or not isinstance(bits, int):
         raise DeclarationError(
-            f"bits is a whole number of bits, not {type(bits).__name__}", reason="bits"
+            f"bits= takes a whole number, not {type(bits).__name__}", reason="bits"
         )
     if not MIN_BITS <= bits <= MAX_BITS:
         raise DeclarationError(

@@ -142,7 +142,7 @@ def forecast_of(frequencies: Frequencies, bits: int) -> Forecast:
     :raises ValueError: there are no values.
     """
     if not frequencies.counts:
-        raise ValueError("there are no values to expect anything of")
+        raise ValueError("there are no values to estimate anything from")
     hashes = 2.0**bits
     rarest = frequencies.counts[-1] * (1.0 if frequencies.is_sample else frequencies.scale)
     values = frequencies.distinct_estimate

@@ -75,9 +75,9 @@ def require_known_everywhere(newest: BeaconVersion, seconds: float) -> None:
     known_at = newest.created_at + dt.timedelta(seconds=seconds)
     if dt.datetime.now(dt.UTC) < known_at:
         raise ConfigurationError(
-            f"beacon key version {newest.version} is new: until {known_at:%Y-%m-%d %H:%M:%S} "
-            "UTC other processes may index and look for values under the older one alone. "
-            "Wait, or give at_once=True if there are no others",
+            f"beacon key version {newest.version} is new: until {known_at:%Y-%m-%d %H:%M:%S} UTC "
+            "other processes may index and look up values under the older one only. Wait, or give "
+            "at_once=True if there are no others",
             key_id=newest.id,
             reason="too-early",
         )

@@ -358,7 +358,9 @@ def was_retired(key_id: str, version: str, when: dt.datetime | None = None) -> K
 def busy(key_id: str, advice: str = "retry") -> KeyUnavailableError:
     """The error for a key that others kept changing."""
     return KeyUnavailableError(
-        f"others kept changing this key at the same time; {advice}", key_id=key_id, reason="error"
+        f"other processes kept changing this key at the same time; {advice}",
+        key_id=key_id,
+        reason="error",
     )
 
 

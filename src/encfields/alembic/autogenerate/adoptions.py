@@ -134,7 +134,7 @@ def _undeclared_steps(
         elif stage == CLOSED:
             yield EndAdoptionOp(adopted)
         else:
-            reason = "declared without adopts=, and its plaintext was not compared yet"
+            reason = "declared without adopts=, but its plaintext has not been compared yet"
             fix = (
                 "Declare adopts= again, run the steps up to op.ensure_adopted(), and deploy the "
                 'phase "write-sealed" first.',

@@ -79,7 +79,7 @@ def _count_former(
                 return f"{count} of {len(cells)} values looked at are kept as formerly= says"
     except EncFieldsError as error:
         log.warning(
-            "%s.%s: whether values are kept as formerly= says is not known: %s",
+            "%s.%s: could not find out whether values are stored as formerly= says: %s",
             binding.table,
             binding.column_name,
             error,

@@ -85,7 +85,7 @@ def _verdict(
         verdict = examination(None).of(binding)
         if verdict is None or verdict.was is None:
             return verdict
-        reason = f"{verdict.seen}, which could not be opened to be sure: {error.message}"
+        reason = f"{verdict.seen}, which could not be confirmed by opening one: {error.message}"
         return replace(verdict, was=None, refusal=reason)
 
 
@@ -127,8 +127,8 @@ def _log_strays(binding: ColumnBinding, verdict: BindingVerdict) -> None:
         return
     more = f", and {len(rows) - MAX_LISTED_STRAYS} more" if len(rows) > MAX_LISTED_STRAYS else ""
     log.warning(
-        "%s.%s: %s. Nothing is proposed for values that belong elsewhere than the rows that they "
-        "stand in: %s%s; `encfields verify` names them all",
+        "%s.%s: %s. Nothing is proposed for values that are stored in rows they do not belong to: "
+        "%s%s; `encfields verify` names them all",
         binding.table,
         binding.column_name,
         verdict.seen,

@@ -51,8 +51,7 @@ def rotate_beacon_key(operations: Operations, operation: RotateBeaconKeyOp) -> N
             return
         if version is not None and newest != version - 1:
             raise MigrationError(
-                f"the newest beacon key has version {newest}, and the next one will not be "
-                f"{version}",
+                f"the newest beacon key has version {newest}, so the next one cannot be {version}",
                 key_id=key_id,
                 reason="beacon-version",
             )

@@ -61,8 +61,8 @@ def refuse_view(table: Table, connection: Connection) -> None:
         name, names = name.lower(), {one.lower() for one in names}
     if name in names:
         raise ConfigurationError(
-            f"{table.fullname} is a view, which may leave rows out: have the table counted that "
-            "its rows are in",
+            f"{table.fullname} is a view, which may leave rows out: count the table that its rows "
+            "come from",
             reason="view",
         )
 

@@ -40,9 +40,9 @@ def changes_of_keys(connection: Connection, spec: TableSpecBase) -> list[str]:
     }
     return [
         f"the database changes {name} by itself, {how}, and leaves the values of {sealed} that are "
-        "bound to it unreadable: take that away with a migration, and change the key through the "
-        "ORM (relationship(passive_updates=False) takes the rows along), or bind the values to "
-        "columns that do not change, with bind_to= and key="
+        "bound to it unreadable: remove that in a migration, and change the key through the ORM "
+        "(relationship(passive_updates=False) takes the rows along), or bind the values to columns "
+        "that do not change, with bind_to= and key="
         for (name, how), sealed in found.items()
     ]
 

@@ -60,7 +60,7 @@ class PreparedJob:
         self.key: tuple[Column[Any], ...] = tuple(self.table.primary_key.columns)
         if not self.key:
             raise DeclarationError(
-                "the table has no primary key to read it by in batches",
+                "the table has no primary key, by which it is read in batches: add one",
                 table=job.table_name,
                 reason="primary-key",
             )

@@ -234,7 +234,10 @@ class ReflectedTable:
         missing = [c.name for c in spec.columns if c.name not in declared.c]
         if missing:
             # SQLAlchemy asks for ANSI_QUOTES at an engine's first connection only.
-            quotes = "; it reads none of it at all if an event sets ANSI_QUOTES: use init_command"
+            quotes = (
+                ": no column at all could be reflected, which happens where an event listener sets "
+                "ANSI_QUOTES: set it with init_command"
+            )
             unread = "" if len(table.columns) else quotes
             raise DeclarationError(
                 f"the table has no column {', '.join(missing)}{unread}",

@@ -49,7 +49,7 @@ def type_to_data(inner: InnerType) -> dict[str, Any]:
         arguments = {name: _plain(getattr(made, name)) for name in known.arguments}
         return {"type": known.name, **arguments}
     raise DeclarationError(
-        f"{type(made).__name__} cannot be named in a conversion, since workers have none of the "
+        f"{type(made).__name__} cannot be named in a conversion, because workers do not import the "
         f"application's code: give one of {', '.join(known.name for known in INNER_TYPES)}",
         reason="inner-type",
     )

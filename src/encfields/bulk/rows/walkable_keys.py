@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 UNREADABLE_KEY = (
-    "a row has a key, or another column that values are bound to, that cannot be read: Python has "
-    "no date before the year 1 or after 9999 ('infinity', BC), and a driver no value for some "
-    "types. Find such rows in SQL, and give them another one"
+    "a row has a primary key, or another column that values are bound to, that cannot be read: "
+    "Python has no dates before the year 1 or after 9999 ('infinity', BC), and a driver may not "
+    "support every value of a type. Find such rows with SQL, and change that column"
 )
 
 
@@ -41,8 +41,8 @@ def read_with_keys(table: Table, read: Callable[[], T]) -> T:
             raise
     except NotImplementedError:  # psycopg's, of a timestamptz
         raise DeclarationError(
-            "psycopg reads no timestamptz while DateStyle is another than ISO: have this database "
-            "user connect with connect_args={'options': '-c datestyle=ISO'}",
+            "psycopg cannot read timestamptz unless DateStyle is ISO: have this database user "
+            "connect with connect_args={'options': '-c datestyle=ISO'}",
             table=table.fullname,
             column=_names(table),
             reason="date-style",
@@ -59,17 +59,18 @@ def require_later(table: Table, last: Key, after: Key | None) -> None:
     """
     if None in last:
         raise DeclarationError(
-            "a row has NULL in its primary key, which SQLite allows, and which nothing comes after "
-            "in SQL: the rows behind it would be left out. Give it a key, and declare NOT NULL",
+            "a row has NULL in its primary key, which SQLite allows. No key compares as greater "
+            "than NULL, so the rows after it would be left out: give it a key, and declare the "
+            "column NOT NULL",
             table=table.fullname,
             column=_names(table),
             reason="primary-key",
         )
     if last == after:
         raise DeclarationError(
-            "the driver reads the keys of two rows as the same one, so that the table cannot be "
-            "read in batches: with psycopg2, 'infinity' is read as the last date of Python. Find "
-            "such rows in SQL, and give them another key",
+            "the driver returns the same key for two rows, so the table cannot be read in batches: "
+            "psycopg2, for instance, reads 'infinity' as Python's last date. Find such rows with "
+            "SQL, and change their keys",
             table=table.fullname,
             column=_names(table),
             reason="primary-key",

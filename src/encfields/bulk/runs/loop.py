@@ -190,7 +190,7 @@ class RunLoop:
         if any(key is not None and len(key) != len(self._prepared.key) for key in noted):
             raise ReencryptionError(
                 "the table's primary key has other columns than when the run began, so it cannot "
-                "go on where it was: end it with abandon(), and start the run again",
+                "continue where it stopped: end it with abandon(), and start another run",
                 table=self._prepared.job.table_name,
                 reason="primary-key",
             )

@@ -90,7 +90,7 @@ class JobSealer:
         :raises RunRefusedError: it has another, or :meth:`open_job` refuses it.
         """
         if self.open_job(run).job.to_json() != job.to_json():
-            problem = "it is another job's"
+            problem = "it belongs to another job"
             raise RunRefusedError(run.id, "fingerprint", problem, reason="altered")
 
     def _require_young(self, run: Run, created_at: dt.datetime) -> None:
@@ -99,8 +99,8 @@ class JobSealer:
             raise RunRefusedError(
                 run.id,
                 "created_at",
-                f"it was recorded {age.days} days ago, and runs of more than "
-                f"{self._max_age_days:g} days are not continued (max_age_days)",
+                f"it was recorded {age.days} days ago, and runs older than {self._max_age_days:g} "
+                "days are not continued (max_age_days)",
                 reason="run-age",
             )
 
@@ -121,7 +121,7 @@ class JobSealer:
         """
         content = self._open(run, _END)
         if content.get("state") != run.state or content.get("error") != run.error:
-            problem = "it is not the end that its worker recorded"
+            problem = "its state, or its error, is not what its worker recorded"
             raise RunRefusedError(run.id, "state", problem, reason="run-state")
 
     # -- messages ------------------------------------------------------------------------------
@@ -171,7 +171,7 @@ class JobSealer:
             opened: dict[str, Any] = json.loads(content)
         except (DecryptionError, BindingError, KeyNotFoundError, KeyDestroyedError) as error:
             problem = (
-                f"it was not sealed for this run, its kind ({run.kind!r}) and what it is for "
+                f"it was not sealed for this field of this run and its kind, {run.kind!r} "
                 f"({type(error).__name__}, {error.reason})"
             )
             raise RunRefusedError(
@@ -205,7 +205,7 @@ def _require_same(run: Run, opened: OpenedRun) -> None:
     }
     for field, (stands, expected) in sealed.items():
         if stands != expected:
-            problem = "it is not what was sealed with the job"
+            problem = "it differs from what was sealed with the job"
             raise RunRefusedError(run.id, field, problem, reason="altered")
 
 

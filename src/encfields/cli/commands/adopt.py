@@ -74,7 +74,7 @@ STEPS = {
     "ensure": _Step("compare all values, and allow rows without plaintext", ensure_adopted),
     "close": _Step("refuse plaintext, and set what is there to NULL", close_plaintext),
     "end": _Step("drop the plaintext column", end_adoption, False),
-    "reopen": _Step("take plaintext again", reopen_plaintext, False),
+    "reopen": _Step("accept plaintext again", reopen_plaintext, False),
     "refill": _Step("write plaintext again", refill_plaintext),
     "withdraw": _Step("undo begin", withdraw_adoption, False),
 }

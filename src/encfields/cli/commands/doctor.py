@@ -55,7 +55,7 @@ def register(subparsers: Any) -> None:
         help="branch key id to try KMS with, where policies are conditioned on it (default: "
         "%(default)s)",
     )
-    parser.add_argument("--strict", action="store_true", help="take warnings for problems")
+    parser.add_argument("--strict", action="store_true", help="count warnings as problems")
     parser.set_defaults(run=run)
 
 

@@ -135,8 +135,8 @@ def _facts(plan: Plan) -> list[str]:
 def _sentence(plan: Plan) -> str:
     if plan.verdict is Verdict.UNKNOWN:
         return (
-            f"not judged, for want of {FEW_ROWS} values whose frequencies could say something; "
-            "run it on real data."
+            f"not judged: there are fewer than {FEW_ROWS} values, too few for their frequencies to "
+            "tell anything; run it on real data."
         )
     if plan.verdict is Verdict.REFUSED:
         return _refusal(plan)
@@ -151,9 +151,9 @@ def _sentence(plan: Plan) -> str:
             "decryption"
         )
     if plan.verdict is Verdict.CAUTION:
-        said += ". Be sure that so many may be known"
+        said += ". Make sure that this is acceptable"
         if plan.bits is not None and plan.advice.bits not in (None, plan.bits):
-            said += f"; less are with {_recommended(plan)}"
+            said += f"; fewer would be with {_recommended(plan)}"
     return said + "."
 
 
@@ -165,10 +165,14 @@ def _refusal(plan: Plan) -> str:
     seen = plan.frequencies
     reasons = {
         "boolean": "a boolean has two values: counting the rows of each hash identifies them all",
-        "enum": f"an enumeration of fewer than {FEW_VALUES} members: who counts the rows of each "
-        "hash knows them",
-        "few-values": f"{seen.distinct:,} different values: who counts the rows of each hash "
-        "knows them, whatever the length",
+        "enum": (
+            f"an enumeration of fewer than {FEW_VALUES} members: whoever counts the rows of each "
+            "hash knows which is which"
+        ),
+        "few-values": (
+            f"{seen.distinct:,} different values: whoever counts the rows of each hash knows which "
+            "is which, whatever the length"
+        ),
         "too-costly": "a length that hides enough would make a look-up read too many extra rows",
     }
     why = reasons.get(plan.advice.reason)
@@ -177,7 +181,10 @@ def _refusal(plan: Plan) -> str:
             f"with {plan.bits} bits, counting names "
             f"{_share(plan.judged.outsider_share)} of the rows"
         )
-    why = why or "values are so uneven that counting names too many of the rows at any length"
+    why = why or (
+        "some values are so much more common than others that counting names too many of the rows "
+        "at any length"
+    )
     if plan.accepted is not None:
         return f"refused, but accepted: {why}. Accepted because: {plan.accepted}"
     advice = ""

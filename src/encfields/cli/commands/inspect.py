@@ -172,7 +172,7 @@ def given(text: str) -> bytes:
     except (binascii.Error, ValueError):
         # Not repeated: it may be a plaintext.
         raise ConfigurationError(
-            "the argument is neither hexadecimal nor base64, and no such file is there. For a row "
+            "the argument is neither hexadecimal nor base64, and there is no such file. For a row "
             "of the database give table.column and the row's primary key",
             reason="message",
         ) from None

@@ -45,7 +45,7 @@ _TYPES = tuple(name for known in INNER_TYPES for name in known.names)
 
 def register(subparsers: Any) -> None:
     """Add the two subcommands."""
-    rebind = _parser(subparsers, "rebind", "bind values to what the models say", _REBIND)
+    rebind = _parser(subparsers, "rebind", "bind values anew, as the models declare", _REBIND)
     rebind.add_argument("--was-key", metavar="KEY", help="the branch key id or template so far")
     rebind.add_argument(
         "--was-bind-to", metavar="A[,B]", help="the columns that identified the row so far"
@@ -84,8 +84,8 @@ def run_rebinding(arguments: argparse.Namespace, output: Output) -> int:
         return _work(settings, output, column, rebinding)
     if was == spec_of_column(column).columns[0]:
         raise ConfigurationError(
-            "the models declare just that: say what was different with --was-bind-to, --was-name, "
-            "--was-key or --was-called",
+            "the models declare exactly that: say what was different with --was-bind-to, "
+            "--was-name, --was-key or --was-called",
             reason="options",
         )
     return _work(settings, output, column, lambda *given, **how: rebinding(*given, was=was, **how))
@@ -144,7 +144,7 @@ def _column(models: str | None, name: str) -> Column[Any]:
     """
     if models is None:
         raise ConfigurationError(
-            "how values are to be kept is declared in the application's models: give --models",
+            "how values are to be stored is declared in the application's models: give --models",
             reason="models",
         )
     table_name, _, column_name = name.rpartition(".")

@@ -72,8 +72,10 @@ _OPTIONS: dict[str, tuple[type, str, str]] = {
 _CLOSING = {
     exits.OK: "Done: nothing is left to do.",
     exits.WORK_LEFT: "Work is left: run it again, here or elsewhere, and it continues.",
-    exits.FAULTS: "Values were left that do not open: `encfields inspect` shows what one says "
-    "about itself, and a backup may have it whole.",
+    exits.FAULTS: (
+        "Some values do not open and were left as they are: `encfields inspect` shows what one "
+        "says about itself, and a backup may have it whole."
+    ),
     exits.FAILED: "It could not be done, for the reason above. Nothing is lost: run it again when "
     "that is fixed.",
 }
@@ -89,14 +91,14 @@ def register(subparsers: Any) -> None:
         description=_DESCRIPTION,
     )
     add_common_options(parser)
-    verbs = parser.add_argument_group("what to do, in place of working at what is recorded")
+    verbs = parser.add_argument_group("what to do, instead of working on the recorded runs")
     verb = verbs.add_mutually_exclusive_group()
     verb.add_argument("--start", action="store_true", help="record a run for each table and work")
     verb.add_argument(
         "--dry-run", action="store_true", help="show what a run for each table would do; no key "
                                                "is used, nothing is written",
     )  # fmt: skip
-    verb.add_argument("--run", dest="run_id", metavar="ID", help="work at this run alone")
+    verb.add_argument("--run", dest="run_id", metavar="ID", help="work on this run only")
     verb.add_argument("--show", metavar="ID", help="show the state of a run")
     verb.add_argument("--pause", metavar="ID", help="let every worker of a run pause")
     verb.add_argument("--resume", metavar="ID", help="let them go on")
@@ -119,7 +121,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     settings = Settings(arguments)
     if arguments.targets and not (arguments.start or arguments.dry_run):
         raise ConfigurationError(
-            "tables are named with --start or --dry-run; recorded runs know theirs",
+            "tables are named with --start or --dry-run; recorded runs have theirs",
             reason="options",
         )
     with settings.open_engine() as engine:

@@ -50,8 +50,8 @@ def destroy_items(table: ItemTable, key_id: str) -> list[KeyVersion]:
                 for item in items.versions(left)
             ]
     raise KeyUnavailableError(
-        "others kept changing this key at the same time; the versions that are left are still in "
-        "force. Retry",
+        "other processes kept changing this key at the same time; the versions that are left are "
+        "still in force. Retry",
         key_id=key_id,
         reason="error",
     )

@@ -92,7 +92,7 @@ def _rewrap_item(
             return replace(report, moved=report.moved + 1)
         # Moved by another run, rotated or destroyed since it was read, so read it again.
     raise KeyUnavailableError(
-        "others kept changing this key at the same time; run it again",
+        "other processes kept changing this key at the same time; run it again",
         key_id=place[0],
         reason="error",
     )

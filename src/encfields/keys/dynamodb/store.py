@@ -228,7 +228,9 @@ class DynamoDbKeyStore(KeyStore):
                 continue
             return self._active_of(key_id)
         raise KeyUnavailableError(
-            "others kept rotating this key at the same time; retry", key_id=key_id, reason="error"
+            "other processes kept rotating this key at the same time; retry",
+            key_id=key_id,
+            reason="error",
         )
 
     def rotate_from(self, key_id: str, version: str) -> KeyVersion | None:

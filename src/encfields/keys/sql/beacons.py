@@ -126,8 +126,8 @@ class Beacons:
             if row.number == version:
                 return row
         raise KeyNotFoundError(
-            f"no beacon key version {version} of this key is in force; "
-            f"{', '.join(str(row.number) for row in rows)} is",
+            f"no beacon key version {version} of this key is in force, only: "
+            f"{', '.join(str(row.number) for row in rows)}",
             key_id=key_id,
             reason="no-version",
         )

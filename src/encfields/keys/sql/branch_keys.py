@@ -113,7 +113,7 @@ class BranchKeys:
             raise KeyAccessError(
                 f"the newest version of this key in {self._table.fullname!r} has the number "
                 f"{newest.number}, and this process has seen number {self._newest_seen[key_id]}: "
-                "its row was deleted or put back; restore it from a backup",
+                "its row was deleted, or an older table put back; restore the row from a backup",
                 key_id=key_id,
                 reason="rolled-back",
             )

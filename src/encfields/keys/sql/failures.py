@@ -109,9 +109,9 @@ def no_such_key(table: str, key_id: str) -> KeyNotFoundError:
 def no_beacon_key(table: str, key_id: str) -> KeyNotFoundError:
     """The error for an id without a beacon key in the table, though it may have a branch key."""
     return KeyNotFoundError(
-        f"there is no beacon key of it in {table!r}. If `encfields keys list` shows the key, the "
-        "row of its beacon key was deleted: restore it from a backup, without it no row is found. "
-        f"If not, make the key once with {_to_make(key_id)}",
+        f"there is no beacon key for it in {table!r}. If `encfields keys list` shows the key, the "
+        "row of its beacon key was deleted: restore it from a backup, because without it no row is "
+        f"found. If not, make the key once with {_to_make(key_id)}",
         key_id=key_id,
         reason="no-key",
     )

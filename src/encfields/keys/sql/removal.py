@@ -105,8 +105,8 @@ def destroy(table: KeyTable, key_id: str) -> list[KeyVersion]:
         with suppress(Conflict):
             wiped += _wipe_all(table, key_id, left, when)
     raise KeyUnavailableError(
-        "others kept changing this key at the same time; the versions that are left are still in "
-        "force. Retry",
+        "other processes kept changing this key at the same time; the versions that are left are "
+        "still in force. Retry",
         key_id=key_id,
         reason="error",
     )

@@ -208,7 +208,7 @@ def _context_faults(row: KeyRow, context: Mapping[str, str], number: int) -> Ite
         )
         return
     if context.keys() != _PAIRS:
-        yield "wrapped is bound to other pairs than a branch key"
+        yield "wrapped is bound to a context that is not a branch key's"
         return
     if not number:
         yield "wrapped names no version number"
@@ -255,7 +255,7 @@ def require_one_order(rows: Iterable[KeyRow], table: str, store: str | None = No
         raise KeyAccessError(
             f"{count} rows of this key in {table!r} have the number {highest}, and none is newer. "
             "Remove those that were restored from a backup, rotate the key, and restore them "
-            "again: below a newer version they may stay",
+            "again: once there is a newer version they do no harm",
             key_id=all_rows[0].key_id,
             reason="malformed-row",
         )

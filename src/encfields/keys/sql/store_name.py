@@ -93,7 +93,7 @@ def has_keys(connection: Connection, table: Table) -> bool:
 def lost_name(table: Table) -> ConfigurationError:
     """The error for a table with keys but without a name."""
     return ConfigurationError(
-        f"the key table {table.fullname!r} has keys and no row with the key store's name. If a "
+        f"the key table {table.fullname!r} has keys but no row with the key store's name. If a "
         "development version of this library made it, bring it over once with `encfields keys "
         "bring-over`, or drop it together with what it sealed. If not, the row was deleted: "
         "restore it, or give the name, SqlKeyStore(..., name=...)",

@@ -99,7 +99,10 @@ def compared_in_plaintext(
     _require_whole(side, index, sources)
     many = len(sources) > 1
     if many and element.operator not in EQUALITY:
-        raise refused(side, "while it is adopted, a compound blind index takes one value at a time")
+        raise refused(
+            side,
+            "while its columns are being adopted, a compound blind index takes one value at a time",
+        )
     positive = operators.in_op if element.operator in MEMBERSHIP else operators.eq
     parts = [
         _one_column(side, column, number if many else None, positive, operand, compiler)
@@ -121,9 +124,8 @@ def _require_whole(side: IndexOperand, index: IndexBinding | None, sources: list
     if lossy and side.view is not None:
         raise refused(
             side,
-            "a row that is not sealed yet has its plaintext alone, of which the database does not "
-            "know the transform. Compare the whole value, or ask from the phase "
-            '"write-sealed" on',
+            "a row that is not sealed yet has only its plaintext, to which the database cannot "
+            'apply the transform. Compare the whole value, or ask from the phase "write-sealed" on',
         )
 
 

@@ -82,8 +82,8 @@ class PlainOperand(internals.CacheKeyedType, TypeDecorator[Any]):
 def random_ciphertext(declared: TypeEngine[Any]) -> EncFieldsError:
     return UnsupportedOperationError(
         "it cannot be queried yet: a row that is not sealed yet holds what "
-        f"{type(declared).__name__} wrote, another ciphertext each time, so that nothing can be "
-        'compared with it. Query it from the phase "write-sealed" on, in which every value is in '
+        f"{type(declared).__name__} wrote, a different ciphertext each time, with which nothing "
+        'can be compared. Query it from the phase "write-sealed" on, in which every value is in '
         "the blind index",
         reason="adoption",
     )

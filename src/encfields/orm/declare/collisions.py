@@ -121,10 +121,10 @@ def _own_name(column: Column[Any]) -> str:
 
 def _name_refusal(binding: ColumnBinding, other: Column[Any]) -> DeclarationError:
     return DeclarationError(
-        f"its logical name {binding.logical_name!r} is that of {other.table.fullname}."
-        f"{other.name} too, so their values could be exchanged: give each a name= of its own. (A "
-        "table that takes another one's rows with their ciphertext names that column by table and "
-        "column, and is defined after it)",
+        f"its logical name {binding.logical_name!r} is that of {other.table.fullname}.{other.name} "
+        "too, so their values could be exchanged: give each a name= of its own. (To have a table "
+        "take over another one's rows with their ciphertext, give its column the other's "
+        "table.column as name=, and define it after that table)",
         table=binding.table,
         column=binding.column_name,
         reason="logical-name",
@@ -229,7 +229,7 @@ def _key_refusal(
 ) -> DeclarationError:
     return DeclarationError(
         f"its key {key.template!r} can give the same branch key id as {other.template!r}, the key "
-        f"of {whose}: have each begin with a text of its own, as in 'tenant/{{tenant_id}}'",
+        f"of {whose}: begin each with a different text, as in 'tenant/{{tenant_id}}'",
         table=column.table.fullname,
         column=column.name,
         reason="key",

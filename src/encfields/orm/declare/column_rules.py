@@ -37,8 +37,8 @@ def check_column(column: Column[Any]) -> None:
         if default is not None and (default.is_clause_element or default.is_sequence):
             raise refusal(
                 column,
-                "an SQL expression as default would store what was never encrypted: use a Python "
-                "value or function",
+                "an SQL expression as default would store a value that was never encrypted: use a "
+                "Python value or function",
                 "sql-default",
             )
 

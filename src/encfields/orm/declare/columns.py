@@ -339,13 +339,13 @@ def _check_change(binding: ColumnBinding, other: ColumnBinding, formerly: Former
         raise refusal(
             binding.column,
             "formerly= says the same as the declaration: leave it out. (If only the key was "
-            "another, use former_keys=[...])",
+            "different, use former_keys=[...])",
             "formerly",
         )
     if not differ and binding.key.template != other.key.template:
         raise refusal(
             binding.column,
-            "if nothing but the key was another, name the former key in former_keys=[...] instead",
+            "if only the key was different, name the former one in former_keys=[...] instead",
             "formerly",
         )
     type_ = cast("SealedColumnType", binding.column.type)
@@ -382,7 +382,7 @@ def _check_size(binding: ColumnBinding) -> None:
     if needed is None:
         raise refusal(
             binding.column,
-            f"storage= holds {length} bytes, but the stored values have no bound: give lengths to "
+            f"storage= holds {length} bytes, but there is no longest stored value: give lengths to "
             "the inner type and to the row's key, or leave storage= out",
             "storage",
         )

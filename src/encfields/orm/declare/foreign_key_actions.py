@@ -69,9 +69,9 @@ def _refusal(binding: ColumnBinding, column: Column[Any], action: str) -> Declar
 
 def _computed(binding: ColumnBinding, column: Column[Any]) -> DeclarationError:
     return DeclarationError(
-        f"its values are bound to {column.name}, which the database computes: it would change with "
-        "what it is computed of, and leave them unreadable. Bind the values to columns that are "
-        "given a value and do not change, with bind_to= and key=",
+        f"its values are bound to {column.name}, which the database computes: when it changes, "
+        "they become unreadable. Bind the values to ordinary columns that do not change, with "
+        "bind_to= and key=",
         table=binding.table,
         column=binding.column_name,
         reason="computed",

@@ -126,9 +126,9 @@ class IndexBinding:
         if self.unique:
             raise refusal_of(
                 self.sources[0],
-                f"its blind index {self.label!r} is unique, and equal values that are kept in two "
-                "ways have two hashes: give it domain= and key= as they were, if that makes the "
-                "hashes equal; else change the declaration without formerly=, in a maintenance "
+                f"its blind index {self.label!r} is unique, and equal values that are stored in "
+                "two ways have two hashes: give it domain= and key= as they were, if that makes "
+                "the hashes equal; else change the declaration without formerly=, in a maintenance "
                 "window",
                 "formerly",
             )
@@ -292,8 +292,8 @@ def _key(declared: Any, sources: Sequence[ColumnBinding]) -> KeyTemplate:
         if key.columns and any(source.key.template != key.template for source in sources):
             raise refusal_of(
                 sources[0],
-                f"the key of its blind index {declared.label!r} is a template that is not the "
-                "column's own: give it a plain id, or leave key= out",
+                f"the key of its blind index {declared.label!r} is a template other than the "
+                "column's: give it a plain id, or leave key= out",
                 "key",
             )
         return key

@@ -105,7 +105,7 @@ def _check_parts(blind: CompoundBlindIndex, sources: Sequence[ColumnBinding]) ->
         if source.column.onupdate is not None:
             raise refusal_of(
                 source,
-                f"the blind index {blind.label!r} is of several columns, and an onupdate default "
+                f"the blind index {blind.label!r} covers several columns, and an onupdate default "
                 "would change this one without the others: set it in the application",
                 "onupdate",
             )

@@ -59,8 +59,8 @@ def check_formerly(formerly: object, *, adopts: bool, lazy: bool) -> None:
         )
     if adopts or lazy:
         raise DeclarationError(
-            "formerly= excludes adopts= and lazy=True: finish the one change before the other, "
-            "and leave values open meanwhile",
+            "formerly= cannot be combined with adopts= or lazy=True: finish one change before the "
+            "other",
             reason="formerly",
         )
 

@@ -56,7 +56,7 @@ def _refuse_expressions(rule: Rule) -> None:
         for element in elements:
             if element is not part and is_encrypted(element):
                 raise DeclarationError(
-                    "an index on an SQL expression would be on that of a ciphertext: give the "
+                    "an index on an SQL expression would be computed from ciphertext: give the "
                     "column index=BlindIndex(...) with a transform",
                     table=element.table.fullname,
                     column=element.name,

@@ -80,8 +80,8 @@ class IndexOperand(NamedTuple):
         raise UnreadableError(
             "the subquery that it is selected from carries neither the column's blind index nor "
             "the row's primary key, by which the index could be looked up: put the comparison into "
-            f"the subquery, or select column.blind({index.label!r}) in it too, in a text() "
-            f"{index.index_column.name}. (Relationships: load them with selectinload())",
+            f"the subquery, or select column.blind({index.label!r}) in it too (a text() selects "
+            f"{index.index_column.name}). (Relationships: load them with selectinload())",
             table=index.table,
             column=index.column_name,
             reason="index-not-selected",

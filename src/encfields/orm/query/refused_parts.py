@@ -47,8 +47,8 @@ def check_index_column(element: Any) -> None:
 def index_column_refused(column: Any) -> UnsupportedOperationError:
     """The refusal of an index column in the place of the column that it is an index of."""
     return UnsupportedOperationError(
-        "the column of a blind index holds hashes, which are no value's equal: write the "
-        "encrypted column in its place, as in column == value",
+        "the column of a blind index holds hashes, which equal no value: compare the encrypted "
+        "column instead, as in column == value",
         table=table_named(column),
         column=column_named(column),
         reason="companion",

@@ -126,8 +126,8 @@ def _check_returning(statement: UpdateBase) -> None:
     for element in ciphertexts_among(statement.exported_columns):
         if hash(element.table) != written:
             raise UnsupportedOperationError(
-                "SQLite returns columns of the table that is written only: select it in a "
-                "statement of its own",
+                "SQLite can return only columns of the table that is written: select it in a "
+                "separate statement",
                 table=table_named(element),
                 column=column_named(element),
                 reason="returning",
@@ -160,8 +160,8 @@ def _refuse_nested_write(statement: Insert | Update) -> None:
         defaults = column.default is not None and column.key in bindings
         if column.key in written or defaults:
             raise UnboundValueError(
-                "an INSERT or UPDATE inside a CTE does not tell which row the value is for: run "
-                "it as a statement of its own",
+                "an INSERT or UPDATE inside a CTE does not tell which row the value is for: run it "
+                "as a separate statement",
                 table=table.fullname,
                 column=column.name,
                 reason="cte",

@@ -199,9 +199,9 @@ def _join(element: IndexComparison, left: IndexOperand, right: IndexOperand) -> 
     raise refused(
         left,
         element,
-        "the two columns have no full-length blind index in common: equal values look alike only "
-        "under the same domain=, transform, bits= and key, which no tenant's column may be part "
-        "of",
+        "the two columns have no full-length blind index in common: equal values have equal hashes "
+        "only under the same domain=, transform, bits= and key, and the key must be a plain id, "
+        "not a template",
     )
 
 
@@ -311,7 +311,7 @@ def _lookup(
                 compared.scope,
                 compared.element,
                 "while the key of the column is being changed (formerly=), compare it with the "
-                "value itself, not with a bindparam() of a name",
+                "value itself, not with a named bindparam()",
             )
         shared = SharedLookupType(index, compared, tuple(versions))
         return internals.retyped_bind(value, shared, rename=False)

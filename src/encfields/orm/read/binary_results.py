@@ -160,8 +160,8 @@ def _belong_together(type_: int, text: Any, binary: Any) -> bool:
 
 def _has_changed() -> UnreadableError:
     return UnreadableError(
-        "the columns of the statement's result are of other types than when it was executed on "
-        "this connection before, or psycopg reads them in another way: the schema was changed "
-        "meanwhile, or a loader was registered. Execute it again",
+        "the columns of the statement's result have other types than when it was last executed on "
+        "this connection, or psycopg now reads them differently: the schema was changed, or a "
+        "loader was registered, in between. Execute it again",
         reason="changed-types",
     )

@@ -203,10 +203,10 @@ def _of_several(columns: list[Column[Any]]) -> UnreadableError:
     """The error for a UNION of several tables, as in concrete inheritance."""
     names = sorted({f"{column.table.fullname}.{column.name}" for column in columns})
     return UnreadableError(
-        f"it comes out of a UNION of {', '.join(names)}, which does not tell the row it came from, "
-        "nor can one be looked up there: select from each table, or each class of a concrete "
-        "hierarchy, by itself. Read a UNION whose every branch selects its row's key and a "
-        "literal_column() of its own, as polymorphic_union() makes them",
+        f"it comes from a UNION of {', '.join(names)}, which tells neither the table nor the row "
+        "of a value: select from each table, or each class of a concrete hierarchy, by itself. A "
+        "UNION can be read if every branch selects its row's key and a literal_column() that no "
+        "other branch has, as polymorphic_union() does",
         reason="untraceable",
     )
 
@@ -239,8 +239,8 @@ def _untraceable(what: str, expression: Any) -> UnreadableError:
     columns = (part for part in iterate(expression) if isinstance(part, ColumnClause))
     column = next(filter(is_encrypted, columns), None)
     return UnreadableError(
-        f"an encrypted value comes out of a {what}, which does not tell the row it came from: "
-        "select the column itself and apply the function in Python",
+        f"an encrypted value comes from a {what}, which does not tell the row it came from: select "
+        "the column itself and apply the function in Python",
         table=table_named(column),
         column=column_named(column),
         reason="untraceable",

@@ -277,7 +277,7 @@ def _not_packed(binding: ColumnBinding, tag: bytes, wanted: bytes) -> EncFieldsE
         )
     return _malformed(
         binding,
-        "the cell does not hold this column's value and its row's key: it may stem from a UNION "
+        "the cell does not hold this column's value and its row's key: it may come from a UNION "
         "with another encrypted column, or from SQL that was not made by SQLAlchemy",
         "not-packed",
     )

@@ -234,7 +234,7 @@ def _apart(index: IndexBinding, values: list[Assigned | None]) -> Callable[[], E
     written = ", ".join(f"{source.column.key}=..." for source in index.sources)
     return lambda: refused(
         index,
-        f"the blind index {index.label!r} is of several columns, and the statement does not set "
+        f"the blind index {index.label!r} covers several columns, and the statement does not set "
         f"{', '.join(missing)}: set all of them, as in values({written}), or set the attributes of "
         "an object of the ORM, which reads the others",
     )

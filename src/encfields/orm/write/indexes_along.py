@@ -137,9 +137,9 @@ def _not_all_inserted(statement: Any, index: IndexBinding) -> str:
     columns = [source.column for source in index.sources]
     written = ", ".join(f'"{column.key}": statement.{inserted}.{column.key}' for column in columns)
     return (
-        f"its blind index {index.label!r} is of {', '.join(column.name for column in columns)}, of "
-        "which the row that is hit would keep some, and the upsert does not know those: set each "
-        f"to its inserted value ({written}), or read the row and change it through the ORM"
+        f"its blind index {index.label!r} covers {', '.join(column.name for column in columns)}, "
+        "some of which the row that is hit would keep, with values that the upsert does not know: "
+        f"set each to its inserted value ({written}), or read the row and change it through the ORM"
     )
 
 

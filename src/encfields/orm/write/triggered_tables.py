@@ -287,9 +287,8 @@ def cannot_look(table: str) -> UnknownIdentityError:
     """The error for a write whose row may have moved where this role cannot find it."""
     return UnknownIdentityError(
         "a trigger, a rule or a server that is not strict may store the row under another key than "
-        "it is given, and this role "
-        "may not look: GRANT SELECT on the columns of the row's key and on the encrypted ones, or "
-        "have the trigger run AFTER the statement",
+        "it is given, and this role may not check that: GRANT SELECT on the columns of the row's "
+        "key and on the encrypted ones, or have the trigger run AFTER the statement",
         table=table,
         reason="trigger",
     )

@@ -88,8 +88,9 @@ def _refuse_misspelt(statement: Any) -> None:
         column = None if given in known else by_letters.get(_letters(given))
         if column is not None:
             raise CiphertextCopyError(
-                f"the upsert sets {given!r}, which SQLAlchemy does not know {column.name} by: the "
-                f"database would store what is given as it is. Name it {column.key!r}",
+                f"the upsert sets {given!r}, a name by which SQLAlchemy does not know "
+                f"{column.name}, so the database would store the value unencrypted. Name it "
+                f"{column.key!r}",
                 table=table.name,
                 column=column.name,
                 reason="upsert",

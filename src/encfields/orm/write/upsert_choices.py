@@ -208,9 +208,9 @@ def refuse_changing_answers(chosen: Case[Any], column: Column[Any]) -> None:
         for element in visitors.iterate(condition):
             if (called := _may_change(element)) is not None:
                 raise UnsupportedOperationError(
-                    f"its blind index is chosen by the same condition, and {called!r} may answer "
-                    "differently when the database asks it again: decide by columns and values, "
-                    "or work the answer out before the statement",
+                    f"its blind index is chosen by the same condition, and {called!r} may give "
+                    "another result when the database evaluates it again: decide by columns and "
+                    "values, or compute the result before the statement",
                     table=column.table.name,
                     column=column.name,
                     reason="upsert",

@@ -14,12 +14,12 @@ from encfields.keys.versions import BeaconVersion
 
 ROTATE = (
     "make a second beacon key beside the one in force; needs a --keyring. Values are then indexed "
-    "and looked for under both. When every process knows it (after its cache_ttl), index all "
-    "values again, then retire the older one"
+    "and looked up under both. When every process knows it (after its cache_ttl), index all values "
+    "again, then retire the older one"
 )
 RETIRE = (
-    "wipe the older of two beacon keys; needs no keyring. What is indexed only under it is not "
-    "found any more"
+    "wipe the older of two beacon keys; needs no keyring. Values that are indexed only under it "
+    "are no longer found"
 )
 
 LIST = "show the beacon keys of a key that are in force; needs no keyring"

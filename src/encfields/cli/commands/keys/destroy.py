@@ -28,8 +28,8 @@ from encfields.keys.removal import DestructionReceipt, places_of
 WHAT = (
     "destroy a key for good, so that everything under it is unreadable; needs no keyring, except "
     "to say where AWS's key store is. First every value of the tables named is counted; then the "
-    "key's id, or of several how many there are, must be given once more, on the terminal or with "
-    "--confirm. Backups of the key table still hold the wrapped key"
+    "key's id, or the number of keys if there are several, must be entered, on the terminal or "
+    "with --confirm. Backups of the key table still hold the wrapped key"
 )
 
 
@@ -43,8 +43,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--confirm",
         metavar="ID|COUNT",
-        help="the key's id once more, or of several how many are to be destroyed; without it, it "
-        "is asked for",
+        help=(
+            "the key's id once more, or the number of keys if there are several; asked for if it "
+            "is not given"
+        ),
     )
     parser.add_argument(
         "--at-once",

@@ -21,7 +21,7 @@ from encfields.keys.many.report import KeysReport
 from encfields.keys.versions import RewrapReport
 
 REWRAP = (
-    "move keys, all if none is named, to other wrapping keys, without touching a value; needs a "
+    "wrap keys, all if none is named, with other wrapping keys, without touching a value; needs a "
     "--keyring that opens them now. Each new wrap is opened by each of the new wrapping keys "
     "before it replaces the old one. " + selection.GOES_ON
 )
@@ -35,7 +35,8 @@ EXPORT = (
 
 BRING_OVER = (
     "bind the keys of a key table that a development version made to this key store; needs a "
-    "--keyring. Material, ids and values stay as they are. The table is believed this once"
+    "--keyring. Material, ids and values stay as they are. What the table says is trusted, this "
+    "once"
 )
 
 
@@ -43,7 +44,10 @@ def add_rewrap_options(parser: argparse.ArgumentParser) -> None:
     """The options beside those that all commands have."""
     selection.add_options(parser)
     parser.add_argument(
-        "--to", metavar="KEYRING", required=True, help=f"the new one: {KEYRING_FORMS}"
+        "--to",
+        metavar="KEYRING",
+        required=True,
+        help=(f"the keyring to wrap with from now on: {KEYRING_FORMS}"),
     )
 
 
@@ -83,12 +87,19 @@ def add_export_options(parser: argparse.ArgumentParser) -> None:
         required=True,
         help="the one KMS key that wraps the copies: kms:ARN or mrk:ARN",
     )
-    parser.add_argument("--to-region", metavar="REGION", help="of the table; default the KMS key's")
+    parser.add_argument(
+        "--to-region",
+        metavar="REGION",
+        help=("region of the DynamoDB table; default: the KMS key's"),
+    )
     parser.add_argument(
         "--to-name",
         "--logical-name",
         metavar="NAME",
-        help="the key store's name in KMS's encryption context, for good; default TABLE",
+        help=(
+            "the key store's name in KMS's encryption context, which cannot be changed later; "
+            "default TABLE"
+        ),
     )
     parser.add_argument(
         "--create-table", action="store_true", help="make the DynamoDB table if it is missing"

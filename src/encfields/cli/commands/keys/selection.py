@@ -43,8 +43,10 @@ def add_options(
         parser.add_argument(
             "--like",
             metavar="PATTERN",
-            help="the keys whose ids match: * is any text, ? any one character, all else stands "
-            "for itself; quote it, so that the shell leaves it alone",
+            help=(
+                "the keys whose ids match: * is any text, ? any one character, everything else "
+                "matches itself; quote it, so that the shell leaves it alone"
+            ),
         )
     if all_:
         parser.add_argument("--all", action="store_true", help="all keys in force")

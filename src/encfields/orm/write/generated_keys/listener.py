@@ -160,7 +160,7 @@ class GeneratedKeys:
             raise insert.unknown(
                 "the database stored the row under another key than the INSERT gave, as a trigger "
                 "or a rule can do, and the value would not open there; the row was taken back. "
-                "Give the key a value that they keep"
+                "Give the key a value that the trigger or rule keeps"
             )
         savepoint.release(connection)
         return insert.missing
