@@ -17,6 +17,7 @@ from sqlalchemy import (
     case,
     cast,
     column,
+    desc,
     exists,
     extract,
     func,
@@ -122,6 +123,27 @@ STATEMENTS: dict[str, Callable[[], Any]] = {
         text("id, count(DISTINCT ssn) AS n")
     ).select_from(patient),
     "the last": lambda: select(literal_column("max(patient.ssn)").label("n")).select_from(patient),
+    "given to a function": lambda: select(text("id, upper(ssn) AS s")).select_from(patient),
+    "a part of an expression": lambda: select(literal_column("ssn || 'x'")).select_from(patient),
+    "in a CAST": lambda: select(cast(raw, String)).select_from(patient),
+    "a whole row in raw SQL": lambda: select(text("json_agg(patient)")).select_from(patient),
+    "returned by a function": lambda: (
+        update(patient).values(name="x").returning(literal_column("upper(ssn)"))
+    ),
+    "sorted by, in a word": lambda: select(Patient.id).order_by("ssn"),
+    "sorted by, in a word beside a label": lambda: select(Patient.id, text("name AS ssn")).order_by(
+        desc("ssn")
+    ),
+    "grouped by, in a word": lambda: select(func.count(Patient.id)).group_by("ssn"),
+    "sorted by its index": lambda: select(Patient.id).order_by(Patient.ssn.blind().desc()),
+    "sorted by its index's column": lambda: select(Patient.id).order_by(patient.c.ssn_bidx),
+    "sorted by a name of its index": lambda: select(Patient.id).order_by(text("name, ssn_bidx")),
+    "numbered by its index": lambda: select(
+        func.rank().over(order_by=[Patient.name, Patient.ssn.blind()])
+    ),
+    "compared by the order of hashes": lambda: select(Patient.id).join(
+        Claim, claim.c.ssn_bidx < patient.c.ssn_bidx
+    ),
     "DISTINCT, in a word": lambda: select(Claim.ssn).prefix_with("DISTINCT"),
     "DISTINCT ON": lambda: select(Patient.id).prefix_with("DISTINCT ON (ssn)"),
     "DISTINCT in a subquery": lambda: select(named.c.n).distinct(),
@@ -224,6 +246,19 @@ ANSWERED: dict[str, Callable[[], Any]] = {
         select(Patient.id)
         .where(Patient.id == 2)
         .order_by(text("patient.ssn IS NULL DESC, (mail IS NOT NULL), id"))
+    ),
+    "sorted by a label that is not its column's": lambda: (
+        select(text("id, name AS ssn"))
+        .select_from(patient)
+        .where(text("id = 2"))
+        .order_by(text("ssn DESC"))
+    ),
+    "grouped by its index": lambda: (
+        select(func.min(Patient.id)).where(Patient.id == 2).group_by(patient.c.ssn_bidx)
+    ),
+    "its size, selected": lambda: select(text("id, length(ssn) AS size")).where(Patient.id == 2),
+    "whether it is NULL, selected": lambda: select(text("id, ssn IS NULL AS missing")).where(
+        Patient.id == 2
     ),
     "a name as a text": lambda: select(Patient.id).where(
         text("""'patient' = 'patient' AND id = :n""").bindparams(n=2)

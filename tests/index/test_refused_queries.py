@@ -333,13 +333,18 @@ def test_the_value_first_says_to_write_the_column_first(sqlite_clinic):
         session.execute(select(case((literal("x").is_distinct_from(number), 1))))
 
 
-def test_raw_bytes_are_compared_as_raw_bytes(sqlite_clinic):
-    """Whoever asks for the ciphertext by name gets ciphertext: nothing is encrypted or hashed."""
-    with sqlite_clinic.session() as session:
-        found = select(Patient.id).where(type_coerce(number, LargeBinary) == b"ssn-1")
-        assert session.scalars(found).all() == []
-        stored = sqlite_clinic.stored(Patient.ssn, 1)
-        found = select(Patient.id).where(type_coerce(number, LargeBinary) == stored)
+def test_the_bytes_of_a_message_are_not_compared_with_a_value(sqlite_clinic):
+    """The value could be the plaintext, which would be sent."""
+    raw = type_coerce(number, LargeBinary)
+    with sqlite_clinic.session() as session, sqlite_clinic.statements() as seen:
+        for criterion in (raw == CANARY.encode(), raw.in_([CANARY.encode()])):
+            with pytest.raises(
+                UnsupportedOperationError, match=r"ssn: .*column == value"
+            ) as caught:
+                session.execute(select(Patient.id).where(criterion))
+            assert_absent(CANARY, caught.value)
+        assert seen == []
+        found = select(Patient.id).where(raw.is_not(None), raw == raw).limit(1)
         assert session.scalars(found).all() == [1]
 
 

@@ -164,11 +164,6 @@ def is_tested_for_null(sql: str, start: int, end: int) -> bool:
     return not is_part and (bool(word and word.group()) or before[-1:] in ("", "(", ","))
 
 
-def outside_subqueries(sql: str) -> Iterator[str]:
-    """The readings of raw SQL, without its subqueries."""
-    return map(_without_subqueries, readings(sql))
-
-
 def _without_subqueries(sql: str) -> str:
     """Raw SQL with blanks in place of each ``(SELECT ...)`` and ``(WITH ...)``."""
     for start, end in subqueries_in(sql):

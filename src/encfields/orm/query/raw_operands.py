@@ -48,16 +48,16 @@ from encfields.orm import internals
 from encfields.orm.query.raw_names import (
     WORD,
     encrypted_column_named,
-    outside_subqueries,
     parts_with_values,
 )
 from encfields.orm.query.raw_order import is_raw_name, name_in_sql
-from encfields.orm.query.sorted_names import columns_of
+from encfields.orm.query.sorted_names import columns_of, parts_of_list
 
 Columns = Callable[[], Iterable[Any]]
 
 _ONE_NAME = rf"\s*(?:(?:{WORD})\s*\.\s*)*(?:{WORD})\s*"
-_AGGREGATE = r"(?i)\b(?:count\s*\(\s*distinct\b|max\s*\(|min\s*\()[^()]*"
+_SELECTED = rf"(?is)\s*(?!(?:distinct|all)\b)\(*{_ONE_NAME}\)*(?:(?:as\s+)?(?:{WORD})\s*)?"
+"""A column that is selected by its name, under a label of its own if it has one."""
 _NULL_TESTS = (operators.is_, operators.is_not)
 _OF_A_UNIT = ("timestampadd", "timestampdiff")
 """Functions whose first argument is a word, such as YEAR."""
@@ -77,7 +77,7 @@ def encrypted_operand_of_select(select: Select[Any], froms: Columns, around: Col
     beside = [*internals.clauses_beside(select), *internals.raw_froms(select)]
     elements = list(_elements([*columns, *conditions, *beside]))
     texts = [*_operands(elements, delivered=columns), *_raw_conditions(conditions)]
-    texts.extend(_raw_aggregates(columns))
+    texts.extend(_raw_expressions(columns))
     if internals.is_distinct(select):
         texts.extend(_raw_names(columns))
         if (behind := encrypted_column_behind(columns)) is not None:
@@ -99,6 +99,7 @@ def encrypted_operand_of_write(statement: Any, around: Columns) -> Any | None:
     elements = list(_elements(clauses))
     conditions = internals.where_criteria(statement), internals.upsert_conditions(statement)
     texts = [*_operands(elements), *_raw_conditions(chain(*conditions))]
+    texts.extend(_raw_expressions(statement.exported_columns))
     if not texts:
         return _given_selects(elements)
     sources = {id(statement.table): statement.table}
@@ -255,11 +256,14 @@ def _raw_conditions(parts: Iterable[Any]) -> Iterator[str]:
             yield from _raw_conditions((part.element,))
 
 
-def _raw_aggregates(columns: Iterable[Any]) -> Iterator[str]:
-    """Of selected columns in raw SQL, what asks which values are equal or comes first of them."""
-    for sql in _raw_names(columns):
-        for bare in outside_subqueries(sql):
-            yield from re.findall(_AGGREGATE, bare)
+def _raw_expressions(columns: Iterable[Any]) -> Iterator[str]:
+    """Of selected columns in raw SQL, what is no column by itself: a function, CAST, CASE."""
+    for column in columns:
+        is_cast = isinstance(column, Cast)
+        for sql in _raw_names((column,)):
+            for part in parts_of_list(sql):
+                if is_cast or re.fullmatch(_SELECTED, part) is None:
+                    yield part
 
 
 def _is_not(part: Any) -> bool:

@@ -13,7 +13,13 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from sqlalchemy.sql import visitors
-from sqlalchemy.sql.elements import ClauseElement, ColumnClause, TextClause, UnaryExpression
+from sqlalchemy.sql.elements import (
+    ClauseElement,
+    ClauseList,
+    ColumnClause,
+    TextClause,
+    UnaryExpression,
+)
 from sqlalchemy.sql.selectable import CompoundSelect, Select
 
 from encfields.orm import internals
@@ -21,6 +27,7 @@ from encfields.orm.declare.columns import is_encrypted
 from encfields.orm.query.sorted_names import (
     Clause,
     Scope,
+    columns_of,
     encrypted_column_in,
     parts_of_list,
 )
@@ -52,7 +59,7 @@ def encrypted_column_sorted_by(select: Any, froms: Callable[[], Iterable[Any]]) 
 def _clauses_of(select: Any) -> Iterator[Clause]:
     """Its raw SQL that sorts, groups or numbers."""
     order_by = _resolved(select, internals.order_by_clauses(select))
-    yield from _raw_clauses(order_by, has_labels=True, has_positions=True)
+    yield from _raw_clauses(order_by, is_order=True, has_positions=True)
     group_by = _resolved(select, internals.group_by_clauses(select))
     yield from _raw_clauses(group_by, has_positions=True)
     if not isinstance(select, Select):
@@ -95,11 +102,19 @@ def _resolved(select: Any, clauses: Iterable[Any]) -> Iterator[Any]:
 
 
 def named(select: Any, clause: Any) -> Any | None:
-    """The element in a clause of ORDER BY or GROUP BY, with a selected column's name resolved."""
+    """The element in a clause of ORDER BY or GROUP BY, with a column's name resolved: of one that
+    is selected, or else of what the SELECT selects from."""
     element = clause
     while isinstance(element, UnaryExpression) or internals.is_label_reference(element):
         element = element.element
-    return select.selected_columns.get(element) if isinstance(element, str) else element
+    if not isinstance(element, str):
+        return element
+    selected = select.selected_columns.get(element)
+    if selected is not None or not isinstance(select, Select):
+        return selected
+    columns = columns_of(internals.top_level_from(select))
+    of_that_name = [column for column in columns if column.key == element]
+    return next(filter(is_encrypted, of_that_name), next(iter(of_that_name), None))
 
 
 def is_raw_name(element: Any) -> bool:
@@ -137,11 +152,21 @@ def _is_name(clause: Any) -> bool:
 
 def window_clauses(select: Any) -> Iterator[Any]:
     """The ORDER BY and PARTITION BY clauses of windows and aggregates in the selected columns."""
+    yield from _parts_of_windows(select, ("order_by", "partition_by"))
+
+
+def window_orders(select: Any) -> Iterator[Any]:
+    """What their ORDER BY clauses sort by."""
+    for clause in _parts_of_windows(select, ("order_by",)):
+        yield from clause.clauses if isinstance(clause, ClauseList) else (clause,)
+
+
+def _parts_of_windows(select: Any, names: Iterable[str]) -> Iterator[Any]:
     if not isinstance(select, Select):
         return
     for column in (*select.inner_columns, *internals.order_by_clauses(select)):
         for element in visitors.iterate(column):
-            for name in ("order_by", "partition_by"):
+            for name in names:
                 clause = getattr(element, name, None)
                 if isinstance(clause, ClauseElement):
                     yield clause

@@ -44,7 +44,12 @@ from encfields.orm.query.raw_operands import (
     encrypted_operand_of_select,
     encrypted_operand_of_write,
 )
-from encfields.orm.query.raw_order import encrypted_column_sorted_by, named, window_clauses
+from encfields.orm.query.raw_order import (
+    encrypted_column_sorted_by,
+    named,
+    window_clauses,
+    window_orders,
+)
 from encfields.orm.query.refused_parts import index_column_refused, is_index_column
 from encfields.orm.query.statement_scope import unlabelled
 from encfields.orm.read.provenance import column_named, table_named
@@ -83,7 +88,7 @@ def check_select(select: Select[Any], around: Columns) -> None:
                 "GROUP BY",
                 "group in Python, or group by the row's primary key as well" + _or_blind(element),
             )
-    distinct_on = internals.distinct_on_clauses(select)
+    distinct_on = [named(select, clause) for clause in internals.distinct_on_clauses(select)]
     _refuse_raw_order(encrypted_column_behind([*group_by, *distinct_on]))
     for element in ciphertexts_among(distinct_on):
         raise ciphertext_refused(element, "DISTINCT ON", "remove duplicates after loading")
@@ -95,10 +100,34 @@ def _check_order_by(select: Any) -> None:
     clauses = [named(select, clause) for clause in internals.order_by_clauses(select)]
     for element in ciphertexts_among(_as_bytes(clause) for clause in clauses):
         raise ciphertext_refused(element, "ORDER BY", "sort after loading")
+    _check_order_of_hashes(select, clauses)
     parts = list(_window_parts(select))
     for element in ciphertexts_among(_as_bytes(part) for part in parts):
         raise ciphertext_refused(element, "a window", "number or sort the rows after loading")
     _refuse_raw_order(encrypted_column_behind([*clauses, *parts]))
+
+
+def _check_order_of_hashes(select: Any, clauses: Iterable[Any]) -> None:
+    """Refuse to sort by a blind index, but for rows that DISTINCT ON has put together by it."""
+    distinct_on = internals.distinct_on_clauses(select) if isinstance(select, Select) else ()
+    for element in map(_as_bytes, (*clauses, *window_orders(select))):
+        if _is_hash(element) and not any(map(element.compare, distinct_on)):
+            raise _order_of_hashes(element)
+
+
+def _is_hash(element: Any) -> bool:
+    return isinstance(element, BlindValue) or is_index_column(element)
+
+
+def _order_of_hashes(element: Any) -> UnsupportedOperationError:
+    column = element.clause if isinstance(element, BlindValue) else element
+    return UnsupportedOperationError(
+        "a blind index holds hashes, whose order says nothing of the values' order: sort after "
+        "loading, or by a column that is not encrypted",
+        table=table_named(column),
+        column=column_named(column),
+        reason="usage",
+    )
 
 
 def _as_bytes(clause: Any) -> Any:
@@ -124,6 +153,8 @@ def _check_raw_order(select: Any, froms: Callable[[], Iterable[Any]]) -> None:
 
 
 def _refuse_raw_order(element: Any | None) -> None:
+    if is_index_column(element):
+        raise _order_of_hashes(element)
     if element is not None:
         raise ciphertext_refused(
             element, "raw SQL in ORDER BY, GROUP BY or a window", "sort after loading"

@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import LargeBinary
-from sqlalchemy.sql import operators
+from sqlalchemy.sql import operators, visitors
 from sqlalchemy.sql.elements import (
     BinaryExpression,
+    BindParameter,
     Case,
     ClauseList,
     Grouping,
@@ -61,6 +62,15 @@ def check_expression(element: Any) -> None:
             )
         for hashed in hashes_among(arguments):
             raise hash_refused(hashed, f"the function {name}()")
+    elif isinstance(element, BinaryExpression) and _compares_bytes_with_value(element):
+        message = next(filter(_is_message, map(ungrouped, (element.left, element.right))))
+        raise ciphertext_refused(
+            message.clause,
+            f"{operator_name(element.operator)!r} of its bytes with a value, which would be sent "
+            "in plaintext,",
+            "compare the column itself, as in column == value; to look for a message, select "
+            "type_coerce(column, LargeBinary) and compare in Python",
+        )
     elif not _may_hold_ciphertext(element):
         parts = [*element.get_children(), *_listed(element)]
         # Prefer one that no index can answer.
@@ -70,6 +80,20 @@ def check_expression(element: Any) -> None:
             for hashed in hashes_among(parts):
                 fix = any_or_all_advice(*element.get_children()) or COLUMN_FIRST
                 raise hash_refused(hashed, _use(element), fix)
+
+
+def _compares_bytes_with_value(element: BinaryExpression[Any]) -> bool:
+    """Whether the bytes of a message are compared with a value."""
+    sides = [ungrouped(element.left), ungrouped(element.right)]
+    return any(map(_is_message, sides)) and any(
+        isinstance(part, BindParameter) for side in sides for part in visitors.iterate(side)
+    )
+
+
+def _is_message(side: Any) -> bool:
+    """Whether it is an encrypted column under a type of bytes."""
+    is_coerced = isinstance(side, TypeCoerce) and not isinstance(side, BlindValue)
+    return is_coerced and next(ciphertexts_among((side.clause,)), None) is not None
 
 
 def _listed(element: Any) -> tuple[Any, ...]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import (
     BinaryExpression,
     BindParameter,
@@ -22,7 +23,10 @@ from encfields.errors import UnsupportedOperationError
 from encfields.orm.declare.columns import is_encrypted
 from encfields.orm.declare.index_column_type import IndexColumnType
 from encfields.orm.query.ciphertext_uses import ciphertext_refused
+from encfields.orm.query.comparison import EQUALITY, MEMBERSHIP, OF_NULL_TOO
 from encfields.orm.read.provenance import column_named, table_named
+
+_OF_HASHES = (*EQUALITY, *MEMBERSHIP, *OF_NULL_TOO, operators.is_, operators.is_not)
 
 
 def check_index_column(element: Any) -> None:
@@ -39,7 +43,10 @@ def check_index_column(element: Any) -> None:
     else:
         return
     columns = [part for part in map(_bare, parts) if is_index_column(part)]
-    gives_hash = isinstance(element, BinaryExpression) or isinstance(element.type, IndexColumnType)
+    if isinstance(element, BinaryExpression):
+        gives_hash = element.operator in _OF_HASHES
+    else:
+        gives_hash = isinstance(element.type, IndexColumnType)
     if columns and (not gives_hash or any(map(_has_value, parts))):
         raise index_column_refused(columns[0])
 

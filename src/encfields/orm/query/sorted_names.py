@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from sqlalchemy.sql.selectable import Join
 
 from encfields.orm.declare.columns import is_encrypted
+from encfields.orm.declare.index_column_type import IndexColumnType
 from encfields.orm.query.raw_names import (
     BINDS,
     TYPED,
@@ -42,6 +43,7 @@ _DIRECTION = (
 """ASC or DESC behind what it sorts; a column may have that name elsewhere."""
 
 _NAME = re.compile(rf"(?<!\w)(?P<qualifier>(?:(?:{WORD})\s*\.\s*)*)(?P<name>{WORD})(?!\w|\s*[(.])")
+_LABEL = re.compile(rf"(?is)(?P<labelled>.*?)\bas\s+(?P<label>{WORD})\s*$")
 _LIMIT = re.compile(r"(?i)\blimit\s+[\d:%?]")
 
 
@@ -49,15 +51,16 @@ class Clause(NamedTuple):
     """Raw SQL that sorts, groups or numbers rows, or has a part that does.
 
     :ivar pattern: of the words before such a part; none if all of the SQL is one.
-    :ivar has_labels: whether a label by itself means the column that is selected under it, even
-        if a table has a column of that name.
+    :ivar is_order: whether it is an ORDER BY. There a label by itself means the column that is
+        selected under it, even if a table has a column of that name; and a blind index's hashes,
+        by which rows may be grouped, have no order.
     :ivar has_positions: whether a number by itself means the selected column there.
     :ivar select: the subquery whose column it is, if it is one's.
     """
 
     sql: str
     pattern: str = ""
-    has_labels: bool = False
+    is_order: bool = False
     has_positions: bool = False
     select: Any | None = None
 
@@ -84,6 +87,14 @@ class Scope:
         """What is selected at a position, counted from 1."""
         every = [*self._places()]
         return every[int(position) - 1] if 0 < int(position) <= len(every) else None
+
+    def labelled_in_raw_sql(self, name: str) -> Clause | None:
+        """What is selected in raw SQL under a label, such as ``lower(name) AS label``."""
+        for placed in self._places():
+            found = _LABEL.match(placed.sql) if isinstance(placed, Clause) else None
+            if found is not None and folded(found["label"]) == name:
+                return Clause(found["labelled"])
+        return None
 
     @cached_property
     def _sources(self) -> list[Any]:
@@ -146,10 +157,10 @@ def _encrypted_in_part(
         around = [sql[a:b] for a, b in subqueries if a <= found.start() < b]
         if around:
             column = _in_subquery(around[0], qualifiers, name, scopes)
-        elif clause.has_labels and part == found.group() and not qualifiers:
+        elif clause.is_order and part == found.group() and not qualifiers:
             column = _labelled(name, scopes)
         else:
-            column = _meant(qualifiers, name, scopes)
+            column = _meant(qualifiers, name, scopes, clause.is_order)
         if column is not None and not is_tested_for_null(sql, found.start(), found.end()):
             return column
     return None
@@ -161,20 +172,29 @@ def _labelled(name: str, scopes: Sequence[Scope]) -> Any | None:
     is_label = any(
         str(getattr(column, "name", "")).casefold() == name for column in scopes[0].selected
     )
-    return None if is_label else _meant([], name, scopes)
+    raw = scopes[0].labelled_in_raw_sql(name)
+    if raw is not None:
+        return encrypted_column_in(raw, scopes)
+    return None if is_label else _meant([], name, scopes, is_order=True)
 
 
-def _meant(qualifiers: list[str], name: str, scopes: Sequence[Scope]) -> Any | None:
-    """The encrypted column that a name outside of subqueries means, or may mean."""
+def _meant(qualifiers: list[str], name: str, scopes: Sequence[Scope], is_order: bool) -> Any | None:
+    """The encrypted column that a name outside of subqueries means, or may mean; in an ORDER BY,
+    a blind index's too."""
     for scope in scopes:
         columns = scope.of(qualifiers, name)
         if not qualifiers:
             columns += scope.selected_as(name, with_labels=not columns)
         if columns:
-            return next(filter(is_encrypted, columns), None)
+            sealed = (c for c in columns if is_encrypted(c) or (is_order and _is_hash(c)))
+            return next(sealed, None)
         if qualifiers and scope.has_source(qualifiers[-1]):
             return None
     return next((c for scope in scopes for known, c in scope.encrypted if known == name), None)
+
+
+def _is_hash(column: Any) -> bool:
+    return isinstance(column.type, IndexColumnType)
 
 
 def _in_subquery(sql: str, qualifiers: list[str], name: str, scopes: Sequence[Scope]) -> Any | None:
