@@ -5,10 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import Column, MetaData, Table, event, inspect, select, text
+from sqlalchemy import (
+    Column,
+    Double,
+    ForeignKey,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    event,
+    inspect,
+    select,
+    text,
+)
 from sqlalchemy.ext.automap import automap_base
 from sqlalchemy.ext.declarative import DeferredReflection
-from sqlalchemy.orm import DeclarativeBase, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Session, mapped_column
 
 from encfields import BlindIndex, EncryptedType
 from encfields.errors import DeclarationError
@@ -72,8 +84,6 @@ def column_reflect(engine: Any) -> Any:
 
 @pytest.mark.parametrize("model_of", [deferred_reflection, automap, column_reflect])
 def test_a_reflected_model_is_written_read_and_looked_up(engine, model_of):
-    from sqlalchemy.orm import Session
-
     model = model_of(engine)
     with Session(engine) as session:
         session.add_all([model(id=1, ssn="one"), model(id=2, ssn="two")])
@@ -103,3 +113,63 @@ def test_a_table_that_never_gets_a_primary_key_is_refused_when_it_is_used(engine
     table = Table("log", MetaData(), Column("ssn", EncryptedType()), autoload_with=engine)
     with engine.connect() as connection, pytest.raises(DeclarationError, match="no primary key"):
         connection.execute(select(table))
+
+
+def test_a_key_has_the_type_of_a_table_that_is_declared_later(sqlite):
+    class Base(DeclarativeBase):
+        pass
+
+    class Visit(Base):
+        __tablename__ = "visit"
+        patient_id = mapped_column(ForeignKey("patient.id"), primary_key=True)
+        tenant = mapped_column(ForeignKey("tenant.name"))
+        ssn = mapped_column(EncryptedType(key="tenant/{tenant}", index=BlindIndex()))
+
+    class Patient(Base):
+        __tablename__ = "patient"
+        id = mapped_column(ForeignKey("person.id"), primary_key=True)
+
+    class Tenant(Base):
+        __tablename__ = "tenant"
+        name = mapped_column(String(10), primary_key=True)
+
+    assert "ssn_bidx" not in Visit.__table__.c
+
+    class Person(Base):
+        __tablename__ = "person"
+        id = mapped_column(Integer, primary_key=True)
+
+    assert "ssn_bidx" in Visit.__table__.c
+    engine = sqlite.create_engine()
+    Base.metadata.create_all(engine)
+    attach_locally(engine).keys.create("tenant/a")
+    with Session(engine) as session:
+        session.add(Person(id=1))
+        session.flush()
+        session.add_all([Patient(id=1), Tenant(name="a")])
+        session.flush()
+        session.add(Visit(patient_id=1, tenant="a", ssn="one"))
+        session.commit()
+        found = select(Visit).where(Visit.tenant == "a", Visit.ssn == "one")
+        assert session.scalars(found).one().patient_id == 1
+
+
+def test_a_key_whose_type_nothing_declares_is_refused_when_it_is_used(sqlite):
+    metadata = MetaData()
+    key: Column[Any] = Column("id", ForeignKey("patient.id"), primary_key=True)
+    visit = Table("visit", metadata, key, Column("ssn", EncryptedType()))
+    engine = sqlite.create_engine()
+    attach_locally(engine)
+    with (
+        engine.connect() as connection,
+        pytest.raises(DeclarationError, match="declare the table that its foreign key refers to"),
+    ):
+        connection.execute(select(visit))
+
+
+def test_a_key_is_refused_as_soon_as_its_type_is_known():
+    metadata = MetaData()
+    key: Column[Any] = Column("id", ForeignKey("patient.id"), primary_key=True)
+    Table("visit", metadata, key, Column("ssn", EncryptedType()))
+    with pytest.raises(DeclarationError, match="a column of type Double cannot identify"):
+        Table("patient", metadata, Column("id", Double, primary_key=True))

@@ -18,10 +18,10 @@ RENAMED             ``vars(compiler)``                     binds under further n
 ==================  =====================================  =====================================
 
 In weak maps, for what lives as long as a compiled statement, a mapper or a connection:
-``flush._known`` and ``flush._loaded`` by mapper and state, ``declare.table_events._in_the_making``
-and ``declare.index_binding._reflected`` by table, and those of one engine's listeners, which are
-attributes of theirs (``write.hook``, ``write.read_back``, ``write.redaction``,
-``write.triggered_tables``, ``write.generated_keys``).
+``flush._known`` and ``flush._loaded`` by mapper and state, ``declare.table_events._in_the_making``,
+``declare.table_events._awaiting_types`` and ``declare.index_binding._reflected`` by table, and
+those of one engine's listeners, which are attributes of theirs (``write.hook``,
+``write.read_back``, ``write.redaction``, ``write.triggered_tables``, ``write.generated_keys``).
 
 ``internals.statement_cache._cache_keys`` holds the cache keys of types for SQLAlchemy's statement
 cache, as long as a type or a cached statement lives; they contain only declarations.

@@ -7,6 +7,7 @@
 ``row_keys``             the kinds of key columns, and their canonical texts
 ``formerly``             ``Formerly``: how values were stored before
 ``table_events``         work done when a table is complete
+``awaited_types``        whether a key still awaits its type, from a table declared later
 ``table_indexes``        the blind indexes of a table
 ``index_binding``        one version of a blind index: its column and computation
 ``index_column_type``    the type of that column

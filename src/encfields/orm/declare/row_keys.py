@@ -70,6 +70,12 @@ def kind_of(type_: TypeEngine[Any], dialect: Dialect | None = None) -> IdentityK
         return IdentityKind.BINARY
     if isinstance(stored, sqltypes.Date):
         return IdentityKind.DATE
+    if isinstance(stored, sqltypes.NullType):
+        raise DeclarationError(
+            "a column without a type cannot identify a row: give it the type, or declare the table "
+            "that its foreign key refers to",
+            reason="identity-type",
+        )
     raise DeclarationError(
         f"a column of type {type(stored).__name__} cannot identify a row: its values have no one "
         "canonical text on every database. Use an integer, UUID, string, binary or date key, or "

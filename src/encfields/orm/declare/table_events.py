@@ -3,7 +3,8 @@
 So errors in a declaration are raised where the table is defined, and not when it is used. A table
 without a primary key may still get it from the database, as with ``DeferredReflection`` and
 automap, or be only a part of one, as in Alembic's ``add_column``: it is checked when it is created
-or used.
+or used. One whose key is a foreign key to a table that is declared later has the key's type, and
+is checked, from then on.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.schema import ColumnCollectionConstraint
 
 from encfields.orm.adoption.columns import adopt_columns, adopted_columns
+from encfields.orm.declare.awaited_types import awaits_key_types
 from encfields.orm.declare.collisions import refuse_colliding_keys, refuse_shared_names
 from encfields.orm.declare.column_rules import check_column
 from encfields.orm.declare.columns import SealedColumnType, bindings_of, is_encrypted
@@ -37,6 +39,8 @@ from encfields.orm.declare.uniqueness import keep_uniqueness
 
 _in_the_making: weakref.WeakSet[Table] = weakref.WeakSet()
 
+_awaiting_types: weakref.WeakSet[Table] = weakref.WeakSet()
+
 
 def complete(table: Table) -> None:
     """Check the table's encrypted columns and append the columns of their blind indexes.
@@ -47,7 +51,10 @@ def complete(table: Table) -> None:
     """
     if table in _in_the_making:
         return
-    if _lacks_key(table):
+    _awaiting_types.discard(table)
+    if awaits_key_types(table):
+        _awaiting_types.add(table)
+    if table in _awaiting_types or _lacks_key(table):
         for column in filter(is_encrypted, table.c):
             check_column(column)
     else:
@@ -88,6 +95,9 @@ def _table_begun(table: Table, metadata: Any) -> None:
 def _table_complete(table: Table, metadata: Any) -> None:
     _in_the_making.discard(table)
     complete(table)
+    # Foreign keys to it have their types now, unless one is to a column that awaits its own.
+    for other in [other for other in _awaiting_types if other.metadata is metadata]:
+        complete(other)
 
 
 @event.listens_for(Table, "before_create")
