@@ -7,7 +7,8 @@ import pytest
 from sqlalchemy import Executable, create_engine, insert, select, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from encfields.bulk.failures import Refusal, is_lock_wait, is_transient, refusal_of, refuses_row
+from encfields.bulk.failures import is_lock_wait, is_transient
+from encfields.bulk.row_refusals import Refusal, refusal_of, refuses_row
 from tests.drivers.conftest import Leg
 from tests.drivers.model import Patient
 from tests.servers.drivers import with_driver

@@ -26,7 +26,7 @@ from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, IntegrityError, StatementError
 
 from encfields import EncryptedType
-from encfields.bulk.failures import code_of
+from encfields.bulk.error_codes import code_of
 from encfields.bulk.reencryption import Options, Reencryption
 from encfields.bulk.rows.spec import TableSpec
 from encfields.errors import ContextMismatchError, EncFieldsError, MalformedMessageError

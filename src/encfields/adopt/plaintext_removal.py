@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError
 
 from encfields.adopt.adoption import Adoption, AdoptionError
 from encfields.adopt.comparison import Comparer, Comparison
-from encfields.bulk.failures import refusal_of, refuses_row
+from encfields.bulk.row_refusals import refusal_of, refuses_row
 from encfields.bulk.rows.prepared_job import PreparedJob
 from encfields.orm.adoption.text_form import ExactForm
 

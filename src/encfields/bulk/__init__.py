@@ -20,6 +20,7 @@ What it is made of:
 ``survey``         ``census()``, ``verify()`` and dry runs, which change nothing
 ``connections``    a run's own connections
 ``failures``       what a database's error means to a run
+``row_refusals``   why a database refused a row
 ``error_codes``    what databases' codes of errors mean
 ``errors``         what a run raises
 =================  ======================================================================

@@ -6,6 +6,10 @@ SQLSTATE. So what may pass is listed, and nothing else is waited for.
 
 from __future__ import annotations
 
+from typing import Any
+
+from encfields.keys.sql.failures import error_number, sql_state
+
 Code = int | str
 
 REFUSALS: frozenset[Code] = frozenset(
@@ -47,6 +51,12 @@ _PASSING = frozenset(
     | {1020, 1099, 1100, 1192, 1205, 1206, 1213, 1223, 1317, 1412, 1613, 1614, 1615, 1637, 1689}
     | {1927, 1969, 3024, 3058, 3098, 3100, 3101, 3132, 3133, 3168, 3169, 3572, 4031}
 )
+
+
+def code_of(original: Any) -> Code | None:
+    """The server's code in a driver's error."""
+    # MariaDB's number says more than its SQLSTATE, which is "general error" for a full disk.
+    return error_number(original) or sql_state(original)
 
 
 def may_pass(code: Code | None) -> bool | None:

@@ -1,4 +1,4 @@
-"""Classifies a database's errors: wait and retry, quarantine the row, or stop.
+"""Classifies a database's errors: wait and retry, or stop; and waits.
 
 Messages are our own, because a driver's can quote the row's values.
 """
@@ -9,17 +9,15 @@ import logging
 import random
 import time
 from collections.abc import Callable
-from enum import Enum
+from dataclasses import dataclass
 from functools import wraps
 from threading import Event
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from typing import NamedTuple, ParamSpec, TypeVar
 
 from sqlalchemy.exc import (
     ArgumentError,
     DatabaseError,
-    DataError,
     DBAPIError,
-    IntegrityError,
     InterfaceError,
     InternalError,
     OperationalError,
@@ -32,18 +30,16 @@ from encfields.bulk.error_codes import (
     LOCK_WAITS,
     MISSING,
     OUTAGE_STATES,
-    REFUSAL_STATES,
-    REFUSALS,
     advice_on,
+    code_of,
     may_pass,
 )
 from encfields.bulk.errors import DatabaseUnavailableError, ReencryptionError
+from encfields.bulk.row_refusals import refuses_row
 from encfields.bulk.runs.tables import metadata
 from encfields.errors import EncFieldsError, KeyUnavailableError
 from encfields.keys.cache.outages import is_outage
 from encfields.keys.sql.failures import (
-    NOT_ALLOWED,
-    error_number,
     first_line,
     is_denied,
     is_read_only,
@@ -64,12 +60,6 @@ _FAULT_ON_SQLITE = "SQLITE_ERROR"
 _LOCKED_ON_SQLITE = ("SQLITE_BUSY", "SQLITE_LOCKED")
 
 _RUN_TABLES = ", ".join(table.name for table in metadata.sorted_tables)
-
-_GRANTS = (
-    "the database user lacks rights that a run needs: SELECT and UPDATE on the run's table, SELECT "
-    "on the key table, CREATE for the first run of a database, and: GRANT SELECT, INSERT, UPDATE, "
-    f"DELETE ON {_RUN_TABLES} TO ..."
-)
 
 
 def is_transient(error: Exception) -> bool:
@@ -114,74 +104,74 @@ def is_operational(error: DBAPIError) -> bool:
     )
 
 
-def refuses_row(error: DBAPIError) -> bool:
-    """Whether a constraint, a column's type or a trigger refused the row."""
-    return (
-        isinstance(error, IntegrityError | DataError)
-        or code_of(error.orig) in REFUSALS
-        or (sql_state(error.orig) or "").startswith(REFUSAL_STATES)
-    )
-
-
 def is_lock_wait(error: DBAPIError) -> bool:
     """Whether a statement gave up waiting for a lock."""
     return code_of(error.orig) in LOCK_WAITS
 
 
-def translated(error: Exception) -> EncFieldsError:
+@dataclass(frozen=True)
+class _Wording:
+    """What is said of each kind of failure; ``{error}`` is the driver's error by class and code.
+
+    :param read_only: about a replica; ``None`` to say what is said of any outage.
+    :param locked: about SQLite's lock; ``None`` likewise.
+    """
+
+    denied: str
+    missing: str
+    outage: str
+    read_only: str | None = None
+    locked: str | None = None
+
+
+_IN_A_RUN = _Wording(
+    denied="the database user lacks rights that a run needs: SELECT and UPDATE on the run's table, "
+    "SELECT on the key table, CREATE for the first run of a database, and: GRANT SELECT, INSERT, "
+    f"UPDATE, DELETE ON {_RUN_TABLES} TO ... ({{error}})",
+    read_only="the database accepts no writes: it is a replica, or transactions are read-only "
+    "({error}). Nothing is lost; start the run on the primary, as a user who may write",
+    missing="a table or column that the run needs is no longer there: it was dropped or renamed "
+    f"since the run began, or one of {_RUN_TABLES} was ({{error}}). Put it back and start the run "
+    "again, or end the run with abandon()",
+    outage="the database rejected the run's statements: {error}. Nothing is lost; start the run "
+    "again and it continues where it stopped",
+)
+
+_OUTSIDE_RUNS = _Wording(
+    denied="the database user lacks a right that this needs ({error})",
+    missing="a table or column that this needs does not exist, or no longer exists ({error})",
+    locked="another transaction holds SQLite's lock: database is locked ({error}); wait, and start "
+    "it again",
+    outage="the database is out of reach, or rejected a statement: {error}. No value is lost; "
+    "check that the server runs and can be reached, and start it again",
+)
+
+
+def translated(error: Exception, wording: _Wording = _IN_A_RUN) -> EncFieldsError:
     """The error in this library's words: a driver's text can hold values of a row."""
     if isinstance(error, EncFieldsError):
         return error
-    code, text = code_of(getattr(error, "orig", None) or error), _described(error)
-    if code in NOT_ALLOWED:
-        return ReencryptionError(f"{_GRANTS} ({text})", reason="denied")
-    if isinstance(error, DBAPIError) and is_read_only(error):
-        return DatabaseUnavailableError(
-            "the database accepts no writes: it is a replica, or transactions are read-only "
-            f"({text}). Nothing is lost; start the run on the primary, as a user who may write",
-            reason="read-only",
-        )
-    if isinstance(error, DBAPIError) and is_missing(error):
-        return ReencryptionError(
-            "a table or column that the run needs is no longer there: it was dropped or renamed "
-            f"since the run began, or one of {_RUN_TABLES} was ({text}). Put it back and start the "
-            "run again, or end the run with abandon()",
-            reason="missing",
-        )
-    if is_transient(error):
-        return DatabaseUnavailableError(
-            f"the database rejected the run's statements: {text}. Nothing is lost; start the "
-            "run again and it continues where it stopped",
-            reason="database",
-        )
-    return ReencryptionError(f"the database refused a statement: {text}", reason="database")
+    cls, reason, words = _kind_of(error, wording)
+    return cls(words.format(error=_described(error)), reason=reason)
 
 
-def _translated_outside_runs(error: Exception) -> EncFieldsError:
-    text = _described(error)
-    if isinstance(error, DBAPIError) and is_denied(error):
-        return ReencryptionError(
-            f"the database user lacks a right that this needs ({text})", reason="denied"
-        )
-    if isinstance(error, DBAPIError) and is_missing(error):
-        return ReencryptionError(
-            f"a table or column that this needs is not there, or not any more ({text})",
-            reason="missing",
-        )
-    locked = str(getattr(getattr(error, "orig", None), "sqlite_errorname", None))
-    if locked.startswith(_LOCKED_ON_SQLITE):
-        return DatabaseUnavailableError(
-            f"another transaction holds SQLite's lock: database is locked ({text}); wait, and "
-            "start it again",
-            reason="throttled",
-        )
+def _kind_of(
+    error: Exception, wording: _Wording
+) -> tuple[type[DatabaseUnavailableError | ReencryptionError], str, str]:
+    """The class, the ``reason`` and the words of a failure."""
+    if isinstance(error, DBAPIError):
+        if is_denied(error):
+            return ReencryptionError, "denied", wording.denied
+        if wording.read_only and is_read_only(error):
+            return DatabaseUnavailableError, "read-only", wording.read_only
+        if is_missing(error):
+            return ReencryptionError, "missing", wording.missing
+        sqlite_name = str(getattr(error.orig, "sqlite_errorname", None))
+        if wording.locked and sqlite_name.startswith(_LOCKED_ON_SQLITE):
+            return DatabaseUnavailableError, "throttled", wording.locked
     if is_transient(error):
-        return DatabaseUnavailableError(
-            f"the database is out of reach, or rejected a statement: {text}. No value is lost; "
-            "check that the server runs and can be reached, and start it again",
-            reason="database",
-        )
-    return ReencryptionError(f"the database refused a statement: {text}", reason="database")
+        return DatabaseUnavailableError, "database", wording.outage
+    return ReencryptionError, "database", "the database refused a statement: {error}"
 
 
 def raises_no_drivers_errors(function: Callable[_P, _R]) -> Callable[_P, _R]:
@@ -195,7 +185,7 @@ def raises_no_drivers_errors(function: Callable[_P, _R]) -> Callable[_P, _R]:
         try:
             return function(*args, **kwargs)
         except (SQLAlchemyError, OSError) as error:
-            failure = _translated_outside_runs(error)
+            failure = translated(error, _OUTSIDE_RUNS)
         raise failure
 
     return door
@@ -219,12 +209,6 @@ def _without_text(error: Exception) -> str:
     if is_of_connection or isinstance(error, ArgumentError):
         return f"{name}: {first_line(original)}"
     return name
-
-
-def code_of(original: Any) -> int | str | None:
-    """The server's code in a driver's error."""
-    # MariaDB's number says more than its SQLSTATE, which is "general error" for a full disk.
-    return error_number(original) or sql_state(original)
 
 
 class TranslatedFailure(NamedTuple):
@@ -296,86 +280,3 @@ class Patience:
         self._tries += 1
         # Jitter, so that workers that failed together do not retry together.
         self._stop.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311
-
-
-class Refusal(Enum):
-    """Why a database refused a row, in words that hold nothing of the row.
-
-    Each value is a stable reason word and its explanation.
-    """
-
-    UNIQUE = "not-unique", "another row has the same value, and an index or constraint is unique"
-    NULL = "not-null", "a column of the row must not be NULL"
-    FOREIGN_KEY = "foreign-key", "a foreign key of the row refers to no row, or others refer to it"
-    CHECK = "check", "a CHECK constraint of the table does not hold for the row"
-    TRIGGER = "trigger", "a trigger of the table refuses the change of the row"
-    ALTERED = (
-        "altered",
-        "a trigger or rule of the table, a column that pads or rounds, or a server that is not "
-        "strict changes what is written to the row, so the row was left as it was",
-    )
-    VALUE = "value", "a column does not accept the value: its type or its length"
-    UNKNOWN = "refused", "the database refuses the row: a constraint, a column's type or a trigger"
-
-    @property
-    def reason(self) -> str:
-        """Stable word for machines."""
-        return str(self.value[0])
-
-    @property
-    def words(self) -> str:
-        """Explanation for people."""
-        return str(self.value[1])
-
-
-_BY_CODE: dict[int | str, Refusal] = {
-    "23505": Refusal.UNIQUE,
-    "23P01": Refusal.UNIQUE,
-    "23502": Refusal.NULL,
-    "23503": Refusal.FOREIGN_KEY,
-    "23514": Refusal.CHECK,
-    "P0001": Refusal.TRIGGER,
-    1022: Refusal.UNIQUE,
-    1062: Refusal.UNIQUE,
-    1586: Refusal.UNIQUE,
-    1048: Refusal.NULL,
-    1364: Refusal.NULL,
-    1216: Refusal.FOREIGN_KEY,
-    1217: Refusal.FOREIGN_KEY,
-    1451: Refusal.FOREIGN_KEY,
-    1452: Refusal.FOREIGN_KEY,
-    3819: Refusal.CHECK,
-    4025: Refusal.CHECK,
-    1644: Refusal.TRIGGER,
-    "54000": Refusal.VALUE,
-    1118: Refusal.VALUE,
-    1713: Refusal.VALUE,
-}
-"""By PostgreSQL's SQLSTATE, and by MariaDB's and MySQL's numbers."""
-
-_OF_VALUES = "22"
-"""SQLSTATE prefix of a refused value, for which pg8000 has no class."""
-
-_BY_SQLITE: dict[str, Refusal] = {
-    "SQLITE_CONSTRAINT_UNIQUE": Refusal.UNIQUE,
-    "SQLITE_CONSTRAINT_PRIMARYKEY": Refusal.UNIQUE,
-    "SQLITE_CONSTRAINT_ROWID": Refusal.UNIQUE,
-    "SQLITE_CONSTRAINT_NOTNULL": Refusal.NULL,
-    "SQLITE_CONSTRAINT_FOREIGNKEY": Refusal.FOREIGN_KEY,
-    "SQLITE_CONSTRAINT_CHECK": Refusal.CHECK,
-    "SQLITE_CONSTRAINT_TRIGGER": Refusal.TRIGGER,
-    "SQLITE_CONSTRAINT_DATATYPE": Refusal.VALUE,
-}
-"""By ``sqlite_errorname``."""
-
-
-def refusal_of(error: DBAPIError) -> Refusal:
-    """Why the database refused a row."""
-    code = code_of(error.orig)
-    known = _BY_SQLITE.get(str(getattr(error.orig, "sqlite_errorname", None)))
-    if known is None and code is not None:
-        known = _BY_CODE.get(code)
-    if known is not None:
-        return known
-    is_value = isinstance(error, DataError) or str(code).startswith(_OF_VALUES)
-    return Refusal.VALUE if is_value else Refusal.UNKNOWN

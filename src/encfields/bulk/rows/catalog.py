@@ -6,6 +6,7 @@ generates or changes by itself, and about how many rows it has.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import DateTime, MetaData, Table, inspect, text
@@ -15,6 +16,7 @@ from encfields.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from sqlalchemy import Column, Connection, TableClause
+    from sqlalchemy.engine.interfaces import ReflectedColumn
 
 
 def schema_of(table: str, schema: str | None, connection: Connection) -> str | None:
@@ -77,11 +79,12 @@ def _views(schema: str | None, connection: Connection) -> set[str]:
     return names
 
 
-def computed_names(connection: Connection, table: Table) -> frozenset[str]:
+def computed_names(columns: Iterable[ReflectedColumn]) -> frozenset[str]:
     """Names of the columns that the server itself computes from others: it accepts no value for
-    them."""
-    schema = schema_of(table.name, table.schema, connection)
-    columns = inspect(connection).get_columns(table.name, schema=schema)
+    them.
+
+    :param columns: what an inspector's ``get_columns()`` returned.
+    """
     return frozenset(column["name"] for column in columns if column.get("computed") is not None)
 
 

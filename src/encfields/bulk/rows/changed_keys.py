@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column, MetaData, Table, inspect
 
-from encfields.bulk.rows.catalog import schema_of, updated_by_server
+from encfields.bulk.rows.catalog import computed_names, schema_of, updated_by_server
 from encfields.key_template import KeyTemplate
 from encfields.orm.declare.foreign_key_actions import moving_actions
 
@@ -53,9 +53,9 @@ def _changed_by_server(
     """Columns and how the database changes each."""
     inspector = inspect(connection)
     columns = inspector.get_columns(table, schema=schema)
-    for column in columns:
-        if column.get("computed") is not None:
-            yield column["name"], "as it computes it from other columns"
+    computed = computed_names(columns)
+    for name in (column["name"] for column in columns if column["name"] in computed):
+        yield name, "as it computes it from other columns"
     for key in inspector.get_foreign_keys(table, schema=schema):
         options: dict[str, Any] = key.get("options", {})
         for action in moving_actions(options.get("onupdate"), options.get("ondelete")):

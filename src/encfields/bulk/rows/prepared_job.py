@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column, ColumnElement, Connection, Table, types
 
-from encfields.bulk.rows.catalog import computed_names, updated_by_server
+from encfields.bulk.rows.catalog import updated_by_server
 from encfields.bulk.rows.job import Adopted, Job
 from encfields.bulk.rows.places import SealedCell
 from encfields.bulk.rows.types_as_data import (
@@ -71,7 +71,7 @@ class PreparedJob:
         self.identity = self._identity()
         self.plain = self._plain(names)
         if job.to_plaintext is not None:
-            self._refuse_computed(connection)
+            self._refuse_computed(reflected.computed)
         self.index_columns = self._index_columns()
         self.kept_unchanged = {c: c for c in updated_by_server(connection, self.table)}
 
@@ -154,8 +154,7 @@ class PreparedJob:
             self.table.c[targets[name]].type = self._plain_type(name, adopted)
         return tuple(self.table.c[targets[name]] for name in names)
 
-    def _refuse_computed(self, connection: Connection) -> None:
-        computed = computed_names(connection, self.table)
+    def _refuse_computed(self, computed: frozenset[str]) -> None:
         refused = [column.name for column in self.plain if column.name in computed]
         if refused:
             raise DeclarationError(

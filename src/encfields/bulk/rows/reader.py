@@ -21,7 +21,8 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import NullType
 
-from encfields.bulk.failures import is_operational, refuses_row
+from encfields.bulk.failures import is_operational
+from encfields.bulk.row_refusals import refuses_row
 from encfields.bulk.rows.key_order import (
     Bounds,
     bound_parameters,

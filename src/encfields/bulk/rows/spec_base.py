@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 from sqlalchemy import Column, LargeBinary, MetaData, PrimaryKeyConstraint, Table, inspect
 from sqlalchemy.exc import NoSuchTableError
 
-from encfields.bulk.rows.catalog import refuse_hidden_rows, schema_of
+from encfields.bulk.rows.catalog import computed_names, refuse_hidden_rows, schema_of
 from encfields.bulk.rows.stored_keys import take_keys_as_stored
 from encfields.context import RowContext
 from encfields.errors import DeclarationError
@@ -173,7 +173,7 @@ class TableSpecBase:
         internals.leave_schema(table)  # already translated; plain SQL needs it that way
         refuse_hidden_rows(table, connection)
         take_keys_as_stored(table, self._identifying(), connection)
-        return ReflectedTable(self, table)
+        return ReflectedTable(self, table, computed_names(columns))
 
     def _identifying(self) -> frozenset[str]:
         """Names of the columns that values are bound to, except the primary key's."""
@@ -211,12 +211,14 @@ class ReflectedTable:
 
     :ivar table: the table, whose encrypted columns have type ``LargeBinary``, so that a SELECT
         gives stored messages and opens nothing.
+    :ivar computed: names of the columns that the server itself computes.
     :ivar bindings: how each encrypted column is bound, in the spec's order.
     """
 
-    def __init__(self, spec: TableSpecBase, table: Table) -> None:
+    def __init__(self, spec: TableSpecBase, table: Table, computed: frozenset[str]) -> None:
         self.spec = spec
         self.table = table
+        self.computed = computed
         declared = Table(self.spec.table, MetaData(), schema=spec.schema)
         for column in table.columns:
             stated = next((c for c in spec.columns if c.name == column.name), None)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy.exc import DBAPIError
 
-from encfields.bulk.failures import refuses_row
+from encfields.bulk.row_refusals import refuses_row
 from encfields.bulk.rows.stored_keys import Key, has_text
 from encfields.errors import DeclarationError
 

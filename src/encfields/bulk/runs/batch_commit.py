@@ -9,7 +9,8 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from encfields.bulk.errors import RowAlteredError
-from encfields.bulk.failures import is_lock_wait, refuses_row
+from encfields.bulk.failures import is_lock_wait
+from encfields.bulk.row_refusals import refuses_row
 from encfields.bulk.rows.row_work import BatchOutcome, RowChange
 from encfields.bulk.runs.ranges import RangeStore
 from encfields.bulk.runs.run_row import Claim, Counts

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from sqlalchemy.exc import DBAPIError
 
 from encfields.bulk.errors import RowAlteredError
-from encfields.bulk.failures import Refusal, refusal_of, refuses_row
+from encfields.bulk.row_refusals import Refusal, refusal_of, refuses_row
 from encfields.bulk.rows.row_work import ABSENT, BatchOutcome, RefusedValue, RowChange
 from encfields.databases import MYSQL_NAMES
 from encfields.message.header import CONTEXT_OFFSET
