@@ -12,8 +12,6 @@ from sqlalchemy.sql.elements import (
     BindParameter,
     ClauseList,
     ColumnClause,
-    Grouping,
-    Label,
     TableValuedColumn,
 )
 from sqlalchemy.sql.functions import FunctionElement, count
@@ -24,6 +22,7 @@ from encfields.orm.declare.columns import is_encrypted
 from encfields.orm.declare.index_column_type import IndexColumnType
 from encfields.orm.query.ciphertext_uses import ciphertext_refused
 from encfields.orm.query.comparison import EQUALITY, MEMBERSHIP, OF_NULL_TOO
+from encfields.orm.query.statement_scope import unlabelled
 from encfields.orm.read.provenance import column_named, table_named
 
 _OF_HASHES = (*EQUALITY, *MEMBERSHIP, *OF_NULL_TOO, operators.is_, operators.is_not)
@@ -42,7 +41,7 @@ def check_index_column(element: Any) -> None:
         parts = list(getattr(element, "clauses", ()))
     else:
         return
-    columns = [part for part in map(_bare, parts) if is_index_column(part)]
+    columns = [part for part in map(unlabelled, parts) if is_index_column(part)]
     if isinstance(element, BinaryExpression):
         gives_hash = element.operator in _OF_HASHES
     else:
@@ -82,15 +81,9 @@ def check_whole_row(element: Any) -> None:
                 )
 
 
-def _bare(element: Any) -> Any:
-    while isinstance(element, Grouping | Label):
-        element = element.element
-    return element
-
-
 def _listed(side: Any) -> tuple[Any, ...]:
-    bare = _bare(side)
-    return tuple(bare.clauses) if isinstance(bare, ClauseList) else (bare,)
+    inside = unlabelled(side)
+    return tuple(inside.clauses) if isinstance(inside, ClauseList) else (inside,)
 
 
 def _has_value(part: Any) -> bool:

@@ -83,7 +83,7 @@ def selected_in(column: Any) -> tuple[Select[Any], Any] | None:
 
 
 def unlabelled(element: Any) -> Any:
-    """The element inside a label."""
+    """The element inside labels and parentheses."""
     while isinstance(element, Label | Grouping):
         element = element.element
     return element
