@@ -313,15 +313,15 @@ def test_under_autocommit_what_another_writer_stored_since_is_no_fault(db, monke
     with db.begin() as connection:
         connection.execute(insert(table), {"id": 1, "s": "s"})
     update = table.update().where(table.c.id == 1)
-    look = read_back._held
+    look = read_back._stored_starts
 
     def overtaken(*given: Any) -> Any:
-        monkeypatch.setattr(read_back, "_held", look)
+        monkeypatch.setattr(read_back, "_stored_starts", look)
         with db.begin() as other:
             other.execute(update.values(s="another's"))
         return look(*given)
 
-    monkeypatch.setattr(read_back, "_held", overtaken)
+    monkeypatch.setattr(read_back, "_stored_starts", overtaken)
     with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(update.values(s="ours"))
     assert read(db, table) == [(1, "another's", None)]

@@ -59,14 +59,14 @@ class _LookupCompiler:
     def visit_binary(self, binary: BinaryExpression[Any], **kw: Any) -> str:
         """Compile a comparison."""
         is_looked_up = is_looked_up_by_compiler(binary)
-        asked = _asked(binary, self) if is_looked_up else null_test_marked(binary, self)
+        asked = _as_lookups(binary, self) if is_looked_up else null_test_marked(binary, self)
         if asked is binary:
             return str(super().visit_binary(binary, **kw))  # type: ignore[misc]
         return self.process(asked, **kw)
 
     def visit_case(self, clause: Case[Any], **kw: Any) -> str:
         """Compile a CASE."""
-        asked = _searched(clause) if is_looked_up_by_compiler(clause) else clause
+        asked = _as_searched_case(clause) if is_looked_up_by_compiler(clause) else clause
         return str(super().visit_case(asked, **kw))  # type: ignore[misc]
 
 
@@ -105,70 +105,70 @@ def is_looked_up_by_compiler(element: Any) -> bool:
     if isinstance(left, BindParameter):
         if operator in EQUALITY:
             return is_indexed(right)
-        columns = _parts(right)
+        columns = _members(right)
         is_found = operator in MEMBERSHIP and any(map(is_indexed, columns))
-        return is_found and not any(map(_is_unanswered, columns))
+        return is_found and not any(map(_is_bare_ciphertext, columns))
     if isinstance(left, Tuple):
-        return any(map(is_indexed, left.clauses)) and _is_row(element)
+        return any(map(is_indexed, left.clauses)) and _is_comparison_of_rows(element)
     if isinstance(right, CollectionAggregate):
         items = internals.array_items(ungrouped(right.element))
         return bool(items) and operator in EQUALITY and is_indexed(left)
     return False
 
 
-def _is_row(element: BinaryExpression[Any]) -> bool:
+def _is_comparison_of_rows(element: BinaryExpression[Any]) -> bool:
     """Whether a row of columns is compared with rows whose parts are looked up one by one."""
     columns = list(element.left.clauses)
-    if any(map(_is_unanswered, columns)):
+    if any(map(_is_bare_ciphertext, columns)):
         return False
     if element.operator in EQUALITY:
         rows = [element.right]
     elif element.operator in MEMBERSHIP:
-        if _is_row_among(element):
+        if _is_in_bound_rows(element):
             return True
-        rows = _parts(element.right)
+        rows = _members(element.right)
     else:
         return False
     return bool(rows) and all(
         isinstance(row, Tuple)
         and len(row.clauses) == len(columns)
-        and all(map(_is_answered, columns, row.clauses))
+        and all(map(_is_comparable, columns, row.clauses))
         for row in rows
     )
 
 
-def _is_answered(column: Any, value: Any) -> bool:
+def _is_comparable(column: Any, value: Any) -> bool:
     """Whether the database can compare a part of a row, which it cannot if it is ciphertext."""
     return is_indexed(column) or isinstance(value, BindParameter) or not is_encrypted(value)
 
 
-def _is_unanswered(side: Any) -> bool:
+def _is_bare_ciphertext(side: Any) -> bool:
     """Whether it is ciphertext that no index answers for."""
     return is_encrypted(side) and not isinstance(side, BindParameter) and not is_indexed(side)
 
 
-def _asked(binary: BinaryExpression[Any], compiler: Any) -> ColumnElement[Any]:
+def _as_lookups(binary: BinaryExpression[Any], compiler: Any) -> ColumnElement[Any]:
     left, right, operator = binary.left, binary.right, binary.operator
     differs = operator in NEGATIVE
     equal = operators.ne if differs else operators.eq
     if isinstance(left, BindParameter):
         if operator in EQUALITY:
             return IndexComparison.exchanged(right, operator, left, binary, is_all=True)
-        binds = _copies(left, compiler)
+        binds = _copies_of_bind(left, compiler)
         each = [
-            _compared(column, equal, bind, binary)
-            for column, bind in zip(_parts(right), binds, strict=False)
+            _part_compared(column, equal, bind, binary)
+            for column, bind in zip(_members(right), binds, strict=False)
         ]
         return Grouping((and_ if differs else or_)(*each))
     if isinstance(left, Tuple):
-        if _is_row_among(binary):
-            return _row_among(binary, compiler)
-        rows = [right] if operator in EQUALITY else _parts(right)
+        if _is_in_bound_rows(binary):
+            return _in_bound_rows(binary, compiler)
+        rows = [right] if operator in EQUALITY else _members(right)
         within, among = (or_, and_) if differs else (and_, or_)
         each = [
             within(
                 *(
-                    _compared(column, equal, value, binary)
+                    _part_compared(column, equal, value, binary)
                     for column, value in zip(left.clauses, row.clauses, strict=True)
                 )
             )
@@ -177,38 +177,39 @@ def _asked(binary: BinaryExpression[Any], compiler: Any) -> ColumnElement[Any]:
         return Grouping(among(*each))
     items = internals.array_items(ungrouped(right.element)) or ()
     is_any = right.operator is operators.any_op
-    each = [_compared(left, operator, item, binary) for item in items]
+    each = [_part_compared(left, operator, item, binary) for item in items]
     return Grouping((or_ if is_any else and_)(*each))
 
 
-def _copies(bind: BindParameter[Any], compiler: Any) -> Iterator[BindParameter[Any]]:
+def _copies_of_bind(bind: BindParameter[Any], compiler: Any) -> Iterator[BindParameter[Any]]:
     """Copies of a bind, one per look-up, since each has its own hash."""
     yield bind
     for number in count(2):
         yield renamed_bind(bind, compiler, number)
 
 
-def _compared(column: Any, operator: Any, value: Any, place: Any) -> ColumnElement[Any]:
+def _part_compared(column: Any, operator: Any, value: Any, place: Any) -> ColumnElement[Any]:
     """A part of the comparison at `place`."""
     if is_indexed(column) and not isinstance(value, Null):
         return IndexComparison.exchanged(column, operator, value, place, is_all=False)
     return BinaryExpression(column, value, operator, type_=BOOLEAN)
 
 
-def _searched(case: Case[Any]) -> Case[Any]:
+def _as_searched_case(case: Case[Any]) -> Case[Any]:
     """``CASE column WHEN value`` as ``CASE WHEN column = value``."""
     whens = [
-        (_compared(case.value, operators.eq, value, case), result) for value, result in case.whens
+        (_part_compared(case.value, operators.eq, value, case), result)
+        for value, result in case.whens
     ]
     return Case(*whens, else_=case.else_)
 
 
-def _parts(listed: Any) -> list[Any]:
+def _members(listed: Any) -> list[Any]:
     element = ungrouped(listed)
     return list(element.clauses) if isinstance(element, ClauseList) else []
 
 
-def _is_row_among(element: BinaryExpression[Any]) -> bool:
+def _is_in_bound_rows(element: BinaryExpression[Any]) -> bool:
     """Whether a row of columns is compared with a list of rows in one bind."""
     rows = element.right
     if element.operator not in MEMBERSHIP or not isinstance(rows, BindParameter):
@@ -216,7 +217,7 @@ def _is_row_among(element: BinaryExpression[Any]) -> bool:
     return isinstance(rows.type, TupleType) and len(rows.type.types) == len(element.left.clauses)
 
 
-def _row_among(element: BinaryExpression[Any], compiler: Any) -> ColumnElement[Any]:
+def _in_bound_rows(element: BinaryExpression[Any], compiler: Any) -> ColumnElement[Any]:
     """The same comparison with the columns' indexes.
 
     The list may be longer in the next execution, so rows stay rows, and each value in them is
@@ -233,14 +234,16 @@ def _row_among(element: BinaryExpression[Any], compiler: Any) -> ColumnElement[A
             types.append(type_)
             continue
         part = IndexComparison.exchanged(column, element.operator, rows, element, is_all=False)
-        index_column, lookup = _looked_up(part, compiler)
+        index_column, lookup = _index_and_lookup(part, compiler)
         sides.append(index_column)
         types.append(lookup)
     hashed = internals.retyped_bind(rows, TupleType(*types), rename=False)
     return BinaryExpression(Tuple(*sides), hashed, element.operator, type_=element.type)
 
 
-def _looked_up(part: IndexComparison, compiler: Any) -> tuple[ColumnElement[Any], LookupType]:
+def _index_and_lookup(
+    part: IndexComparison, compiler: Any
+) -> tuple[ColumnElement[Any], LookupType]:
     """The index in place of one column, and the type of the rows' values there."""
     operand = cast("IndexOperand", asked(part.left))
     index, *others = answering(part, operand)

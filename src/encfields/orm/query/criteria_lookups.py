@@ -55,16 +55,18 @@ def with_lookups_in_criteria(statement: Any, given: Given = NOTHING_GIVEN) -> An
     :param given: the parameters of a single execution.
     """
     criteria = internals.criteria_alone(statement)
-    if criteria is not None and all(map(_is_kept, criteria)):
+    if criteria is not None and all(map(_needs_no_rewriting, criteria)):
         return statement
     if isinstance(statement, Insert):
         inserted = internals.with_select_rewritten(statement, with_lookups_in_criteria)
-        return internals.with_upsert_where(inserted, _asked)
-    asked = with_look_ups_per_tenant(internals.with_criteria_rewritten(statement, _asked), given)
-    return internals.with_joins_rewritten(asked, _asked)
+        return internals.with_upsert_where(inserted, _with_lookups)
+    asked = with_look_ups_per_tenant(
+        internals.with_criteria_rewritten(statement, _with_lookups), given
+    )
+    return internals.with_joins_rewritten(asked, _with_lookups)
 
 
-def _is_kept(criterion: Any) -> bool:
+def _needs_no_rewriting(criterion: Any) -> bool:
     """Whether a criterion needs no replacement, whatever is beside it.
 
     True of nearly all: it is already a look-up, or compares a column with one value or another
@@ -79,25 +81,25 @@ def _is_kept(criterion: Any) -> bool:
     return isinstance(criterion.right, ColumnClause)
 
 
-def _asked(criterion: Any) -> Any:
+def _with_lookups(criterion: Any) -> Any:
     """The criterion, with look-ups for its encrypted columns."""
     if type(criterion) is IndexComparison:
         return criterion
     if isinstance(criterion, BinaryExpression):
-        return _compared(criterion)
+        return _comparison_with_lookups(criterion)
     if isinstance(criterion, BooleanClauseList):
-        return internals.clauses_rewritten(criterion, _asked)
+        return internals.clauses_rewritten(criterion, _with_lookups)
     if isinstance(criterion, Grouping):
-        part = _asked(criterion.element)
+        part = _with_lookups(criterion.element)
         return criterion if part is criterion.element else part
     if isinstance(criterion, UnaryExpression):
-        return _negated_or_exists(criterion)
+        return _negation_or_exists_with_lookups(criterion)
     return criterion
 
 
-def _negated_or_exists(criterion: UnaryExpression[Any]) -> Any:
+def _negation_or_exists_with_lookups(criterion: UnaryExpression[Any]) -> Any:
     if criterion.operator in _NOT:
-        part = _asked(criterion.element)
+        part = _with_lookups(criterion.element)
         return criterion if part is criterion.element else not_(part)
     if criterion.operator is operators.exists:
         return internals.exists_rewritten(criterion, with_lookups_in_criteria)
@@ -108,7 +110,7 @@ _NOT = (operators.inv, operators.is_false)
 """SQLAlchemy's operator for NOT before a comparison with ANY or ALL."""
 
 
-def _compared(criterion: BinaryExpression[Any]) -> Any:
+def _comparison_with_lookups(criterion: BinaryExpression[Any]) -> Any:
     """A comparison with the encrypted column on its left side, or split into parts."""
     left, right, operator = criterion.left, criterion.right, criterion.operator
     compared = None
@@ -122,10 +124,10 @@ def _compared(criterion: BinaryExpression[Any]) -> Any:
             compared = found_in_columns(left, operator, right)
     elif isinstance(left, Tuple) and any(map(is_indexed, left.clauses)):
         compared = compared_by_parts(left, operator, right)
-    return _with_subqueries(criterion) if compared is None else compared
+    return _with_lookups_in_subqueries(criterion) if compared is None else compared
 
 
-def _with_subqueries(criterion: BinaryExpression[Any]) -> Any:
+def _with_lookups_in_subqueries(criterion: BinaryExpression[Any]) -> Any:
     """The comparison with look-ups in the SELECTs on its sides."""
     left = internals.subquery_rewritten(criterion.left, with_lookups_in_criteria)
     right = internals.subquery_rewritten(criterion.right, with_lookups_in_criteria)
@@ -157,7 +159,7 @@ def compared_to_list(
     :returns: ``None`` if look-ups cannot answer the operator, or the list is not known.
     :raises UnsupportedOperationError: the index cannot answer it.
     """
-    items = _items(aggregate)
+    items = _items_of_list(aggregate)
     if items is None or operator not in EQUALITY:
         return None
     veil_all(aggregate.element)
@@ -170,7 +172,7 @@ def compared_to_list(
     return or_(false(), *each) if is_any else and_(true(), *each)
 
 
-def _items(aggregate: CollectionAggregate[Any]) -> list[Any] | None:
+def _items_of_list(aggregate: CollectionAggregate[Any]) -> list[Any] | None:
     """The items of the list, if the statement contains them."""
     element = ungrouped(aggregate.element)
     if isinstance(element, BindParameter):
@@ -179,7 +181,7 @@ def _items(aggregate: CollectionAggregate[Any]) -> list[Any] | None:
     parts = internals.array_items(element)
     if parts is None or not all(map(_is_value, parts)):
         return None
-    return [None if isinstance(item, Null) else _value(item) for item in parts]
+    return [None if isinstance(item, Null) else _value_or_expression(item) for item in parts]
 
 
 def _is_value(part: Any) -> bool:
@@ -198,7 +200,7 @@ def compared_by_parts(row: Tuple, operator: Any, other: Any) -> ColumnElement[bo
     :raises UnsupportedOperationError: an index cannot answer it.
     """
     columns = list(row.clauses)
-    rows = _rows(other) if operator in MEMBERSHIP else _row(other)
+    rows = _listed_rows(other) if operator in MEMBERSHIP else _single_row(other)
     if rows is None or operator not in (*EQUALITY, *MEMBERSHIP):
         return None
     if any(len(values) != len(columns) for values in rows):
@@ -207,7 +209,7 @@ def compared_by_parts(row: Tuple, operator: Any, other: Any) -> ColumnElement[bo
     is_row = [
         and_(
             *(
-                _value_compared(column, operators.eq, value)
+                _compare_or_null(column, operators.eq, value)
                 for column, value in zip(columns, values, strict=True)
             )
         )
@@ -226,14 +228,14 @@ def found_in_columns(
     :returns: ``None`` if none of them has a blind index, the value is not known, or one of them
         cannot be compared, which is refused later.
     """
-    columns = list(_parts(listed))
+    columns = list(_members(listed))
     if not bind.unique or not any(map(is_indexed, columns)):
         return None
-    value = _value(bind)
+    value = _value_or_expression(bind)
     differs = operator is operators.not_in_op
     among, equal = (and_, operators.ne) if differs else (or_, operators.eq)
     try:
-        return among(*(_value_compared(column, equal, value) for column in columns))
+        return among(*(_compare_or_null(column, equal, value) for column in columns))
     except UnsupportedOperationError:
         return None
 
@@ -255,34 +257,34 @@ def _balanced(join: Callable[..., Any], parts: list[Any]) -> Any:
 _PARTS_IN_ROW = 200
 
 
-def _value_compared(column: Any, operator: Any, value: Any) -> Any:
+def _compare_or_null(column: Any, operator: Any, value: Any) -> Any:
     """NULL equals nothing, and differs from nothing."""
     return null() if value is None else operator(column, value)
 
 
-def _parts(listed: Any) -> Iterator[Any]:
+def _members(listed: Any) -> Iterator[Any]:
     element = ungrouped(listed)
     if isinstance(element, ClauseList):
         yield from element.clauses
 
 
-def _row(other: Any) -> list[list[Any]] | None:
-    return [list(map(_value, other.clauses))] if isinstance(other, Tuple) else None
+def _single_row(other: Any) -> list[list[Any]] | None:
+    return [list(map(_value_or_expression, other.clauses))] if isinstance(other, Tuple) else None
 
 
-def _rows(other: Any) -> list[list[Any]] | None:
+def _listed_rows(other: Any) -> list[list[Any]] | None:
     """The rows of a list, if the statement contains them."""
     if isinstance(other, BindParameter):
         given = (other.effective_value if other.unique else None) or ()
         are_rows = other.unique and all(isinstance(row, tuple | list) for row in given)
         return [list(row) for row in given] if are_rows else None
-    rows = list(_parts(other))
+    rows = list(_members(other))
     if not rows or not all(isinstance(row, Tuple) for row in rows):
         return None
-    return [list(map(_value, row.clauses)) for row in rows]
+    return [list(map(_value_or_expression, row.clauses)) for row in rows]
 
 
-def _value(part: Any) -> Any:
+def _value_or_expression(part: Any) -> Any:
     """A part's operand: a value that the statement contains, or an expression."""
     is_value = isinstance(part, BindParameter) and part.unique and not is_converted(part)
     return part.effective_value if is_value else part

@@ -246,8 +246,11 @@ class _TenantBinds:
         beside = conditions_beside(statement, self._compared.element.place)
         whole = (c for c in conjunction_of(statement) if not _may_hold_without_row(c, statement))
         naming = [
-            (criterion, is_met_or_not or criterion.operator is operators.is_not_distinct_from)
-            for criterion, is_met_or_not in (*((c, True) for c in whole), *beside)
+            (
+                criterion,
+                null_counts_as_false or criterion.operator is operators.is_not_distinct_from,
+            )
+            for criterion, null_counts_as_false in (*((c, True) for c in whole), *beside)
             if isinstance(criterion, BinaryExpression) and criterion.operator in _NAMES_TENANT
         ]
         for criterion, takes_null in sorted(naming, key=lambda one: one[0].operator is _IN):

@@ -84,9 +84,9 @@ class _Check:
         asked = [v for bind in row_filter.binds for v in internals.bound_values(context, bind)]
         self._asked = asked
         self._texts = {value for value in asked if type(value) is str}
-        self._wanted = None if row_filter.is_checked else self._forms()
+        self._wanted = None if row_filter.is_checked else self._wanted_forms()
 
-    def _forms(self) -> set[bytes | None]:
+    def _wanted_forms(self) -> set[bytes | None]:
         """The comparable forms of the values asked for."""
         form, takes_none = self._filter.form, self._filter.takes_none
         return {form(value) for value in self._asked if takes_none or value is not None}
@@ -103,7 +103,7 @@ class _Check:
         elif type(values[0]) is str and len(values) == 1 and values[0] in self._texts:
             is_among = True  # counts as a match
         else:
-            is_among = self._is_asked(values)
+            is_among = self._is_among_asked(values)
         if is_among is None:
             return False
         if values is not None and is_among is not wanted.is_negative:
@@ -112,28 +112,30 @@ class _Check:
             row.mismatched = wanted
         return False
 
-    def _is_asked(self, values: list[Any]) -> bool | None:
+    def _is_among_asked(self, values: list[Any]) -> bool | None:
         """Whether values are among those asked for; ``None`` for what is not a value of the column,
         such as a placeholder of ``attach(destroyed=...)``."""
         value = values[0] if len(values) == 1 else CompoundValue(tuple(values))
         if self._wanted is None:
-            self._wanted = self._forms()
+            self._wanted = self._wanted_forms()
         try:
             return self._filter.form(value) in self._wanted
         except ValueEncodingError:
             return None
 
 
-def _tested(condition: Condition, context: Any) -> Callable[[FoundRow], bool]:
+def _as_test(condition: Condition, context: Any) -> Callable[[FoundRow], bool]:
     """A condition with the values of one execution."""
     if isinstance(condition, RowFilter):
         return _Check(condition, context).holds
-    parts = [_tested(each, context) for each in condition.parts]
+    parts = [_as_test(each, context) for each in condition.parts]
     among = any if isinstance(condition, AnyOf) else all
     return lambda row: among(part(row) for part in parts)
 
 
-def _asked_alone(filters: tuple[Condition, ...], context: Any) -> tuple[DeliveredCell, str] | None:
+def _single_text_condition(
+    filters: tuple[Condition, ...], context: Any
+) -> tuple[DeliveredCell, str] | None:
     """The cell and the text it must hold, if that is the only condition, as in most look-ups."""
     (wanted, *others) = filters
     if others or not isinstance(wanted, RowFilter) or wanted.is_negative or not wanted.is_checked:
@@ -160,7 +162,7 @@ class FilteredFetch(FetchedRows):
     :raises DecryptionError: in a fetch, if a found row does not open.
     """
 
-    __slots__ = ("_alone", "_conditions", "_context", "_filters", "_has_logged", "_stats")
+    __slots__ = ("_conditions", "_context", "_filters", "_has_logged", "_single_text", "_stats")
 
     def __init__(
         self, inner: Any, filters: tuple[Condition, ...], context: Any, stats: Stats
@@ -168,9 +170,9 @@ class FilteredFetch(FetchedRows):
         self._inner = inner
         self._filters = filters
         self._context = context
-        self._alone = _asked_alone(filters, context)
+        self._single_text = _single_text_condition(filters, context)
         # For a single text they are needed only for rows that do not have it.
-        self._conditions = None if self._alone else self._all_tested()
+        self._conditions = None if self._single_text else self._all_tests()
         self._stats = stats
         self._has_logged = False
 
@@ -198,8 +200,8 @@ class FilteredFetch(FetchedRows):
     def fetchall(self, result: Any, dbapi_cursor: Any) -> Any:
         return self._admitted(self._inner.fetchall(result, dbapi_cursor))
 
-    def _all_tested(self) -> list[Callable[[FoundRow], bool]]:
-        return [_tested(condition, self._context) for condition in self._filters]
+    def _all_tests(self) -> list[Callable[[FoundRow], bool]]:
+        return [_as_test(condition, self._context) for condition in self._filters]
 
     @leaves_no_trace
     def _admitted(self, rows: Any) -> list[Any]:
@@ -207,8 +209,8 @@ class FilteredFetch(FetchedRows):
         admitted = []
         for delivered in rows:
             found = delivered
-            if self._alone is not None:
-                (position, _, open_, _), text = self._alone
+            if self._single_text is not None:
+                (position, _, open_, _), text = self._single_text
                 if (cell := found[position]) is not None:
                     value = open_(cell)
                     if type(cell) is not core.OpenedCell:  # the compiled core opens many at once
@@ -224,7 +226,7 @@ class FilteredFetch(FetchedRows):
         """Check a row against every condition."""
         row = FoundRow(delivered)
         if self._conditions is None:
-            self._conditions = self._all_tested()
+            self._conditions = self._all_tests()
         for condition in self._conditions:
             if not condition(row):
                 if row.mismatched is not None:

@@ -30,7 +30,7 @@ from encfields.orm.query.statement_scope import conjunction
 from encfields.orm.read.provenance import sibling
 from encfields.traces import leaves_no_trace
 
-_MOST = 50
+MAX_TENANTS = 50
 """Most tenants to split a look-up into: the statement grows with each."""
 
 
@@ -58,18 +58,18 @@ def with_look_ups_per_tenant(statement: Any, given: Given) -> Any:
     :param given: the parameters of a single execution.
     :returns: `statement` itself if no tenants are listed beside a look-up.
     """
-    listed = _all_listed(internals.where_criteria(statement), given)
+    listed = _all_tenants_in(internals.where_criteria(statement), given)
     changed = statement
     if listed:
         changed = internals.with_criteria_rewritten(
-            statement, lambda one: _apart(one, listed, given)
+            statement, lambda one: _split_by_tenant(one, listed, given)
         )
-        if given and changed is not statement and _are_used_elsewhere(given, statement):
+        if given and changed is not statement and _would_send_plaintext(given, statement):
             changed = statement  # refused during compilation
-    return internals.with_loader_criteria_rewritten(changed, _apart_by_itself)
+    return internals.with_loader_criteria_rewritten(changed, _split_by_its_own_tenants)
 
 
-def _are_used_elsewhere(given: Given, statement: Any) -> bool:
+def _would_send_plaintext(given: Given, statement: Any) -> bool:
     """Whether a value given with the execution is looked up in a statement and also used elsewhere
     in it, where the database would get the plaintext."""
     looked_up: set[str] = set()
@@ -95,95 +95,99 @@ def _are_used_elsewhere(given: Given, statement: Any) -> bool:
     return not looked_up.isdisjoint(elsewhere)
 
 
-def _apart_by_itself(criterion: Any) -> Any:
+def _split_by_its_own_tenants(criterion: Any) -> Any:
     """A criterion of ``with_loader_criteria()`` that lists tenants itself. It may be in the ON of
     an outer join, which the WHERE does not limit."""
-    listed = _all_listed([criterion], NOTHING_GIVEN)
-    return _apart(criterion, listed, NOTHING_GIVEN) if listed else criterion
+    listed = _all_tenants_in([criterion], NOTHING_GIVEN)
+    return _split_by_tenant(criterion, listed, NOTHING_GIVEN) if listed else criterion
 
 
-def _all_listed(criteria: Any, given: Given) -> list[_Tenants]:
-    return [found for one in conjunction(criteria) if (found := _listed(one, given)) is not None]
+def _all_tenants_in(criteria: Any, given: Given) -> list[_Tenants]:
+    return [
+        found for one in conjunction(criteria) if (found := _tenants_in(one, given)) is not None
+    ]
 
 
-def _listed(criterion: Any, given: Given) -> _Tenants | None:
+def _tenants_in(criterion: Any, given: Given) -> _Tenants | None:
     if isinstance(criterion, BooleanClauseList):
-        return _one_or_other(criterion, given)
+        return _tenants_in_or(criterion, given)
     if not isinstance(criterion, BinaryExpression) or criterion.operator is not operators.in_op:
         return None
     if isinstance(criterion, IndexComparison):
         return None
-    values = _items(ungrouped(criterion.right), criterion.left, given)
-    if not 1 < len(values) <= _MOST:
+    values = _listed_values(ungrouped(criterion.right), criterion.left, given)
+    if not 1 < len(values) <= MAX_TENANTS:
         return None
     return _Tenants(criterion.left, [value for value in values if value is not None])
 
 
-def _items(listed: Any, column: Any, given: Given) -> Sequence[Any]:
+def _listed_values(listed: Any, column: Any, given: Given) -> Sequence[Any]:
     """The values of a list, if known; early releases of SQLAlchemy 2.0 make a list with ``None`` an
     expression."""
     parts = listed.clauses if isinstance(listed, ClauseList) else [listed]
-    if not all(isinstance(part, Null) or _is_value_of(part, column, given) for part in parts):
+    if not all(isinstance(part, Null) or _is_known_value(part, column, given) for part in parts):
         return ()
     if isinstance(listed, ClauseList):
-        return [None if isinstance(part, Null) else _held(part, given) for part in parts]
-    values = None if isinstance(listed, Null) else _held(listed, given)
+        return [None if isinstance(part, Null) else _known_value(part, given) for part in parts]
+    values = None if isinstance(listed, Null) else _known_value(listed, given)
     return values if isinstance(values, list | tuple) else ()
 
 
-def _is_value_of(part: Any, column: Any, given: Given) -> bool:
+def _is_known_value(part: Any, column: Any, given: Given) -> bool:
     """Whether a value is known, and its type converts it as the column's would."""
-    return _is_held(part, given) and type(part.type) is type(column.type)
+    return _is_known(part, given) and type(part.type) is type(column.type)
 
 
-def _is_held(part: Any, given: Given) -> bool:
+def _is_known(part: Any, given: Given) -> bool:
     """Whether a value is in the statement or given with the execution."""
     return isinstance(part, BindParameter) and (part.unique or part.key in given)
 
 
-def _held(bind: Any, given: Given) -> Any:
+def _known_value(bind: Any, given: Given) -> Any:
     return bind.effective_value if bind.unique else given[bind.key]
 
 
-def _one_or_other(alternatives: BooleanClauseList, given: Given) -> _Tenants | None:
+def _tenants_in_or(alternatives: BooleanClauseList, given: Given) -> _Tenants | None:
     """``or_(tenant == 1, tenant == 2)`` as a list."""
     parts = alternatives.clauses
-    if alternatives.operator is not operators.or_ or len(parts) > _MOST:
+    if alternatives.operator is not operators.or_ or len(parts) > MAX_TENANTS:
         return None
     column: Any = getattr(parts[0], "left", None)
-    values = [_value_of(part, column, given) for part in parts]
+    values = [_value_equated(part, column, given) for part in parts]
     return None if column is None or None in values else _Tenants(column, values)
 
 
-def _value_of(part: Any, column: Any, given: Given) -> Any:
+def _value_equated(part: Any, column: Any, given: Given) -> Any:
     is_equality = type(part) is BinaryExpression and part.operator is operators.eq
     if not is_equality or hash(part.left) != hash(column):
         return None
     bind = part.right
-    return _held(bind, given) if _is_value_of(bind, column, given) else None
+    return _known_value(bind, given) if _is_known_value(bind, column, given) else None
 
 
-def _apart(criterion: Any, listed: list[_Tenants], given: Given) -> Any:
+def _split_by_tenant(criterion: Any, listed: list[_Tenants], given: Given) -> Any:
     """The criterion with its look-ups repeated for each tenant, also within AND and OR."""
     if isinstance(criterion, IndexComparison):
-        return _asked_apart(criterion, listed, given)
+        return _look_up_per_tenant(criterion, listed, given)
     if isinstance(criterion, Grouping):
-        part = _apart(criterion.element, listed, given)
+        part = _split_by_tenant(criterion.element, listed, given)
         return criterion if part is criterion.element else part
     if isinstance(criterion, BooleanClauseList):
-        return internals.clauses_rewritten(criterion, lambda part: _apart(part, listed, given))
+        return internals.clauses_rewritten(
+            criterion, lambda part: _split_by_tenant(part, listed, given)
+        )
     return criterion
 
 
-def _asked_apart(comparison: IndexComparison, listed: list[_Tenants], given: Given) -> Any:
+def _look_up_per_tenant(comparison: IndexComparison, listed: list[_Tenants], given: Given) -> Any:
     bind = ungrouped(comparison.right)
-    if not _is_held(bind, given) or is_converted(bind):
+    if not _is_known(bind, given) or is_converted(bind):
         return comparison
     keys = _key_columns(comparison)
     tenants = next((one for one in listed if hash(one.column) in keys), None)
     if tenants is None:
         return comparison
-    operator, value = comparison.operator, _held(bind, given)
+    operator, value = comparison.operator, _known_value(bind, given)
     # As a parameter, NULL equals nothing; written with ==, None would mean IS NULL.
     is_unknown = value is None and operator in EQUALITY
     return or_(

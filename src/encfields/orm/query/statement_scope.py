@@ -97,19 +97,19 @@ def conjunction_of(statement: Any) -> Iterator[Any]:
             yield from _join_conditions(source)
 
 
-class Beside(NamedTuple):
+class ConditionBeside(NamedTuple):
     """A condition joined with a comparison by AND.
 
     :ivar condition: the condition.
-    :ivar is_met_or_not: whether NULL and false mean the same for that AND, as in a WHERE. Under
-        NOT, or in a selected expression, they differ.
+    :ivar null_counts_as_false: whether NULL and false mean the same for that AND, as in a WHERE.
+        Under NOT, or in a selected expression, they differ.
     """
 
     condition: Any
-    is_met_or_not: bool
+    null_counts_as_false: bool
 
 
-def conditions_beside(statement: Any, comparison: Any) -> list[Beside]:
+def conditions_beside(statement: Any, comparison: Any) -> list[ConditionBeside]:
     """The conditions joined with a comparison by AND, anywhere: in an OR, a CASE, an ON.
 
     If one of them does not hold, the comparison's result does not matter. If the same object is in
@@ -120,14 +120,16 @@ def conditions_beside(statement: Any, comparison: Any) -> list[Beside]:
     places = [
         beside
         for part, is_condition in _parts(statement)
-        for beside in _beside(part, comparison, (), is_condition=is_condition)
+        for beside in _places_within(part, comparison, (), is_condition=is_condition)
     ]
     first, *others = places or [()]
     common = []
     for one in first:
         alike = [one, *(o for other in others for o in other if o.condition is one.condition)]
         if len(alike) > len(others):
-            common.append(one._replace(is_met_or_not=all(o.is_met_or_not for o in alike)))
+            common.append(
+                one._replace(null_counts_as_false=all(o.null_counts_as_false for o in alike))
+            )
     return common
 
 
@@ -146,14 +148,14 @@ def _parts(statement: Any) -> Iterator[tuple[Any, bool]]:
     yield from ((part, False) for part in others if id(part) not in known)
 
 
-def _beside(
+def _places_within(
     part: Any,
     comparison: Any,
-    around: tuple[Beside, ...],
+    around: tuple[ConditionBeside, ...],
     *,
     is_condition: bool,
     is_nested: bool = False,
-) -> Iterator[tuple[Beside, ...]]:
+) -> Iterator[tuple[ConditionBeside, ...]]:
     """The conditions beside each place of a comparison within `part`.
 
     Conditions of a SELECT inside concern other rows, and are handled with that SELECT.
@@ -165,12 +167,14 @@ def _beside(
         return
     is_nested = is_nested or isinstance(part, SelectBase)
     if isinstance(part, BooleanClauseList) and part.operator is operators.and_ and not is_nested:
-        around = (*around, *(Beside(one, is_condition) for one in conjunction([part])))
+        around = (*around, *(ConditionBeside(one, is_condition) for one in conjunction([part])))
     keeps = is_condition and isinstance(part, BooleanClauseList | Grouping)
     decide = set(map(id, _deciding_parts(part)))
     for child in part.get_children():
         is_one = keeps or id(child) in decide
-        yield from _beside(child, comparison, around, is_condition=is_one, is_nested=is_nested)
+        yield from _places_within(
+            child, comparison, around, is_condition=is_one, is_nested=is_nested
+        )
 
 
 def _deciding_parts(part: Any) -> tuple[Any, ...]:
@@ -185,16 +189,16 @@ def _deciding_parts(part: Any) -> tuple[Any, ...]:
 def certain_sources(select: Select[Any]) -> Iterator[Any]:
     """The sources that every row of a SELECT has a row of: one side of an outer join."""
     for source in internals.top_level_from(select):
-        yield from _certain(source)
+        yield from _certain_within(source)
 
 
-def _certain(source: Any) -> Iterator[Any]:
+def _certain_within(source: Any) -> Iterator[Any]:
     if not isinstance(source, Join):
         yield source
     elif not source.full:
-        yield from _certain(source.left)
+        yield from _certain_within(source.left)
         if not source.isouter:
-            yield from _certain(source.right)
+            yield from _certain_within(source.right)
 
 
 def _join_conditions(source: Any) -> Iterator[Any]:

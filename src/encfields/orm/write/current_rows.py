@@ -100,17 +100,17 @@ class CurrentRows:
         self._lock(chosen)
         rows_by_key: dict[tuple[Any, ...], dict[str, Any]] = {}
         for start in range(0, len(self._wanted), ROWS_OF_ONE_SELECT):
-            some = self._wanted[start : start + ROWS_OF_ONE_SELECT]
-            rows = self._select(chosen, self._among(some))
+            chunk = self._wanted[start : start + ROWS_OF_ONE_SELECT]
+            rows = self._select(chosen, self._where_key_in(chunk))
             rows_by_key |= dict(rows)
-        return [rows_by_key.get(key) or self._alone(chosen, key) for key in self._wanted]
+        return [rows_by_key.get(key) or self._read_one(chosen, key) for key in self._wanted]
 
-    def _among(self, some: Sequence[tuple[Any, ...]]) -> Any:
+    def _where_key_in(self, chunk: Sequence[tuple[Any, ...]]) -> Any:
         if len(self._keys) == 1:
-            return self._keys[0].in_([key for (key,) in some])
-        return tuple_(*self._keys).in_(list(some))
+            return self._keys[0].in_([key for (key,) in chunk])
+        return tuple_(*self._keys).in_(list(chunk))
 
-    def _alone(self, columns: list[Column[Any]], key: tuple[Any, ...]) -> dict[str, Any] | None:
+    def _read_one(self, columns: list[Column[Any]], key: tuple[Any, ...]) -> dict[str, Any] | None:
         """A row whose key the database returns in another form than given."""
         where = [column == value for column, value in zip(self._keys, key, strict=True)]
         rows = self._select(columns, *where)
@@ -146,7 +146,7 @@ class CurrentRows:
             return value
         encryption = attachment_of(self._connection.dialect).require()
         if value is None or value is encryption.destroyed:
-            raise _unread(binding)
+            raise _unreadable_error(binding)
         return value  # decoded by the application's own reader of foreign messages
 
     def _lock(self, columns: list[Column[Any]]) -> None:
@@ -154,7 +154,7 @@ class CurrentRows:
         has_values = any(is_encrypted(column) for column in columns)
         if internals.is_autocommit(self._connection):
             if has_values:
-                raise _no_lock(self._table)
+                raise _no_lock_error(self._table)
             return  # the UPDATE itself compares the identity
         if self._connection.dialect.name != "sqlite":
             return
@@ -170,14 +170,14 @@ class CurrentRows:
             execution_options=internals.UNTRANSLATED,
         )
         if has_values and not internals.in_sqlite_transaction(self._connection):
-            raise _no_lock(self._table)
+            raise _no_lock_error(self._table)
 
 
 def _binding(column: Column[Any]) -> ColumnBinding | None:
     return binding_of(column) if is_encrypted(column) else None
 
 
-def _unread(binding: ColumnBinding) -> EncFieldsError:
+def _unreadable_error(binding: ColumnBinding) -> EncFieldsError:
     return UnreadableError(
         "the row's value has to be sealed again, or goes into a blind index, and cannot be read: "
         "its key was destroyed, or a column that it is bound to is NULL. Nothing was written. "
@@ -188,7 +188,7 @@ def _unread(binding: ColumnBinding) -> EncFieldsError:
     )
 
 
-def _no_lock(table: Table) -> EncFieldsError:
+def _no_lock_error(table: Table) -> EncFieldsError:
     return UnsupportedOperationError(
         "values of the row have to be read and sealed again together, and on a connection in "
         "autocommit no lock would hold in between: make the change in a transaction",

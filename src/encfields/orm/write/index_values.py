@@ -79,7 +79,7 @@ class IndexedBind:
         :raises CiphertextCopyError: a value is neither set nor known.
         :raises UnknownIdentityError: the key depends on a column whose value is not known.
         """
-        given = self._given(values, mark, dialect)
+        given = self._values_of_row(values, mark, dialect)
         normalised = None if given is None else self.index.normalise(given, self.forms)
         if normalised is None:
             return RowIndex(None, "")
@@ -102,7 +102,7 @@ class IndexedBind:
                 return True
         return False
 
-    def _given(
+    def _values_of_row(
         self, values: Mapping[str, Any], mark: object, dialect: Dialect
     ) -> list[object] | None:
         """The values that the index is of; ``None`` if one of those that are set is NULL."""
@@ -177,8 +177,8 @@ def indexed_binds(
             raise refused(index, WRITTEN_BY_US)
         if not isinstance(assigned, BoundValue):
             if is_update and None in values:
-                raise _apart(index, values)()
-            if _is_copy(assigned) and all(_is_copy(value) for value in values):
+                raise _refusal_without_rest(index, values)()
+            if _is_expression(assigned) and all(_is_expression(value) for value in values):
                 continue  # of whole rows, or refused because of the value
             raise refused(index, "the statement does not write its blind index along with it")
         of_bind = types.get(assigned.bind, [None])
@@ -192,8 +192,10 @@ def indexed_binds(
             )
         key = tuple(identity(column) for column in index.key_columns)
         forms = index.forms(dialect)
-        yield IndexedBind(assigned.bind, index, sources, key, forms, _apart(index, values))
-    _refuse_orphans(table, row, {index.index_column.key for index in known})
+        yield IndexedBind(
+            assigned.bind, index, sources, key, forms, _refusal_without_rest(index, values)
+        )
+    _refuse_undeclared_index_columns(table, row, {index.index_column.key for index in known})
 
 
 WRITTEN_BY_US = (
@@ -211,11 +213,13 @@ def _is_null(assigned: Assigned | None) -> bool:
     return isinstance(assigned, Expression) and isinstance(assigned.element, Null)
 
 
-def _is_copy(assigned: Assigned | None) -> bool:
+def _is_expression(assigned: Assigned | None) -> bool:
     return isinstance(assigned, Expression) and not isinstance(assigned.element, Null)
 
 
-def _refuse_orphans(table: Table, row: Mapping[Any, Assigned], known: set[str]) -> None:
+def _refuse_undeclared_index_columns(
+    table: Table, row: Mapping[Any, Assigned], known: set[str]
+) -> None:
     """Refuse an index column that none of the table's columns declares."""
     for column in table.c:
         is_written = column.key in row and column.key not in known
@@ -229,7 +233,9 @@ def _refuse_orphans(table: Table, row: Mapping[Any, Assigned], known: set[str]) 
             )
 
 
-def _apart(index: IndexBinding, values: list[Assigned | None]) -> Callable[[], EncFieldsError]:
+def _refusal_without_rest(
+    index: IndexBinding, values: list[Assigned | None]
+) -> Callable[[], EncFieldsError]:
     missing = [s.column_name for s, value in zip(index.sources, values, strict=True) if not value]
     written = ", ".join(f"{source.column.key}=..." for source in index.sources)
     return lambda: refused(

@@ -143,7 +143,7 @@ class ReadBack:
             # Under AUTOCOMMIT somebody else may have changed the row since.
             is_ours = not internals.is_autocommit(connection)
             written = _rowcount(connection, result, due.row_count)
-            astray = _row_astray(own, rows, due, written, is_ours=is_ours)
+            moved = _row_stored_elsewhere(own, rows, due, written, is_ours=is_ours)
         except DBAPIError as error:
             refused = is_denied(error)
             # Otherwise PostgreSQL would roll back at COMMIT without an error.
@@ -154,12 +154,12 @@ class ReadBack:
             if refused and rows:
                 raise cannot_look(rows[0].binding.table) from None
             raise
-        if astray is not None:
+        if moved is not None:
             result.close()  # SQLite cannot end a transaction with unfetched rows
-            raise _moved(astray, is_undone=_take_back(connection))
+            raise _moved_error(moved, is_undone=_take_back(connection))
 
 
-def _row_astray(
+def _row_stored_elsewhere(
     connection: Connection,
     rows: list[WrittenRow],
     due: _Written,
@@ -176,7 +176,7 @@ def _row_astray(
     for row in rows:
         by_column.setdefault(row.binding.column.key, []).append(row)
     for some in by_column.values():
-        held = _held(connection, some)
+        held = _stored_starts(connection, some)
         missing = [row for row in some if held.get(row.texts) not in row.starts]
         if not missing:
             continue
@@ -186,23 +186,23 @@ def _row_astray(
         for row in missing:
             # A missing row is hidden from this role, deleted, or NULL: nothing is unreadable.
             is_altered = is_ours and all_written and held.get(row.texts) is not None
-            if is_altered or _is_elsewhere(connection, row):
+            if is_altered or _is_in_another_row(connection, row):
                 return row
     return None
 
 
-def _held(connection: Connection, rows: list[WrittenRow]) -> dict[tuple[str, ...], bytes]:
+def _stored_starts(connection: Connection, rows: list[WrittenRow]) -> dict[tuple[str, ...], bytes]:
     """The first bytes of rows' values in one column, by the texts of their identity."""
     held: dict[tuple[str, ...], bytes] = {}
     for start in range(0, len(rows), _ROWS):
-        held.update(_delivered(connection, rows[start : start + _ROWS]))
+        held.update(_stored_starts_of_few(connection, rows[start : start + _ROWS]))
     return held
 
 
-def _delivered(connection: Connection, rows: list[WrittenRow]) -> Found:
+def _stored_starts_of_few(connection: Connection, rows: list[WrittenRow]) -> Found:
     binding = rows[0].binding
-    source = _Messages(connection, binding)
-    keys = [_as_stored(binding, row.key, connection.dialect) for row in rows]
+    source = _StoredMessages(connection, binding)
+    keys = [_key_as_stored(binding, row.key, connection.dialect) for row in rows]
     if connection.dialect.name in MYSQL_NAMES:
         return source.of(keys)
     if len(source.identity) == 1:
@@ -210,7 +210,7 @@ def _delivered(connection: Connection, rows: list[WrittenRow]) -> Found:
     return source.where(tuple_(*source.identity).in_(keys))
 
 
-def _as_stored(binding: ColumnBinding, key: Iterable[Any], dialect: Dialect) -> tuple[Any, ...]:
+def _key_as_stored(binding: ColumnBinding, key: Iterable[Any], dialect: Dialect) -> tuple[Any, ...]:
     """A row's key as WHERE matches it: servers pad some keys, or strip blanks."""
     stored: list[Any] = []
     for column, value in zip(binding.identity, key, strict=True):
@@ -223,7 +223,7 @@ def _as_stored(binding: ColumnBinding, key: Iterable[Any], dialect: Dialect) -> 
     return tuple(stored)
 
 
-class _StartReader(RowReader):
+class _MessageStartReader(RowReader):
     """Reads the first bytes of a message with its row's identity, and opens nothing."""
 
     @property
@@ -246,13 +246,13 @@ class _StartReader(RowReader):
         return read
 
 
-def _is_elsewhere(connection: Connection, row: WrittenRow) -> bool:
+def _is_in_another_row(connection: Connection, row: WrittenRow) -> bool:
     """Whether the message is in another row; this searches the whole table."""
-    source = _Messages(connection, row.binding)
+    source = _StoredMessages(connection, row.binding)
     return any(texts != row.texts for texts, _ in source.where(source.start.in_(row.starts)))
 
 
-class _Messages:
+class _StoredMessages:
     """The messages of one column, undecrypted.
 
     :ivar identity: the columns that identify their rows.
@@ -271,7 +271,7 @@ class _Messages:
         self.start = func.substr(source.c[name], 1, _START, type_=LargeBinary())
         self._connection = connection
         self._table = table
-        self._select = select(Packed(self.start, self.identity, _StartReader(binding)))
+        self._select = select(Packed(self.start, self.identity, _MessageStartReader(binding)))
         self._select = self._select.select_from(source)
 
     def where(self, criterion: Any) -> Found:
@@ -314,7 +314,7 @@ def _take_back(connection: Connection) -> bool:
     return True
 
 
-def _moved(row: WrittenRow, *, is_undone: bool) -> IdentityChangeError:
+def _moved_error(row: WrittenRow, *, is_undone: bool) -> IdentityChangeError:
     binding = row.binding
     names = ", ".join(column.name for column in binding.identity)
     end = (

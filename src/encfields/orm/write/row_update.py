@@ -98,18 +98,18 @@ class RowUpdate:
         written = [b for b in self._bindings if b.column.key in self._set]
         if not written and not identity & self._set:
             return self._statement
-        beyond = self._beyond_key(identity & self._set)
+        beyond = self._identity_beyond_key(identity & self._set)
         self.rows = [dict(row) for row in self.rows]
         self._note_identity(beyond)
         self._carry_values(beyond)
         self._carry_index_parts()
         if not self.rows:
             return self._matching_nothing(beyond)
-        return self._statement.where(*(self._pin(column) for column in beyond))
+        return self._statement.where(*(self._identity_condition(column) for column in beyond))
 
     # -- the identity of the rows --------------------------------------------------------------
 
-    def _beyond_key(self, stated: set[str]) -> list[Column[Any]]:
+    def _identity_beyond_key(self, stated: set[str]) -> list[Column[Any]]:
         """Columns beyond the primary key to which written or moved values are bound."""
         beyond: dict[Column[Any], None] = {}
         for binding in self._bindings:
@@ -126,11 +126,11 @@ class RowUpdate:
         known: Sequence[Mapping[str, Any]]
         known = [loaded_identity(self._connection, self._table, self._key(r)) for r in self.rows]
         incomplete = any(name not in identity for identity in known for name in names)
-        if incomplete or not self._is_counted():
+        if incomplete or not self._is_row_count_checked():
             current_rows = CurrentRows(self._connection, self._keys, self._old_keys()).read(beyond)
-            if not _agree(known, current_rows):
+            if not _is_as_loaded(known, current_rows):
                 raise internals.stale_data(self._table, len(self.rows))
-            known = self._keep(current_rows)
+            known = self._drop_missing_rows(current_rows)
         for row, identity in zip(self.rows, known, strict=True):
             row.update({_PIN + name: identity[name] for name in names})
 
@@ -141,18 +141,18 @@ class RowUpdate:
         binds = [internals.old_value_bind(column) for column in self._keys]
         return [tuple(row[bind] for bind in binds) for row in self.rows]
 
-    def _is_counted(self) -> bool:
+    def _is_row_count_checked(self) -> bool:
         """Whether SQLAlchemy will notice that a row was not matched."""
         dialect = self._connection.dialect
         return len(self.rows) == 1 or dialect.supports_sane_multi_rowcount
 
-    def _keep(self, current_rows: Sequence[_Row | None]) -> list[_Row]:
+    def _drop_missing_rows(self, current_rows: Sequence[_Row | None]) -> list[_Row]:
         """Leave out missing rows, which the UPDATE would not match."""
         pairs = zip(self.rows, current_rows, strict=True)
         self.rows = [row for row, current in pairs if current is not None]
         return [current for current in current_rows if current is not None]
 
-    def _pin(self, column: Column[Any]) -> Any:
+    def _identity_condition(self, column: Column[Any]) -> Any:
         bind = bindparam(_PIN + column.key, type_=column.type)
         if any(row[bind.key] is None for row in self.rows):
             return column.is_not_distinct_from(bind)
@@ -160,7 +160,7 @@ class RowUpdate:
 
     # -- what else is written ------------------------------------------------------------------
 
-    def _moved(self, beyond: Sequence[Column[Any]]) -> set[str]:
+    def _changed_identity(self, beyond: Sequence[Column[Any]]) -> set[str]:
         """Keys of the identity columns that change in at least one row."""
         old = {column: _PIN + column.key for column in beyond}
         old |= {column: internals.old_value_bind(column) for column in self._keys}
@@ -183,7 +183,7 @@ class RowUpdate:
 
     def _carry_values(self, beyond: Sequence[Column[Any]]) -> None:
         """Reseal values that are bound to what changes and are not set."""
-        moved = self._moved(beyond)
+        moved = self._changed_identity(beyond)
         left = [
             binding.column
             for binding in self._bindings
@@ -193,7 +193,7 @@ class RowUpdate:
         if not left or not self.rows:
             return
         current_rows = CurrentRows(self._connection, self._keys, self._old_keys()).read(left)
-        kept = self._keep(current_rows)
+        kept = self._drop_missing_rows(current_rows)
         for row, current in zip(self.rows, kept, strict=True):
             row.update(current)
         self._set |= {column.key for column in left}
@@ -219,7 +219,7 @@ class RowUpdate:
         others = [row for row in self.rows if not any(row is other for other in needed)]
         self.rows = needed
         current_rows = CurrentRows(self._connection, self._keys, self._old_keys()).read(rest)
-        kept = self._keep(current_rows)
+        kept = self._drop_missing_rows(current_rows)
         for row, current in zip(self.rows, kept, strict=True):
             row[name] = IndexWithRest(current)
         self.rows = [*others, *self.rows]
@@ -236,10 +236,12 @@ class RowUpdate:
                     row[column.key] = row[internals.old_value_bind(column)]
             row.update({_PIN + column.key: row.get(column.key) for column in beyond})
         # false() would drop the other criteria, which the plan needs
-        return self._statement.where(text("1 = 0"), *(self._pin(column) for column in beyond))
+        return self._statement.where(
+            text("1 = 0"), *(self._identity_condition(column) for column in beyond)
+        )
 
 
-def _agree(known: Sequence[Mapping[str, Any]], current_rows: Sequence[_Row | None]) -> bool:
+def _is_as_loaded(known: Sequence[Mapping[str, Any]], current_rows: Sequence[_Row | None]) -> bool:
     """Whether the rows still equal what the session loaded."""
     return all(
         current is None or name not in current or current[name] == value
