@@ -14,16 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import create_engine, text
 
 from encfields import keyrings
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.cli import exits
+from encfields.doctor.database import check_columns
 from encfields.doctor.engine import check_hazards
 from encfields.doctor.key_table import check_fork
 from encfields.doctor.row_keys import check_row_keys
 from encfields.errors import KeyUnavailableError
 from encfields.keys.cache.renewal import renewer
 from tests.cli.conftest import on_sqlite
+from tests.database import CANARY
 from tests.servers.backends import Backend
 from tests.turns import databases_by_turns, on_each_database
 
@@ -130,6 +133,31 @@ def test_columns_that_cannot_hold_messages(doctor, engine, encryption, local_key
     assert result.code == exits.FAULTS
     result = doctor("--keyring", local_key, "--table", "nothing", "--column", "x")
     assert verdicts(result)["table nothing"] == "problem"
+
+
+def test_plaintext_in_an_encrypted_column(doctor, engine, patients, local_key):
+    with engine.begin() as connection:
+        connection.execute(
+            text("INSERT INTO patient (id, name, ssn) VALUES (1, 'a', :v), (2, 'b', :v)"),
+            {"v": CANARY.encode()},
+        )
+    result = doctor("--keyring", local_key, *TABLE)
+    assert result.code == exits.FAULTS
+    assert verdicts(result)["values of patient"] == "problem"
+    assert "ssn: 2 values are plaintext" in told(result, "values of patient")
+    assert CANARY not in result.out
+
+
+@pytest.mark.parametrize("kind", ["out of reach", "no database"])
+def test_a_database_that_cannot_be_asked_is_told_of_and_raises_no_drivers_error(tmp_path, kind):
+    file = tmp_path / "x.db"
+    file.write_text("no database" * 100)
+    url = "mysql+pymysql://127.0.0.1:1/x" if kind == "out of reach" else f"sqlite:///{file}"
+    spec = TableSpec.of("person", [SealedColumn("ssn")])
+    (columns,) = check_columns(create_engine(url), [spec])
+    (row_keys,) = check_row_keys(create_engine(url), [spec])
+    assert (columns.verdict, row_keys.verdict) == ("problem", "skipped")
+    assert ("out of reach" in columns.detail) == (kind == "out of reach")
 
 
 @on_each_database

@@ -77,3 +77,16 @@ def test_without_models_no_index_is_known(on_database, indexed):
     told = on_database("status", "--table", "patient", "--column", "ssn")
     assert told.code == exits.OK
     assert "blind indexes" not in told.out
+
+
+def test_an_index_whose_beacon_key_is_missing_is_no_current_one(
+    on_database, engine, indexed, models
+):
+    _sql(engine, "DELETE FROM encfields_keys WHERE purpose = 'beacon-key'")
+    told = on_database("status", *models(1))
+    assert told.code == exits.FAULTS
+    assert "The key table lacks the beacon key of 'default': no row is found" in told.out
+    assert "Every value is under the active version" not in told.out
+    document = on_database("status", "--json", *models(1)).json
+    assert document["verdict"] == "faults"
+    assert document["without_beacon_key"] == ["default"]

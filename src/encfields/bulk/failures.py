@@ -54,8 +54,9 @@ log = logging.getLogger("encfields.bulk")
 _MISSING_ON_SQLITE = ("no such table", "no such column")
 """Message prefixes of the same on SQLite, which raises one class for these and a full disk."""
 
-_FAULT_ON_SQLITE = "SQLITE_ERROR"
-"""What SQLite calls them. What may pass (locks, disks, interrupts) has names of its own."""
+_LASTING_ON_SQLITE = ("SQLITE_ERROR", "SQLITE_NOTADB", "SQLITE_CORRUPT")
+"""What SQLite calls them, and a file that is damaged or no database. What may pass (locks, disks,
+interrupts) has names of its own."""
 
 _LOCKED_ON_SQLITE = ("SQLITE_BUSY", "SQLITE_LOCKED")
 
@@ -81,7 +82,7 @@ def _may_pass(error: DBAPIError) -> bool:
     passes = may_pass(code_of(error.orig))
     if passes is not None:
         return passes
-    if getattr(error.orig, "sqlite_errorname", None) == _FAULT_ON_SQLITE:
+    if str(getattr(error.orig, "sqlite_errorname", None)).startswith(_LASTING_ON_SQLITE):
         return False
     return isinstance(error, InterfaceError | InternalError) or is_operational(error)
 

@@ -10,10 +10,12 @@ from sqlalchemy import Engine, inspect, text
 from sqlalchemy.exc import NoSuchTableError, SQLAlchemyError
 from sqlalchemy.types import TypeEngine
 
+from encfields.bulk.failures import raises_no_drivers_errors
 from encfields.bulk.rows.catalog import schema_of
 from encfields.bulk.rows.spec import TableSpec
 from encfields.databases import MYSQL_NAMES
 from encfields.doctor import Finding
+from encfields.errors import EncFieldsError
 from encfields.orm.declare.column_rules import stores_bytes
 
 SLIGHT_SKEW = 5.0
@@ -64,13 +66,13 @@ def check_columns(engine: Engine, specs: Sequence[TableSpec]) -> list[Finding]:
     findings = []
     for spec in specs:
         try:
-            with engine.connect() as connection:
-                schema = schema_of(spec.table, spec.schema, connection)
-                columns = inspect(connection).get_columns(spec.table, schema=schema)
-        except NoSuchTableError:
+            types = _stored_types(engine, spec)
+        except EncFieldsError as error:
+            findings.append(Finding(f"table {spec.table}", "problem", error.message))
+            continue
+        if types is None:
             findings.append(Finding(f"table {spec.table}", "problem", "is not in the database"))
             continue
-        types = {column["name"]: column["type"] for column in columns}
         findings += [
             _column(
                 f"column {spec.table}.{column.name}", types.get(column.name), engine.dialect.name
@@ -78,6 +80,18 @@ def check_columns(engine: Engine, specs: Sequence[TableSpec]) -> list[Finding]:
             for column in spec.columns
         ]
     return findings
+
+
+@raises_no_drivers_errors
+def _stored_types(engine: Engine, spec: TableSpec) -> dict[str, TypeEngine[Any]] | None:
+    """The types of a table's columns in the database; ``None`` if it has no such table."""
+    try:
+        with engine.connect() as connection:
+            schema = schema_of(spec.table, spec.schema, connection)
+            columns = inspect(connection).get_columns(spec.table, schema=schema)
+    except NoSuchTableError:
+        return None
+    return {column["name"]: column["type"] for column in columns}
 
 
 def _column(check: str, type_: TypeEngine[Any] | None, dialect: str) -> Finding:

@@ -9,13 +9,14 @@ import os
 import select
 import signal
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from sqlalchemy import Engine
 
 from encfields.bulk.rows.spec import TableSpec
 from encfields.bulk.survey.census import Census, census
+from encfields.bulk.survey.column_census import ColumnCensus
 from encfields.doctor import Finding
 from encfields.errors import EncFieldsError
 from encfields.keys.dynamodb.store import DynamoDbKeyStore
@@ -224,5 +225,25 @@ def _findings(name: str, counted: Census, known: KeyVersions) -> list[Finding]:
                 "the column's nor a former one; `encfields verify` lists them"
             )
             gone.append(Finding(name, "problem", detail))
+        gone += [
+            Finding(f"values of {counted.table}", "problem", detail)
+            for detail in _no_values(column)
+        ]
     rows = f"{counted.rows:,} rows looked at"
     return gone or [Finding(name, "ok", f"all are in the key store ({rows})")]
+
+
+def _no_values(column: ColumnCensus) -> Iterator[str]:
+    """What stands in a column in the place of its own values."""
+    if column.plaintext:
+        yield (
+            f"{column.column}: {column.plaintext:,} values are plaintext, and reading them is "
+            "refused: `encfields status` lists some. Write them again through the application; "
+            "EncryptedType(guard=True) has the database refuse others"
+        )
+    others = column.misplaced.total() + column.damaged.total()
+    if others:
+        yield (
+            f"{column.column}: {others:,} values are damaged or of another row or column, and do "
+            "not open; `encfields verify` lists them"
+        )

@@ -7,22 +7,36 @@ from collections.abc import Sequence
 from sqlalchemy import Engine
 from sqlalchemy.exc import NoSuchTableError
 
+from encfields.bulk.failures import raises_no_drivers_errors
 from encfields.bulk.rows.changed_keys import changes_of_keys
 from encfields.bulk.rows.spec import TableSpec
 from encfields.doctor import Finding
+from encfields.errors import EncFieldsError
 
 
 def check_row_keys(engine: Engine, specs: Sequence[TableSpec]) -> list[Finding]:
     """What the database changes by itself of what the values of each table are bound to."""
-    findings = []
+    findings: list[Finding] = []
     for spec in specs:
         check = f"row key of {spec.full_name}"
         try:
-            with engine.connect() as connection:
-                changes = changes_of_keys(connection, spec)
-        except NoSuchTableError:
+            changes = _changes(engine, spec)
+        except EncFieldsError as error:
+            findings.append(Finding(check, "skipped", error.message))
+            continue
+        if changes is None:
             continue  # reported already
         findings += [Finding(check, "problem", change) for change in changes]
         if not changes:
             findings.append(Finding(check, "ok", "nothing that the database changes by itself"))
     return findings
+
+
+@raises_no_drivers_errors
+def _changes(engine: Engine, spec: TableSpec) -> list[str] | None:
+    """What the database changes; ``None`` if it has no such table."""
+    try:
+        with engine.connect() as connection:
+            return list(changes_of_keys(connection, spec))
+    except NoSuchTableError:
+        return None

@@ -2,6 +2,7 @@
 
 ======================  ====================================
 ``status``              values by key version, without a key
+``status_beacons``      whether the keys of blind indexes are there
 ``verify``              opens every value
 ``inspect``             shows a message's header
 ``reencrypt``           runs, and work on them

@@ -15,6 +15,7 @@ from encfields.bulk.survey.column_census import ColumnCensus, Example
 from encfields.bulk.survey.index_check import IndexCensus
 from encfields.cli import exits
 from encfields.cli.changing_columns import changing_columns, print_changes
+from encfields.cli.commands.status_beacons import missing_beacons
 from encfields.cli.output import Cell, Output, pairs_of
 from encfields.cli.parsing import add_command
 from encfields.cli.settings import Settings, add_common_options
@@ -59,11 +60,17 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         for spec in specs:
             with output.progress(f"reading {spec.table}") as progress:
                 censuses.append(census(engine, spec, sample=arguments.sample, progress=progress))
+        keyless_indexes = [] if known is None else _missing_beacons(settings, engine, censuses)
     code = max(_code(census_, known) for census_ in censuses)
-    print_status(censuses, known, code, output)
+    code = exits.FAULTS if keyless_indexes else code
+    print_status(censuses, known, code, output, keyless_indexes)
     if not output.as_json:
         print_changes(changing_columns(settings, specs), output)
     return code
+
+
+def _missing_beacons(settings: Settings, engine: Engine, censuses: list[Census]) -> list[str]:
+    return missing_beacons(settings.keys(engine, keys_needed=False), settings.specs(), censuses)
 
 
 def _known_versions(settings: Settings, engine: Engine) -> KeyVersions | None:
@@ -119,6 +126,11 @@ NOT_INDEXED = (
     "`encfields reencrypt`, or op.fill_blind_index(...) in a migration."
 )
 
+NO_BEACON = (
+    "The key table lacks the beacon key of {}: no row is found by a blind index, and none is "
+    "written. Restore its row from a backup of the key table."
+)
+
 
 class ValueKind(NamedTuple):
     """One line of the table: values of one column that are alike."""
@@ -130,15 +142,21 @@ class ValueKind(NamedTuple):
 
 
 def print_status(
-    censuses: list[Census], known: KeyVersions | None, code: int, output: Output
+    censuses: list[Census],
+    known: KeyVersions | None,
+    code: int,
+    output: Output,
+    keyless_indexes: Sequence[str] = (),
 ) -> None:
     """Write the censuses, as one document or as tables.
 
     :param known: the key versions that there are, if there is a key table.
     :param code: the exit status.
+    :param keyless_indexes: the keys whose beacon key is missing.
     """
     if output.as_json:
-        output.json(_document(censuses, known, code))
+        document = _document(censuses, known, code)
+        output.json({**document, "without_beacon_key": [*keyless_indexes]})
         return
     for census_ in censuses:
         _print_table(census_, known, output)
@@ -147,6 +165,10 @@ def print_status(
     output.line(_summary(censuses, known))
     if known is None:
         output.line("The database has no key table, so which versions are active is not known.")
+    if keyless_indexes:
+        output.line(NO_BEACON.format(", ".join(map(repr, keyless_indexes[:5]))), style="red")
+        if not any(_code(census_, known) == exits.FAULTS for census_ in censuses):
+            return
     _, style, sentence = _VERDICTS[code]
     if code != exits.WORK_LEFT or not all(is_current(census_, known) for census_ in censuses):
         output.line(sentence, style=style)
