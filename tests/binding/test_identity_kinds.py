@@ -31,10 +31,11 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.types import VARBINARY
 
 from encfields import EncryptedType, SqlKeyStore, attach, keyrings
+from encfields.bulk import Reencryption, TableSpec
 from encfields.errors import (
     AmbiguousRowError,
     ContextMismatchError,
@@ -308,6 +309,23 @@ def test_a_key_of_fixed_length_is_bound_as_the_database_pads_it(db):
             key.rstrip(b"\x00") for key in keys
         )
         assert sorted(row.v for row in rows) == sorted(key.hex() for key in keys)
+
+
+def test_a_key_filled_with_zeros_is_bound_as_its_number(db):
+    if db.name not in ("mariadb", "mysql"):
+        pytest.skip("no other database fills numbers with zeros")
+    table = keyed_table(mysql.BIGINT(unsigned=True, zerofill=True))
+    db.create(table.metadata)
+    keys = [0, 7, 100, 2**64 - 1]
+    with db.begin() as connection:
+        connection.exec_driver_sql("SET sql_mode = CONCAT(@@sql_mode, ',NO_AUTO_VALUE_ON_ZERO')")
+        connection.execute(insert(table), [{"id": key, "v": f"v-{key}"} for key in keys])
+        rows = connection.execute(select(table).order_by(table.c.id)).all()
+    assert rows == [(key, f"v-{key}") for key in keys]
+    assert b"\x00\x017" in db.stored(table.c.v, 7)
+    db.encryption.keys.rotate("default")
+    report = Reencryption(db.engine, db.encryption, TableSpec.from_table(table)).run()
+    assert (report.rows_written, report.quarantined) == (len(keys), ())
 
 
 def test_a_flag_among_integers_is_stored_and_bound_as_a_number(db):

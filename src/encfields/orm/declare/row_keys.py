@@ -141,6 +141,11 @@ def is_native_uuid(type_: TypeEngine[Any], dialect: Dialect) -> bool:
     return native and bool(dialect.supports_native_uuid)
 
 
+def is_zero_filled(type_: TypeEngine[Any], dialect: Dialect) -> bool:
+    """Whether MySQL and MariaDB give its integers as a text of leading zeros (``ZEROFILL``)."""
+    return bool(getattr(stored_type(type_, dialect), "zerofill", False))
+
+
 def padded_length(type_: TypeEngine[Any], dialect: Dialect) -> int:
     """Bytes to which the database pads a binary key; 0 if it does not."""
     stored = stored_type(type_, dialect)

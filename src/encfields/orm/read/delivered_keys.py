@@ -19,7 +19,7 @@ from encfields.databases import MYSQL_NAMES
 from encfields.errors import ContextMismatchError, EncFieldsError, UnreadableError
 from encfields.identity import CANONICAL, IdentityKind
 from encfields.message.cell import KeyForm
-from encfields.orm.declare.row_keys import date_reader, is_native_uuid, kind_of
+from encfields.orm.declare.row_keys import date_reader, is_native_uuid, is_zero_filled, kind_of
 
 if TYPE_CHECKING:
     from sqlalchemy import Column
@@ -107,7 +107,7 @@ def from_delivered(type_: TypeEngine[Any], dialect: Dialect) -> Callable[[bytes]
     """
     kind = kind_of(type_, dialect)
     if kind is IdentityKind.INTEGER:
-        return _integer
+        return _zero_filled if is_zero_filled(type_, dialect) else _integer
     if kind is IdentityKind.BINARY:
         return _binary
     if kind in (IdentityKind.TEXT, IdentityKind.CHAR):
@@ -123,6 +123,8 @@ def form_of(type_: TypeEngine[Any], dialect: Dialect) -> KeyForm | None:
     :param type_: of the key's column.
     """
     kind = kind_of(type_, dialect)
+    if is_zero_filled(type_, dialect):
+        return None
     if kind is not IdentityKind.UUID:
         return _FORMS.get(kind)
     if is_native_uuid(type_, dialect):
@@ -140,6 +142,10 @@ _FORMS = {
 
 def _integer(part: bytes) -> str:
     return _matched(_INTEGER, part)
+
+
+def _zero_filled(part: bytes) -> str:
+    return _integer(part.lstrip(b"0") or b"0")
 
 
 def _text(part: bytes) -> str:
