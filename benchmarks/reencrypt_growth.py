@@ -31,7 +31,7 @@ from encfields.bulk.rows.job import Job
 from encfields.bulk.rows.key_order import Bounds
 from encfields.bulk.rows.prepared_job import PreparedJob
 from encfields.bulk.rows.reader import BatchReader
-from encfields.bulk.runs.worker import values_of
+from encfields.bulk.runs.worker import row_work_of
 from encfields.bulk.writers import writer_for
 
 BATCH_ROWS = Options().batch_rows
@@ -73,7 +73,7 @@ def plans(bench: Bench) -> list[Read]:
     own = Connections(bench.engine)
     prepared = PreparedJob(Job(SPEC), own.reading())
     reader, writer = BatchReader(prepared), writer_for(prepared)
-    values = values_of(prepared, bench.encryption)
+    values = row_work_of(prepared, bench.encryption)
     found = []
     for after in (-1, bench.rows - BATCHES * BATCH_ROWS - 1):
         most = Read(0, whole=False)

@@ -22,7 +22,7 @@ from encfields.bulk.rows.job import Job
 from encfields.bulk.rows.key_order import Bounds
 from encfields.bulk.rows.prepared_job import PreparedJob
 from encfields.bulk.rows.reader import BatchReader
-from encfields.bulk.runs.worker import values_of
+from encfields.bulk.runs.worker import row_work_of
 from encfields.bulk.writers import unverified_writer_for
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def _recorded(
 ) -> Iterator[Batch]:
     """The batches of the whole table, one after the other."""
     reader, writer = BatchReader(prepared), unverified_writer_for(prepared)
-    values = values_of(prepared, encryption)
+    values = row_work_of(prepared, encryption)
     part = Bounds(None, None)
     while True:
         with _recording(connections.reading()) as read:

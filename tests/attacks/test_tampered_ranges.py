@@ -47,7 +47,7 @@ def begun(clinic: Clinic) -> str:
     store, own = clinic.ranges_of(run_id), Connections(clinic.engine)
     with own.writing().begin() as transaction:
         run = read_run(transaction.connection, run_id)
-        claim = store.carve(transaction.connection, run, (20,), "a worker", LEASE)
+        claim = store.claim_new(transaction.connection, run, (20,), "a worker", LEASE)
         assert claim is not None
         store.release(transaction.connection, claim)
     own.close()

@@ -19,7 +19,7 @@ from encfields.bulk.rows.key_order import Bounds
 from encfields.bulk.rows.prepared_job import PreparedJob
 from encfields.bulk.rows.reader import BatchReader
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
-from encfields.bulk.runs.worker import values_of
+from encfields.bulk.runs.worker import row_work_of
 from encfields.bulk.writers import writer_for
 from encfields.errors import DeclarationError
 from encfields.index.transforms import casefold, last
@@ -191,7 +191,7 @@ class Halves:
         prepared = PreparedJob(Job(spec), self.own.reading())
         reader = BatchReader(prepared)
         rows = reader.read(self.own.reading(), Bounds(None, None), 100)
-        outcome = values_of(prepared, clinic.encryption).outcome_of(rows, reader)
+        outcome = row_work_of(prepared, clinic.encryption).outcome_of(rows, reader)
         self.changes = outcome.changes
         self._writer = writer_for(prepared)
 

@@ -156,7 +156,7 @@ def test_a_range_whose_worker_is_gone_is_taken_over_when_its_lease_is_over(clini
     began = time.monotonic()
     with own.writing().begin() as begun:
         run = read_run(begun.connection, run_id)
-        claim = store.carve(begun.connection, run, (120,), "a dead worker", 1.5)
+        claim = store.claim_new(begun.connection, run, (120,), "a dead worker", 1.5)
     assert claim is not None
     report = clinic.run().run()
     assert report.finished

@@ -16,7 +16,7 @@ from encfields.bulk.rows.spec import TableSpec
 from encfields.bulk.rows.stored_keys import key_from_text
 from encfields.bulk.runs.run_row import read_run
 from encfields.bulk.runs.tables import ranges
-from encfields.bulk.runs.worker import values_of
+from encfields.bulk.runs.worker import row_work_of
 from encfields.bulk.survey.sweep import CountingSweep, HeadSweep, SweepOutcome, sweep_of
 from tests.bulk.support import PATIENT, Clinic
 from tests.bulk.test_tables import ROWS, Account, ByUuid, fill, make, spec_of
@@ -38,7 +38,7 @@ class Sweeping:
     def __init__(self, clinic, spec):
         self.own = Connections(clinic.engine)
         self.prepared = PreparedJob(Job(spec), self.own.reading())
-        self.values = values_of(self.prepared, clinic.encryption)
+        self.values = row_work_of(self.prepared, clinic.encryption)
         self.sweep = sweep_of(self.prepared, clinic.encryption, self.values, RANGE_ROWS)
         self.ways = [self.sweep, HeadSweep(self.prepared, self.values)]
 
@@ -121,7 +121,7 @@ def test_where_each_row_has_its_own_key_the_heads_are_read(tables):
     make(tables, Account)
     own = Connections(tables.engine)
     prepared = PreparedJob(Job(spec_of(Account)), own.reading())
-    values = values_of(prepared, tables.encryption)
+    values = row_work_of(prepared, tables.encryption)
     assert isinstance(sweep_of(prepared, tables.encryption, values, RANGE_ROWS), HeadSweep)
     own.close()
 
@@ -164,7 +164,7 @@ def test_a_sweep_takes_the_ranges_of_the_pass_before_and_cuts_what_grew_behind_t
     for upper in ((120,), (150,), None):
         with own.writing().begin() as begun:
             run = read_run(begun.connection, run_id)
-            claim = store.carve(begun.connection, run, upper, "a worker", 30)
+            claim = store.claim_new(begun.connection, run, upper, "a worker", 30)
             assert claim is not None
             store.release(begun.connection, claim)
     own.close()
@@ -189,7 +189,7 @@ def test_a_column_that_holds_text_is_looked_at_in_python(postgresql):
         connection.execute(text("INSERT INTO note VALUES (1, 'never encrypted')"))
     own = Connections(clinic.engine)
     prepared = PreparedJob(Job(TableSpec.of("note", ["body"])), own.reading())
-    values = values_of(prepared, clinic.encryption)
+    values = row_work_of(prepared, clinic.encryption)
     sweep = sweep_of(prepared, clinic.encryption, values, RANGE_ROWS)
     assert not sweep.look(own.reading(), ALL, 10).is_clean
     own.close()

@@ -181,11 +181,11 @@ def adopted_in(
         tuple(map(compared, bound_to)),
         key,
         required,
-        _through(adoption),
+        _type_of_application(adoption),
     )
 
 
-def _through(adoption: Adoption) -> str | None:
+def _type_of_application(adoption: Adoption) -> str | None:
     """Name of the type that reads the plaintext, if only the models have it."""
     data = adoption.plain_type or adoption.type
     if data.get("type") != OF_APPLICATION:

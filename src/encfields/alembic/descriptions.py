@@ -132,8 +132,8 @@ def index_column_of(index: IndexBinding) -> IndexColumn:
     key = index.declared.key
     return IndexColumn(
         name,
-        None if columns == _conventional_columns(name) else _one_or_all(columns),
-        None if set(transforms) == {exact.name} else _one_or_all(transforms),
+        None if columns == _conventional_columns(name) else _single_or_tuple(columns),
+        None if set(transforms) == {exact.name} else _single_or_tuple(transforms),
         definition.bits,
         None if definition.version == conventional_version(name) else definition.version,
         None if key is None or key == index.sources[0].key.template else key,
@@ -167,7 +167,7 @@ def _conventional_columns(name: str) -> tuple[str, ...]:
     return (conventional[1],) if conventional else ()
 
 
-def _one_or_all(names: tuple[str, ...]) -> Any:
+def _single_or_tuple(names: tuple[str, ...]) -> Any:
     return names[0] if len(names) == 1 else names
 
 

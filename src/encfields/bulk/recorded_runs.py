@@ -85,13 +85,15 @@ def work(
         if stop.is_set():
             break
         if run_id is not None:
-            reports.append(run_recorded(engine, encryption, each_id, chosen, progress, stop))
+            reports.append(work_on_run(engine, encryption, each_id, chosen, progress, stop))
         else:
-            reports.append(_join(engine, encryption, each_id, chosen, progress, stop))
+            reports.append(
+                _work_on_one_of_several(engine, encryption, each_id, chosen, progress, stop)
+            )
     return reports
 
 
-def _join(
+def _work_on_one_of_several(
     engine: Engine,
     encryption: Encryption,
     run_id: str,
@@ -109,11 +111,11 @@ def _join(
 
     try:
         if not patiently(engine, options.outage_seconds, stop, needs_its_id):
-            return run_recorded(engine, encryption, run_id, options, progress, stop)
+            return work_on_run(engine, encryption, run_id, options, progress, stop)
     except DatabaseUnavailableError:
         raise
     except (ReencryptionError, DeclarationError) as error:
-        return _stopped(engine, run_id, error)
+        return _report_of_stopped(engine, run_id, error)
     waits = (
         "it writes plaintext, or accepts values of other rows, columns or former keys, so it runs "
         f"only by its id: `encfields reencrypt --run {run_id}`"
@@ -121,7 +123,7 @@ def _join(
     return replace(report_of(engine, run_id), error=waits)
 
 
-def _stopped(engine: Engine, run_id: str, error: EncFieldsError) -> Report:
+def _report_of_stopped(engine: Engine, run_id: str, error: EncFieldsError) -> Report:
     """The report of a run that cannot continue."""
     if not isinstance(error, RunRefusedError):
         report = replace(report_of(engine, run_id), error=str(error))
@@ -149,7 +151,7 @@ def report_of(
     """
     sealer = None if encryption is None else JobSealer(encryption, options or Options())
     return patiently(
-        sync_engine(engine), 0.0, None, lambda own: report_on(own, run_id, 0.0, None, sealer)
+        sync_engine(engine), 0.0, None, lambda own: read_report(own, run_id, 0.0, None, sealer)
     )
 
 
@@ -190,7 +192,7 @@ def abandon(engine: Engine, run_id: str) -> None:
     patiently(sync_engine(engine), 0.0, None, end)
 
 
-def run_recorded(
+def work_on_run(
     engine: Engine,
     encryption: Encryption,
     run_id: str,
@@ -214,11 +216,11 @@ def run_recorded(
         engine,
         options.outage_seconds,
         None,
-        lambda own: report_on(own, run_id, seconds, outcome, sealer),
+        lambda own: read_report(own, run_id, seconds, outcome, sealer),
     )
 
 
-def report_on(
+def read_report(
     own: Connections,
     run_id: str,
     seconds: float,
@@ -243,7 +245,7 @@ def report_on(
         quarantined=_quarantined(own, store, run),
         passes=run.pass_number + 1,
         seconds=seconds,
-        error=_cut(run.error) or outcome,
+        error=_shown_text(run.error) or outcome,
     )
 
 
@@ -251,29 +253,33 @@ def _quarantined(own: Connections, store: RunStore, run: Run) -> tuple[Quarantin
     return tuple(
         Quarantined(
             run.table_name,
-            _cut(row["column_name"]),
-            _readable(row["row_key"]),
-            _cut(row["reason"]),
-            _cut(row["message"]),
+            _shown_text(row["column_name"]),
+            _key_of_quarantine_row(row["row_key"]),
+            _shown_text(row["reason"]),
+            _shown_text(row["message"]),
         )
         for row in store.quarantined(own.reading(), run)
     )
 
 
-def _readable(text: Any) -> dict[str, str]:
+def _key_of_quarantine_row(text: Any) -> dict[str, str]:
     """The primary key in a quarantine row; empty if somebody altered it."""
     try:
         key = json.loads(text)
     except (TypeError, ValueError, RecursionError):
         return {}
-    return {_cut(name): _cut(value) for name, value in key.items()} if isinstance(key, dict) else {}
+    return (
+        {_shown_text(name): _shown_text(value) for name, value in key.items()}
+        if isinstance(key, dict)
+        else {}
+    )
 
 
 _SHOWN = 4000
 """Most characters shown of a text from a run's row, such as a part of a row's key."""
 
 
-def _cut(text: Any) -> str:
+def _shown_text(text: Any) -> str:
     """A text from a run's row, cut: anybody may have written it, at any length."""
     return "" if text is None else shortened(str(text), _SHOWN)
 

@@ -21,7 +21,7 @@ from encfields.bulk.errors import (
     UnfinishedError,
 )
 from encfields.bulk.options import Options
-from encfields.bulk.recorded_runs import T, abandon, patiently, pause, report_of, run_recorded, work
+from encfields.bulk.recorded_runs import T, abandon, patiently, pause, report_of, work, work_on_run
 from encfields.bulk.rows.job import Adopted, Conversions, Job
 from encfields.bulk.rows.prepared_job import PreparedJob
 from encfields.bulk.rows.reader import require_walkable
@@ -172,7 +172,7 @@ class Reencryption:
         :raises DatabaseUnavailableError: the database is unreachable for longer than that.
         """
         run_id = self._patiently(self._record, stop)
-        return run_recorded(self._engine, self._encryption, run_id, self._options, progress, stop)
+        return work_on_run(self._engine, self._encryption, run_id, self._options, progress, stop)
 
     @leaves_no_trace
     def ensure(self) -> Summary:

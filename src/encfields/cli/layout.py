@@ -137,22 +137,22 @@ def lay_out(
         for number, heading in enumerate(headings)
     ]
     natural = [column.width for column in columns]
-    if width is None or _taken(natural) <= width:
-        yield from _drawn(columns, natural)
+    if width is None or _total_width(natural) <= width:
+        yield from _lines(columns, natural)
         return
-    short = [_shortened(column) for column in columns]
-    widths = _fitted(short, width, _HEADING_LINES) or _fitted(short, width, None)
+    short = [_with_short_uuids(column) for column in columns]
+    widths = _fitting_widths(short, width, _HEADING_LINES) or _fitting_widths(short, width, None)
     if widths is not None:
-        yield from _drawn(short, widths)
+        yield from _lines(short, widths)
     else:
         yield from _row_by_row(columns, width)
 
 
-def _taken(widths: Sequence[int]) -> int:
+def _total_width(widths: Sequence[int]) -> int:
     return len(INDENT) + sum(widths) + len(GAP) * (len(widths) - 1)
 
 
-def _shortened(column: Column) -> Column:
+def _with_short_uuids(column: Column) -> Column:
     """The column with its UUIDs cut where they still differ."""
     if not column.heading:
         return column  # of a list of properties, each on its own line
@@ -167,7 +167,9 @@ def _shortened(column: Column) -> Column:
     return column
 
 
-def _fitted(columns: Sequence[Column], width: int, heading_lines: int | None) -> list[int] | None:
+def _fitting_widths(
+    columns: Sequence[Column], width: int, heading_lines: int | None
+) -> list[int] | None:
     """The widths of the columns within that of the terminal; ``None`` if texts would be folded
     beyond reading.
 
@@ -177,7 +179,7 @@ def _fitted(columns: Sequence[Column], width: int, heading_lines: int | None) ->
     share of what is left, and leave to the rest what folding between words does not use of it.
     """
     natural = [column.width for column in columns]
-    if _taken(natural) <= width:
+    if _total_width(natural) <= width:
         return natural
     widths = list(natural)
     for number, column in enumerate(columns):
@@ -185,7 +187,7 @@ def _fitted(columns: Sequence[Column], width: int, heading_lines: int | None) ->
             cells = max(map(width_of, _texts(column)))
             widths[number] = max(cells, _heading_width(column.heading, heading_lines))
     left = [number for number, column in enumerate(columns) if not column.is_number]
-    rest = width - _taken([0 if number in left else one for number, one in enumerate(widths)])
+    rest = width - _total_width([0 if number in left else one for number, one in enumerate(widths)])
     left.sort(key=natural.__getitem__)
     while left:
         share, number = rest // len(left), left.pop(0)
@@ -213,7 +215,7 @@ def _texts(column: Column) -> Iterator[str]:
     return (cell.text for cell in column.cells)
 
 
-def _drawn(columns: Sequence[Column], widths: Sequence[int]) -> Iterator[Line]:
+def _lines(columns: Sequence[Column], widths: Sequence[int]) -> Iterator[Line]:
     """The head, a rule, and the rows; each may take several lines."""
     if any(column.heading for column in columns):
         head = [StyledText(column.heading, HEADING_STYLE) for column in columns]

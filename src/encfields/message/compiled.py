@@ -62,10 +62,10 @@ def status() -> Status:
 
     :raises ConfigurationError: it must be the compiled one, which failed the test.
     """
-    return _as_chosen(_tried.get(MODULE) or _trial())
+    return _require_choice(_tried.get(MODULE) or _tested_core())
 
 
-def _found(choice: str) -> Status:
+def _core_for_choice(choice: str) -> Status:
     """The compiled core, if it is installed and belongs to this encfields.
 
     :param choice: the environment variable's value.
@@ -77,10 +77,10 @@ def _found(choice: str) -> Status:
         )
     if choice == "off":
         return Status(False, reason=f"{VARIABLE} is off")
-    return _as_chosen(_looked_for())
+    return _require_choice(_import_core())
 
 
-def _as_chosen(core: Status) -> Status:
+def _require_choice(core: Status) -> Status:
     """The core, if the environment variable accepts it.
 
     :raises ConfigurationError: the compiled core is required, but cannot be used.
@@ -93,7 +93,7 @@ def _as_chosen(core: Status) -> Status:
     return core
 
 
-def _looked_for() -> Status:
+def _import_core() -> Status:
     try:
         core = importlib.import_module(MODULE)
     except ModuleNotFoundError as error:
@@ -109,14 +109,14 @@ def _looked_for() -> Status:
     return Status(True, version)
 
 
-def _trial() -> Status:
+def _tested_core() -> Status:
     """Which core is used from now on.
 
     Threads that call this at the same time may each test it, and all use the result of one. There
     is no lock, because a child that is forked meanwhile would find it locked for ever.
     """
     core = _FOUND
-    if core.is_native and not _agrees(importlib.import_module(MODULE)):
+    if core.is_native and not _agrees_with_python(importlib.import_module(MODULE)):
         core = Status(False, core.version, _DISAGREES)
     first = _tried.setdefault(MODULE, core)
     if first is core and first is not _FOUND:
@@ -124,7 +124,7 @@ def _trial() -> Status:
     return first
 
 
-def _agrees(core: ModuleType) -> bool:
+def _agrees_with_python(core: ModuleType) -> bool:
     """Whether both cores open what the other one seals, on this machine."""
     try:
         return _read_each_other(core)
@@ -163,5 +163,5 @@ _tried: dict[str, Status] = {}
 """The result of the test, once it was run."""
 
 _CHOICE = os.environ.get(VARIABLE, "")
-_FOUND = _found(_CHOICE)
+_FOUND = _core_for_choice(_CHOICE)
 """Whether there is a compiled core that belongs to this encfields, and if not, why."""

@@ -124,7 +124,7 @@ class EncryptedType(
         self.impl_instance = LargeBinary()
         self.impl = self.inner  # type: ignore[assignment]
         self.indexes = blind_indexes(self.inner, index)
-        self.__class__ = _shown_as(type(_undecorated(self.inner)))
+        self.__class__ = _class_shown_as(type(_undecorated(self.inner)))
         self.hashable = self.inner.hashable
         # Until the change is over, NULL is what either type, former or present, stores as NULL.
         self.none_is_value = all(map(none_is_value, self._written_types()))
@@ -153,7 +153,7 @@ class EncryptedType(
     def __getattr__(self, name: str) -> Any:
         """Other attributes are the inner type's."""
         inner = vars(self).get("inner")
-        if (name in _INNER_ATTRIBUTES and hasattr(inner, name)) or _adds(inner, name):
+        if (name in _INNER_ATTRIBUTES and hasattr(inner, name)) or _defines_attribute(inner, name):
             return getattr(inner, name)
         return super().__getattr__(name)
 
@@ -300,7 +300,7 @@ _INNER_ATTRIBUTES = frozenset(
 )
 
 
-def _adds(inner: Any, name: str) -> bool:
+def _defines_attribute(inner: Any, name: str) -> bool:
     """Whether another library's type defines this attribute.
 
     SQLAlchemy-Utils' listeners read ``coercion_listener``, form generators ``choices``.
@@ -328,11 +328,11 @@ class _Shown(type):
         return [own, *namesakes, *(kind for kind in others if kind not in namesakes)]
 
 
-def _reduced(shown: _Shown) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-    return _shown_as, (vars(shown)["impl"],)
+def _reduce_shown(shown: _Shown) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    return _class_shown_as, (vars(shown)["impl"],)
 
 
-copyreg.pickle(_Shown, _reduced)
+copyreg.pickle(_Shown, _reduce_shown)
 
 _shown: dict[type[Any], type[EncryptedType]] = {}
 """By the class of the inner type; one class for each, which SQLAlchemy's caches rely on."""
@@ -343,7 +343,7 @@ _NO_SCHEMA = "none: it is encrypted"
 with a column's, asks for the schema, and leaves alone what is in another than its own."""
 
 
-def _shown_as(inner: type[Any]) -> type[EncryptedType]:
+def _class_shown_as(inner: type[Any]) -> type[EncryptedType]:
     """``EncryptedType`` as generators of forms and schemas see it.
 
     sqladmin, starlette-admin and their like choose a field by the class that a type decorates,

@@ -121,7 +121,7 @@ class RunLoop:
             if outcome is not None:
                 return outcome or None
             if claim is not None and self._worker is not None:
-                self._worker.work_off(claim)
+                self._worker.work_through(claim)
         return None
 
     def _next_step(self) -> tuple[Claim | None, str | None]:
@@ -136,7 +136,7 @@ class RunLoop:
             self._release()
         self._prepare(run, opened.job)
         self._require_same_key(run.frontier)
-        claim = self._next(run)
+        claim = self._claim_range(run)
         if claim is not None:
             self._require_same_key(*claim.bounds)
         if claim is None and run.frontier_done:
@@ -195,23 +195,23 @@ class RunLoop:
                 reason="primary-key",
             )
 
-    def _next(self, run: Run) -> Claim | None:
+    def _claim_range(self, run: Run) -> Claim | None:
         """A range to work on: one that a worker gave up, or the next new one."""
         seconds = self._options.lease_seconds
         with self._connections.writing().begin() as begun:
             claim = self._ranges.claim(begun.connection, run, self._owner, seconds)
         if claim is not None or run.frontier_done:
             return claim
-        upper = self._cut(run)
+        upper = self._end_of_next_range(run)
         with self._connections.writing().begin() as begun:
             # None if another worker cut the same range first.
-            return self._ranges.carve(begun.connection, run, upper, self._owner, seconds)
+            return self._ranges.claim_new(begun.connection, run, upper, self._owner, seconds)
 
-    def _cut(self, run: Run) -> Key | None:
+    def _end_of_next_range(self, run: Run) -> Key | None:
         """Where the next range ends; ``None`` at the table's end."""
         reading = self._connections.reading()
         # Finding a key so many rows further means reading them, so a sweep reuses these ranges.
-        upper = self._ranges.cut_before(reading, run) if run.pass_number else None
+        upper = self._ranges.end_in_previous_pass(reading, run) if run.pass_number else None
         if upper is not None:
             return upper
         rest = Bounds(run.frontier, None)
@@ -231,7 +231,7 @@ class RunLoop:
             run.pass_number > 0
             and noted.is_whole
             and not noted.found_work
-            and self._began_here(run)
+            and self._began_after_joining(run)
         ):
             self._end(run, noted)
             return ""
@@ -244,7 +244,7 @@ class RunLoop:
         self._sweeps += 1
         return None
 
-    def _began_here(self, run: Run) -> bool:
+    def _began_after_joining(self, run: Run) -> bool:
         """Whether the pass began after this process joined the run.
 
         The records of an earlier pass were true then, but somebody may have restored them since.

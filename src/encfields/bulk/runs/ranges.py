@@ -139,7 +139,7 @@ class RangeStore:
 
     # -- ranges --------------------------------------------------------------------------------
 
-    def cut_before(self, connection: Connection, run: Run) -> Key | None:
+    def end_in_previous_pass(self, connection: Connection, run: Run) -> Key | None:
         """The end of the previous pass's range that began at this pass's frontier.
 
         :returns: ``None`` if there is none, or it had no end.
@@ -154,7 +154,7 @@ class RangeStore:
             return None
         return claim.bounds.upto
 
-    def carve(
+    def claim_new(
         self, connection: Connection, run: Run, upper: Key | None, owner: str, seconds: float
     ) -> Claim | None:
         """Cut the next range of the pass, from the frontier up to `upper`, and claim it.

@@ -98,21 +98,21 @@ class Worker:
         self._sealer = sealer
         self._stop = stop
         self._reporter = reporter
-        self._values = values_of(prepared, encryption)
-        self._storing = BatchCommit(prepared, connections, store, options.lease_seconds)
-        self._whole = BatchReader(prepared)
+        self._row_work = row_work_of(prepared, encryption)
+        self._batch_commit = BatchCommit(prepared, connections, store, options.lease_seconds)
+        self._reader = BatchReader(prepared)
         self._sweep: Sweep | None = None
-        if self._values.sweeps_by_header:
-            self._sweep = sweep_of(prepared, encryption, self._values, options.range_rows)
+        if self._row_work.sweeps_by_header:
+            self._sweep = sweep_of(prepared, encryption, self._row_work, options.range_rows)
         self._unfinished: _UnfinishedPart | None = None
         self._throttle = Throttle(options, stop, prepared)
-        self._limit = min(FIRST_ROWS, options.batch_rows)
+        self._batch_rows = min(FIRST_ROWS, options.batch_rows)
         self._claim: Claim
         self._bounds: Bounds
         self._counts = Counts()
         self._saved = 0.0
         self._pending: _BatchBeingWritten | None = None
-        self._settled = 0
+        self._batches_written = 0
         self._writing_thread: ThreadPoolExecutor | None = None
         if connections.may_overlap:
             self._writing_thread = ThreadPoolExecutor(1, "encfields-write")
@@ -123,7 +123,7 @@ class Worker:
         if self._writing_thread is not None:
             self._writing_thread.shutdown()
 
-    def work_off(self, claim: Claim) -> None:
+    def work_through(self, claim: Claim) -> None:
         """Work through a range, or release it when stopped.
 
         :raises EncFieldsError: it cannot continue; the range was released.
@@ -131,23 +131,23 @@ class Worker:
         self._claim, self._bounds, self._unfinished = claim, claim.bounds, None
         self._counts, self._saved = Counts(), time.monotonic()
         patience = Patience(self._options.outage_seconds, self._stop, self._connections.address)
-        lost = False
+        position_is_unknown = False
         while True:
             failure = None
             try:
                 if self._stop.is_set():
                     self._await_write()
-                    self._give_back(None)
+                    self._release_range(None)
                     return
-                if lost:
+                if position_is_unknown:
                     self._claim = self._store.position(self._connections.reading(), self._claim)
                     self._bounds = self._claim.bounds
-                    self._unfinished, lost = None, False
-                settled = self._settled
+                    self._unfinished, position_is_unknown = None, False
+                written_before = self._batches_written
                 if self._step():
                     return
                 # A batch handed to the writing thread does not show that the outage is over.
-                if self._pending is None or self._settled > settled:
+                if self._pending is None or self._batches_written > written_before:
                     patience.over()
             except LeaseLostError:
                 self._forget_pending()
@@ -155,10 +155,10 @@ class Worker:
             except (SQLAlchemyError, KeyUnavailableError, OSError) as error:
                 failure = TranslatedFailure.of(error)
             except BaseException as error:
-                self._give_back(error)
+                self._release_range(error)
                 raise
             if failure is not None:
-                lost = True
+                position_is_unknown = True
                 self._recover(failure, patience)
 
     def _recover(self, failure: TranslatedFailure, patience: Patience) -> None:
@@ -167,20 +167,20 @@ class Worker:
         The range's row tells whether a failed COMMIT took effect.
         """
         self._counts = Counts()
-        self._limit = max(1, self._limit // 2)
+        self._batch_rows = max(1, self._batch_rows // 2)
         self._forget_pending()
         try:
             if isinstance(failure.error, KeyUnavailableError):
                 with suppress(LeaseLostError):  # checked again before the next batch
-                    self._renew()
+                    self._renew_lease()
             else:
                 self._connections.reset()
             patience.wait(failure)
         except BaseException:
-            self._give_back(failure.error)
+            self._release_range(failure.error)
             raise
 
-    def _give_back(self, error: BaseException | None) -> None:
+    def _release_range(self, error: BaseException | None) -> None:
         self._forget_pending()
         text = str(translated(error)) if isinstance(error, Exception) else None
         with suppress(SQLAlchemyError, OSError), self._connections.writing().begin() as begun:
@@ -189,7 +189,7 @@ class Worker:
                     self._claim = self._checkpoint(begun.connection, self._bounds.after)
             self._store.release(begun.connection, self._claim, text)
 
-    def _renew(self) -> None:
+    def _renew_lease(self) -> None:
         with suppress(SQLAlchemyError, OSError), self._connections.writing().begin() as begun:
             self._store.checkpoint(
                 begun.connection, self._claim, Counts(), self._options.lease_seconds
@@ -219,10 +219,10 @@ class Worker:
 
     def _batch(self, part: Bounds) -> int:
         """Work on the first rows of a part; return how many there were."""
-        rows = self._whole.read(self._connections.reading(), part, self._limit)
+        rows = self._reader.read(self._connections.reading(), part, self._batch_rows)
         if rows:
-            self._resize_batch(self._whole.size_of(rows), len(rows))
-            self._rewrite(rows, Bounds(part.after, self._whole.key_of(rows[-1])))
+            self._resize_batch(self._reader.size_of(rows), len(rows))
+            self._rewrite(rows, Bounds(part.after, self._reader.key_of(rows[-1])))
         return len(rows)
 
     def _sweep_batch(self, sweep: Sweep) -> tuple[float, bool]:
@@ -252,7 +252,7 @@ class Worker:
     def _resize_batch(self, size: int, rows: int) -> None:
         """Size the next batch to about ``batch_bytes``."""
         wanted = self._options.batch_bytes * rows // max(size, 1)
-        self._limit = max(1, min(self._options.batch_rows, wanted, 10 * max(rows, 10)))
+        self._batch_rows = max(1, min(self._options.batch_rows, wanted, 10 * max(rows, 10)))
 
     def _skip(self, rows: int, last: Key | None) -> None:
         """Skip rows that need no work; record a checkpoint now and then.
@@ -271,12 +271,12 @@ class Worker:
 
     def _rewrite(self, rows: Any, bounds: Bounds) -> None:
         """Work on rows, and store the outcome with the new position."""
-        outcome = self._values.outcome_of(rows, self._whole)
+        outcome = self._row_work.outcome_of(rows, self._reader)
         self._await_write()
         if self._writing_thread is None:
-            self._finish_batch(self._keep(outcome, bounds.upto), outcome, len(rows), bounds)
+            self._finish_batch(self._store_batch(outcome, bounds.upto), outcome, len(rows), bounds)
         else:
-            future = self._writing_thread.submit(self._keep, outcome, bounds.upto)
+            future = self._writing_thread.submit(self._store_batch, outcome, bounds.upto)
             self._pending = _BatchBeingWritten(future, outcome, len(rows), bounds)
         self._bounds = Bounds(bounds.upto, self._bounds.upto)
 
@@ -285,7 +285,7 @@ class Worker:
         pending, self._pending = self._pending, None
         if pending is not None:
             missed = pending.future.result()
-            self._settled += 1
+            self._batches_written += 1
             self._finish_batch(missed, pending.outcome, pending.rows, pending.bounds)
 
     def _forget_pending(self) -> None:
@@ -301,14 +301,14 @@ class Worker:
         for attempt in range(self._options.retries):
             if not missed or self._stop.wait(0.02 * 2**attempt):
                 return
-            again = self._whole.read(self._connections.reading(), bounds, 2 * rows)
+            again = self._reader.read(self._connections.reading(), bounds, 2 * rows)
             # They were counted and quarantined the first time.
-            changes = self._values.outcome_of(again, self._whole).changes
-            missed = self._keep(BatchOutcome(changes=changes), None) if changes else 0
+            changes = self._row_work.outcome_of(again, self._reader).changes
+            missed = self._store_batch(BatchOutcome(changes=changes), None) if changes else 0
 
-    def _keep(self, outcome: BatchOutcome, position: Key | None) -> int:
+    def _store_batch(self, outcome: BatchOutcome, position: Key | None) -> int:
         """Store an outcome in one transaction; return how many rows were left out."""
-        kept = self._storing.keep(self._claim, outcome, self._counts, position)
+        kept = self._batch_commit.keep(self._claim, outcome, self._counts, position)
         self._claim, self._counts, self._saved = kept.claim, Counts(), time.monotonic()
         return kept.missed
 
@@ -347,7 +347,7 @@ class Worker:
             if reason is None or self._stop.wait(self._options.check_seconds):
                 return
             self._await_write()
-            self._renew()
+            self._renew_lease()
 
     def _why_paused(self, connection: Connection) -> str | None:
         run = read_run(connection, self._claim.run_id)
@@ -356,7 +356,7 @@ class Worker:
         return "the run is set to pause" if run.paused else None
 
 
-def values_of(prepared: PreparedJob, encryption: Encryption) -> RowWork:
+def row_work_of(prepared: PreparedJob, encryption: Encryption) -> RowWork:
     """The job's :class:`~encfields.bulk.rows.row_work.RowWork`."""
     if prepared.job.to_plaintext is not None:
         return ToPlaintext(prepared, encryption)

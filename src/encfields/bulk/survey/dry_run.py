@@ -200,7 +200,7 @@ class OpeningSurveyor:
         self._columns = prepared.cells()
         self._reader = BatchReader(prepared)
         self._indexes = IndexPlaces(prepared)
-        self._values = values(prepared, encryption)
+        self._row_work = values(prepared, encryption)
         self.survey = Survey()
 
     def run(self, connections: Connections, options: Options) -> Survey:
@@ -210,7 +210,7 @@ class OpeningSurveyor:
         """
         began = time.monotonic()
         for rows in batches(self._reader, connections, options):
-            outcome = self._values.outcome_of(rows, self._reader)
+            outcome = self._row_work.outcome_of(rows, self._reader)
             for row in rows:
                 self._row(row)
             for change in outcome.changes:

@@ -219,14 +219,14 @@ class HeadSweep:
     """
 
     def __init__(self, prepared: PreparedJob, values: RowWork) -> None:
-        self._values = values
+        self._row_work = values
         self._reader = BatchReader(prepared, heads=True)
 
     def look(self, connection: Connection, bounds: Bounds, limit: int) -> SweepOutcome:
         rows = self._reader.read(connection, bounds, limit)
         if not rows:
             return SweepOutcome(0, True, None)
-        is_clean = not self._values.needs_work(rows, self._reader)
+        is_clean = not self._row_work.needs_work(rows, self._reader)
         return SweepOutcome(len(rows), is_clean, self._reader.key_of(rows[-1]))
 
 

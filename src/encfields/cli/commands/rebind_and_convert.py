@@ -79,7 +79,7 @@ def run_rebinding(arguments: argparse.Namespace, output: Output) -> int:
     """Rebind the column's values."""
     settings = Settings(arguments)
     column = _column(settings.models(), arguments.column)
-    was = _as_yet(column, arguments)
+    was = _former_declaration(column, arguments)
     if says_formerly(column) and was == spec_of_column(column).columns[0]:
         return _work(settings, output, column, rebinding)
     if was == spec_of_column(column).columns[0]:
@@ -123,7 +123,7 @@ def _work(settings: Settings, output: Output, column: Column[Any], of: Any) -> i
             return print_reports([run.run(progress=progress)], output)
 
 
-def _as_yet(column: Column[Any], arguments: argparse.Namespace) -> SealedColumn:
+def _former_declaration(column: Column[Any], arguments: argparse.Namespace) -> SealedColumn:
     """How the column's values are bound so far: by the options, else by the models."""
     was = spec_of_column(column).columns[0]
     if arguments.was_name is not None:

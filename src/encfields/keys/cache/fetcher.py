@@ -174,7 +174,7 @@ class Fetcher:
             if not flight.done():
                 with self.lock:
                     self._flights.end(key, flight)
-                flight.set_exception(broken_off(error))
+                flight.set_exception(interrupted(error))
             raise
 
     def fly(
@@ -199,7 +199,7 @@ class Fetcher:
         finally:
             if not flight.done():  # interrupted between fetching and settling
                 self.forget(lambda held: held == key)
-                flight.set_exception(broken_off(KeyboardInterrupt()))
+                flight.set_exception(interrupted(KeyboardInterrupt()))
 
     def _fetch_and_settle(
         self, key: CacheKey, flight: Flight, call: Call, asked: float, renewal: bool
@@ -213,7 +213,7 @@ class Fetcher:
         except BaseException as error:
             # An interrupt is only for this caller; others get an error to retry.
             self._land_failed(key, flight, meter.stop(error), error)
-            flight.set_exception(broken_off(error))
+            flight.set_exception(interrupted(error))
             raise
         else:
             self._land(key, flight, meter.stop(), value, asked)
@@ -325,7 +325,7 @@ def wait_for(flight: Flight, runner: Runner) -> Any:
     raise failure
 
 
-def broken_off(error: BaseException) -> KeyUnavailableError:
+def interrupted(error: BaseException) -> KeyUnavailableError:
     """The error for those who wait for an interrupted fetch."""
     return KeyUnavailableError(
         f"the fetch of the key was interrupted ({type(error).__name__}); retry", reason="error"

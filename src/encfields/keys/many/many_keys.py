@@ -84,7 +84,7 @@ class ManyKeys:
         :raises ConfigurationError: the time has no time zone.
         """
         newest = {version.id: version for version in self._versions() if version.active}
-        is_rotated = _reaches(made_before)
+        is_rotated = _is_made_since(made_before)
 
         def rotate_one(key_id: str) -> bool:
             known = newest.get(key_id)
@@ -200,7 +200,7 @@ def _ids(names: Iterable[tuple[str, str]]) -> set[str]:
     return {key_id for key_id, _ in names}
 
 
-def _reaches(made_before: dt.datetime | None) -> Callable[[KeyVersion], bool]:
+def _is_made_since(made_before: dt.datetime | None) -> Callable[[KeyVersion], bool]:
     """Whether a version was made at this time or later: not one that is dated in the future."""
     if made_before is None:
         return lambda version: False
@@ -232,7 +232,7 @@ class Selection:
             )
         self.key_ids = None if key_ids is None else tuple(dict.fromkeys(key_ids))
         self.like = like
-        self._matches = None if like is None else _compiled(like).fullmatch
+        self._matches = None if like is None else _pattern(like).fullmatch
 
     def require_named(self) -> tuple[str, ...]:
         """The ids, for keys that need not be there.
@@ -268,7 +268,7 @@ def _is_id(text: str) -> bool:
     return True
 
 
-def _compiled(like: str) -> re.Pattern[str]:
+def _pattern(like: str) -> re.Pattern[str]:
     if not like:
         raise ConfigurationError("an empty pattern matches no key", reason="selection")
     # Python's own translation backtracks nowhere, however many stars meet a long id.
