@@ -164,10 +164,13 @@ def _put_into_cache(encryption: Encryption, key_id: str, kept: Kept) -> None:
     entries.keep((key_id, None), kept.beacons, None)
 
 
-def local_key_file(folder: Path) -> str:
-    """A file with this process's own wrapping key, as the command names one with ``--keyring``."""
+def local_key_file(folder: Path, wrapping_key: bytes = _OWN) -> str:
+    """A file with a wrapping key, as the command names one with ``--keyring``.
+
+    :param wrapping_key: this process's own, if not another.
+    """
     file = folder / "local.key"
-    file.write_bytes(base64.b64encode(_OWN))
+    file.write_bytes(base64.b64encode(wrapping_key))
     file.chmod(0o600)
     return f"local:{file}"
 

@@ -36,6 +36,9 @@ from tests.servers.backends import Backend
 CANARY = "canary-4711"
 """A plaintext that nothing else would contain."""
 
+WRAPPING_KEY = bytes(32)
+"""Under which the keys of each :class:`Database` are."""
+
 
 class Database:
     """One backend with an attached engine, and a plain one for raw SQL.
@@ -52,7 +55,7 @@ class Database:
         self._shared = backend.shared
         self.encryption: Encryption = attach_with_kept_keys(
             self.engine,
-            bytes(32),
+            WRAPPING_KEY,
             plain=self.plain,
             are_there=self._shared is not None and self._shared.holds is not None,
         )
@@ -83,7 +86,7 @@ class Database:
         self._dispose()  # connections do not outlive what they are connected to
         if not self._shared.has(what):
             if had_keys:
-                make_kept_keys(self.plain, bytes(32))
+                make_kept_keys(self.plain, WRAPPING_KEY)
             self._make(metadata, keys, fill)
             self._dispose()
             self._shared.keep(what)

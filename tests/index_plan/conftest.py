@@ -13,9 +13,12 @@ from sqlalchemy import Engine, Table, insert
 from encfields import Encryption
 from encfields.cli.main import main
 from encfields.index.leakage import Forecast, Frequencies, forecast_of
-from tests.attached import attach_with_kept_keys, local_key_file
+from tests.attached import local_key_file
+from tests.database import WRAPPING_KEY, Database
 from tests.index_plan.people import ROWS, people_table
 from tests.servers.backends import Backend
+
+PEOPLE = people_table()
 
 
 class Told(NamedTuple):
@@ -55,30 +58,32 @@ def _each_forecast_once() -> Iterator[None]:
 
 
 @pytest.fixture
-def engine(backend: Backend) -> Engine:
-    return backend.create_engine()
+def engine(db: Database) -> Engine:
+    return db.engine
 
 
 @pytest.fixture
 def local_key(tmp_path: Path) -> str:
     """``--keyring`` for a local wrapping key."""
-    return local_key_file(tmp_path)
+    return local_key_file(tmp_path, WRAPPING_KEY)
 
 
 @pytest.fixture
-def encryption(engine: Engine) -> Encryption:
+def encryption(db: Database) -> Encryption:
     """Under the key of :func:`local_key`."""
-    return attach_with_kept_keys(engine)
+    return db.encryption
 
 
 @pytest.fixture
-def people(engine: Engine, encryption: Encryption) -> Table:
-    """The table, filled."""
-    table = people_table()
-    table.create(engine)
-    with engine.begin() as connection:
-        connection.execute(insert(table), ROWS)
-    return table
+def people(shared_tables: None, db: Database) -> Table:
+    """The table, filled once for many tests."""
+    db.share(PEOPLE.metadata, fill=_fill)
+    return PEOPLE
+
+
+def _fill(db: Database) -> None:
+    with db.begin() as connection:
+        connection.execute(insert(PEOPLE), ROWS)
 
 
 @pytest.fixture
