@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from tests.bulk.support import Clinic
+from tests.bulk.support import ROWS, Clinic
 
 
 @pytest.fixture
 def clinic(backend) -> Clinic:
-    """500 patients on each database in turn, and a key that was rotated since."""
+    """Patients on each database in turn."""
     made = Clinic(backend)
-    made.fill(500)
+    made.fill(ROWS)
     return made
 
 

@@ -18,6 +18,14 @@ from encfields.bulk.runs.run_row import read_run
 from encfields.bulk.runs.sealed_job import JobSealer
 from encfields.message import read_header
 
+ROWS = 200
+"""Patients that the fixture ``clinic`` has."""
+
+NOTES = ROWS - ROWS // 3
+"""Those of them that have notes."""
+
+VALUES = ROWS + NOTES
+
 WRAPPING_KEY = hashlib.sha256(b"the tests' own wrapping key").digest()
 
 
@@ -79,7 +87,7 @@ class Clinic:
     def run(self, spec: TableSpec = PATIENT, **options: Any) -> Reencryption:
         """A bulk run with small batches and ranges, so that there are several."""
         extra = {k: options.pop(k) for k in ("source", "to_plaintext") if k in options}
-        chosen = {"batch_rows": 50, "range_rows": 120, **options}
+        chosen = {"batch_rows": 20, "range_rows": 48, **options}
         return Reencryption(self.engine, self.encryption, spec, options=Options(**chosen), **extra)
 
     def ranges_of(self, run_id: str, options: Options | None = None) -> RangeStore:

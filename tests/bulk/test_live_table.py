@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from encfields.engine import engine_encryption
 from tests.bulk.application import Application
-from tests.bulk.support import Patient
+from tests.bulk.support import ROWS, VALUES, Patient
 from tests.turns import databases_by_turns, on_each_database
 from tests.waiting import until
 
@@ -23,6 +23,7 @@ pytestmark = databases_by_turns
 def test_no_update_of_a_concurrent_writer_is_lost_and_none_is_a_deadlock_victim(
     clinic, rows_at_once
 ):
+    clinic.fill(300, first=ROWS + 1)  # a run long enough to meet writers
     before = clinic.values()
     version = clinic.rotate()
     with Application(clinic, threads=3, rows_at_once=rows_at_once) as application:
@@ -44,7 +45,7 @@ def in_the_middle(monkeypatch: pytest.MonkeyPatch, work: Callable[[], None]) -> 
     done: list[Any] = []
 
     def progress(state: Any) -> None:
-        if not done and 100 <= state.rows_done <= 400 and not state.sweep:
+        if not done and 40 <= state.rows_done <= 160 and not state.sweep:
             done.append(state)
             work()
         if state.sweep:
@@ -62,7 +63,7 @@ def test_rows_deleted_during_the_run_do_not_come_back(clinic, monkeypatch):
 
     report = clinic.run().run(progress=in_the_middle(monkeypatch, work))
     assert report.finished
-    assert len(clinic.values()) == 400
+    assert len(clinic.values()) == ROWS - ROWS // 5
 
 
 @on_each_database
@@ -90,7 +91,7 @@ def test_rows_deleted_between_reading_and_writing_do_not_come_back(clinic):
     assert report.rows_skipped_locked >= 10
     assert sorted(clinic.values())[0] == (11,)
     assert report.finished
-    assert clinic.versions() == {("default", newest): 490 + 327}
+    assert clinic.versions() == {("default", newest): VALUES - 10 - 7}
 
 
 def test_rows_inserted_behind_the_cursor_under_the_old_version_are_found(clinic, monkeypatch):
@@ -108,8 +109,8 @@ def test_rows_inserted_behind_the_cursor_under_the_old_version_are_found(clinic,
     report = clinic.run().run(progress=in_the_middle(monkeypatch, work))
     engine.dispose()
     assert report.finished
-    assert report.rows_written == 500 + 38
-    assert clinic.versions() == {("default", version): 834 + 38}
+    assert report.rows_written == ROWS + 38
+    assert clinic.versions() == {("default", version): VALUES + 38}
     assert clinic.values()[(-7,)][1] == "late 7"
 
 
@@ -120,15 +121,15 @@ def test_a_row_whose_key_moves_behind_the_cursor_is_found(clinic, monkeypatch):
 
     def work() -> None:
         with Session(engine) as session:
-            patient = session.scalars(select(Patient).where(Patient.id == 490)).one()
-            patient.id = -490
+            patient = session.scalars(select(Patient).where(Patient.id == 190)).one()
+            patient.id = -190
             session.commit()
 
     report = clinic.run().run(progress=in_the_middle(monkeypatch, work))
     engine.dispose()
     assert report.finished
-    assert clinic.values()[(-490,)][1] == "ssn 490"
-    assert clinic.versions() == {("default", version): 834}
+    assert clinic.values()[(-190,)][1] == "ssn 190"
+    assert clinic.versions() == {("default", version): VALUES}
 
 
 @pytest.mark.parametrize("backend", ["postgresql", "mariadb"], indirect=True)
@@ -146,10 +147,10 @@ def test_a_row_that_the_application_holds_locked_is_not_waited_for(clinic, monke
 
     monkeypatch.setattr("encfields.bulk.runs.progress.REPORT_SECONDS", 0.0)
     report = clinic.run().run(progress=progress)
-    assert release == [498]
+    assert release == [ROWS - 2]
     assert report.finished
     assert report.rows_skipped_locked >= 2
-    assert clinic.versions() == {("default", version): 834}
+    assert clinic.versions() == {("default", version): VALUES}
 
 
 @pytest.mark.parametrize("backend", ["postgresql", "mariadb"], indirect=True)

@@ -30,7 +30,7 @@ from encfields.bulk.reencryption import Options, Reencryption
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.errors import KeyUnavailableError
 from tests.bulk.cut_proxy import CutProxy
-from tests.bulk.support import PATIENT, Clinic, Patient, attach_to
+from tests.bulk.support import PATIENT, ROWS, VALUES, Clinic, Patient, attach_to
 from tests.waiting import until
 
 CONNECTIONS = {
@@ -94,8 +94,8 @@ def test_connections_that_are_cut_are_made_anew(clinic, told):
     report = clinic.run().run(progress=cut)
     assert cutter.cuts >= 8
     assert report.finished
-    assert report.rows_written == 500
-    assert clinic.versions() == {("default", version): 834}
+    assert report.rows_written == ROWS
+    assert clinic.versions() == {("default", version): VALUES}
     assert clinic.values() == before
 
 
@@ -107,7 +107,7 @@ def test_a_connection_cut_after_commit_was_sent_counts_each_row_once(clinic, com
     proxy = CutProxy(url.host, url.port)
     engine = create_engine(url.set(host="127.0.0.1", port=proxy.port))
     # A range that it took without hearing of it is not left alone until its lease is over.
-    options = Options(batch_rows=50, range_rows=120, lease_seconds=3600)
+    options = Options(batch_rows=20, range_rows=48, lease_seconds=3600)
     run = Reencryption(engine, clinic.encryption, PATIENT, options=options)
     run.record()
     proxy.cut_after_commits(commits)
@@ -116,8 +116,8 @@ def test_a_connection_cut_after_commit_was_sent_counts_each_row_once(clinic, com
     proxy.stop()
     assert proxy.cuts == 1
     assert report.finished
-    assert (report.rows_seen, report.rows_written) == (500, 500)
-    assert clinic.versions() == {("default", version): 834}
+    assert (report.rows_seen, report.rows_written) == (ROWS, ROWS)
+    assert clinic.versions() == {("default", version): VALUES}
 
 
 @both
@@ -135,7 +135,7 @@ def test_a_database_that_stays_away_ends_the_call_and_the_next_one_goes_on(
         proxy.stop()
         cutter.cut()
 
-    options = Options(batch_rows=50, range_rows=120, outage_seconds=0.5, lease_seconds=1)
+    options = Options(batch_rows=20, range_rows=48, outage_seconds=0.5, lease_seconds=1)
     run = Reencryption(engine, clinic.encryption, PATIENT, options=options)
     with pytest.raises(DatabaseUnavailableError, match="continues where it stopped"):
         run.run(progress=away)
@@ -144,7 +144,7 @@ def test_a_database_that_stays_away_ends_the_call_and_the_next_one_goes_on(
     assert [one.message.startswith(where) for one in caplog.records] == [True]
     report = clinic.run().run()
     assert report.finished
-    assert report.rows_written == 500
+    assert report.rows_written == ROWS
 
 
 class Base(DeclarativeBase):
@@ -256,7 +256,7 @@ def test_a_run_asks_kms_once_for_each_key_version_and_pass(tenants, kms_proxy):
 
 def test_a_full_disk_is_waited_for(sqlite, told):
     clinic = Clinic(sqlite)
-    clinic.fill(500)
+    clinic.fill(ROWS)
     with Session(clinic.engine) as session:
         before = set(map(tuple, session.execute(select(Patient.id, Patient.ssn))))
     full: list[int] = []
@@ -275,7 +275,7 @@ def test_a_full_disk_is_waited_for(sqlite, told):
         engine,
         clinic.encryption,
         TableSpec.of("patient", [SealedColumn("ssn", key=long_name, former_keys=("default",))]),
-        options=Options(batch_rows=200, range_rows=500, outage_seconds=0.3),
+        options=Options(batch_rows=80, range_rows=ROWS, outage_seconds=0.3),
     )
     limit[0] = "PRAGMA max_page_count = 1000000"
     run.record()
@@ -305,4 +305,4 @@ def test_a_worker_process_waits_for_a_database_that_is_away_when_it_starts(clini
     report = clinic.run(workers=2, setup=setup).run()
     assert marker.exists()
     assert report.finished
-    assert clinic.versions() == {("default", version): 834}
+    assert clinic.versions() == {("default", version): VALUES}

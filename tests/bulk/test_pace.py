@@ -21,7 +21,7 @@ from encfields.bulk.rows.row_work import RowChange
 from encfields.bulk.writers import writer_for
 from encfields.engine import engine_encryption
 from encfields.errors import ConfigurationError
-from tests.bulk.support import PATIENT, Clinic, Patient
+from tests.bulk.support import PATIENT, ROWS, VALUES, Clinic, Patient
 from tests.turns import databases_by_turns, on_each_database
 from tests.waiting import until
 
@@ -34,9 +34,9 @@ def test_a_dry_run_tells_what_a_run_would_do_and_changes_nothing(clinic):
     clinic.rotate()
     stored = clinic.stored()
     dry = clinic.run().dry_run()
-    assert (dry.rows, dry.rows_to_rewrite, dry.values_to_rewrite) == (500, 500, 834)
+    assert (dry.rows, dry.rows_to_rewrite, dry.values_to_rewrite) == (ROWS, ROWS, VALUES)
     assert dry.bytes_to_rewrite == sum(len(data) for _, data in stored)
-    assert dry.versions == {("default", old): 834}
+    assert dry.versions == {("default", old): VALUES}
     assert dry.unreadable == 0
     assert dry.kms_calls == 3  # the old version, and the active one for each of two passes
     assert 0 < dry.seconds < 3600
@@ -47,7 +47,7 @@ def test_a_dry_run_after_a_run_finds_nothing_to_do(clinic):
     clinic.rotate()
     clinic.run().run()
     dry = clinic.run().dry_run()
-    assert (dry.rows, dry.rows_to_rewrite, dry.bytes_to_rewrite) == (500, 0, 0)
+    assert (dry.rows, dry.rows_to_rewrite, dry.bytes_to_rewrite) == (ROWS, 0, 0)
 
 
 def test_a_dry_run_asks_kms_for_no_key(sqlite, kms, kms_proxy):
@@ -70,13 +70,13 @@ def test_a_dry_run_asks_kms_for_no_key(sqlite, kms, kms_proxy):
 @pytest.fixture
 def small(sqlite) -> Clinic:
     made = Clinic(sqlite)
-    made.fill(300)
+    made.fill(120)
     made.rotate()
     return made
 
 
 def test_no_more_rows_per_second_are_rewritten_than_allowed(small):
-    report = small.run(rows_per_second=300, batch_rows=30).run()
+    report = small.run(rows_per_second=120, batch_rows=12).run()
     assert report.finished
     assert report.seconds >= 0.9
 
@@ -231,7 +231,7 @@ def test_the_bar_shows_rate_and_what_is_left(small, told):
         small.run().run(progress=bar)
     shown = console.export_text()
     assert "patient" in shown
-    assert "300/300" in shown
+    assert "120/120" in shown
     assert "rows/s" in shown
     assert "left" in shown
 

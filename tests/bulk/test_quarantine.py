@@ -9,7 +9,7 @@ from encfields.bulk.errors import TooManyQuarantinedError, UnfinishedError
 from encfields.bulk.recorded_runs import report_of
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.testing import assert_absent
-from tests.bulk.support import Clinic
+from tests.bulk.support import ROWS, Clinic
 from tests.turns import databases_by_turns, on_each_database
 
 pytestmark = databases_by_turns
@@ -38,11 +38,11 @@ def stored(clinic: Clinic, column: str, row: int) -> bytes:
 def spoilt(clinic) -> Clinic:
     """A plaintext, a truncated, an altered, and a swapped value."""
     store(clinic, "ssn", 3, b"a plaintext")
-    store(clinic, "ssn", 130, stored(clinic, "ssn", 130)[:-5])
-    message = bytearray(stored(clinic, "ssn", 260))
+    store(clinic, "ssn", 52, stored(clinic, "ssn", 52)[:-5])
+    message = bytearray(stored(clinic, "ssn", 104))
     message[-1] ^= 1
-    store(clinic, "ssn", 260, bytes(message))
-    store(clinic, "notes", 400, stored(clinic, "notes", 401))
+    store(clinic, "ssn", 104, bytes(message))
+    store(clinic, "notes", 160, stored(clinic, "notes", 161))
     clinic.rotate()
     return clinic
 
@@ -52,9 +52,9 @@ def test_values_that_do_not_open_are_told_by_key_and_reason(spoilt):
     report = spoilt.run().run()
     assert {(one.column, one.key["id"], one.reason) for one in report.quarantined} == {
         ("ssn", "3", "not-a-message"),
-        ("ssn", "130", "truncated"),
-        ("ssn", "260", "body-tag"),
-        ("notes", "400", "context"),
+        ("ssn", "52", "truncated"),
+        ("ssn", "104", "body-tag"),
+        ("notes", "160", "context"),
     }
 
 
@@ -69,7 +69,7 @@ def test_a_run_never_reports_success_over_a_value_that_does_not_open(spoilt):
 
 @on_each_database
 def test_values_that_do_not_open_are_left_byte_for_byte(spoilt):
-    places = [("ssn", 3), ("ssn", 130), ("ssn", 260), ("notes", 400)]
+    places = [("ssn", 3), ("ssn", 52), ("ssn", 104), ("notes", 160)]
     before = [stored(spoilt, *place) for place in places]
     spoilt.run().run()
     assert [stored(spoilt, *place) for place in places] == before
@@ -78,8 +78,8 @@ def test_values_that_do_not_open_are_left_byte_for_byte(spoilt):
 def test_everything_else_is_rewritten_the_other_column_of_the_row_included(spoilt):
     report = spoilt.run().run()
     # All but row 3, which has no notes.
-    assert report.rows_written == 499
-    assert spoilt.run().dry_run().values_to_rewrite == 2  # 130 and 260: their headers look well
+    assert report.rows_written == ROWS - 1
+    assert spoilt.run().dry_run().values_to_rewrite == 2  # 52 and 104: their headers look well
 
 
 def test_ensure_refuses_over_a_quarantined_value(spoilt):
@@ -118,13 +118,13 @@ def test_a_run_that_opens_next_to_nothing_stops_before_it_has_looked_at_all(clin
     wrong = TableSpec.of("patient", [SealedColumn("ssn", "person.ssn")])
     before = clinic.stored()
     with pytest.raises(TooManyQuarantinedError, match="logical names"):
-        clinic.run(wrong, max_quarantined=60).run()
+        clinic.run(wrong, max_quarantined=24).run()
     assert clinic.stored() == before
 
 
 def test_a_failed_run_can_be_begun_anew(clinic):
     wrong = TableSpec.of("patient", [SealedColumn("ssn", "person.ssn")])
-    run = clinic.run(wrong, max_quarantined=60)
+    run = clinic.run(wrong, max_quarantined=24)
     run_id = run.record()
     with pytest.raises(TooManyQuarantinedError):
         run.run()

@@ -11,7 +11,7 @@ from encfields.bulk import UnfinishedError
 from encfields.bulk.reencryption import Reencryption
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.errors import DeclarationError
-from tests.bulk.support import PATIENT, Clinic, Patient
+from tests.bulk.support import PATIENT, ROWS, VALUES, Clinic, Patient
 from tests.bulk.test_tables import ByPair, fill
 from tests.turns import databases_by_turns, on_each_database
 
@@ -57,22 +57,22 @@ def test_after_a_rename_a_run_binds_values_to_the_new_names(clinic):
         connection.execute(text("ALTER TABLE person RENAME COLUMN notes TO remarks"))
     report = clinic.run(NEW, source=OLD).run()
     assert report.finished
-    assert report.rows_written == 500
+    assert report.rows_written == ROWS
     assert rows_of(clinic, as_declared_now()) == before
 
 
 def test_values_bound_as_wanted_already_are_left_alone(renamed):
     renamed.run(NEW, source=OLD).run()
     report = renamed.run(NEW, source=OLD).run()
-    assert (report.rows_current, report.rows_written) == (500, 0)
+    assert (report.rows_current, report.rows_written) == (ROWS, 0)
 
 
 def test_without_its_source_a_renamed_tables_values_are_quarantined(renamed):
     report = renamed.run(NEW).run()
     assert not report.finished
-    assert len(report.quarantined) == 834
+    assert len(report.quarantined) == VALUES
     assert {one.reason for one in report.quarantined} == {"context"}
-    assert renamed.run(OLD).ensure().current == 834
+    assert renamed.run(OLD).ensure().current == VALUES
 
 
 def test_a_run_can_bind_to_other_columns_and_another_key(clinic):
@@ -97,13 +97,13 @@ def test_a_run_can_go_back_to_plaintext(clinic):
         connection.execute(text("ALTER TABLE patient ADD COLUMN ssn_plain VARCHAR(40)"))
         connection.execute(text("ALTER TABLE patient ADD COLUMN notes_plain VARCHAR(40)"))
     run = clinic.run(to_plaintext={"ssn": "ssn_plain", "notes": "notes_plain"})
-    assert run.dry_run().values_to_rewrite == 834
+    assert run.dry_run().values_to_rewrite == VALUES
     report = run.run()
     assert report.finished
     with clinic.engine.connect() as connection:
         rows = connection.execute(text("SELECT id, ssn_plain, notes_plain FROM patient")).all()
     assert sorted(map(tuple, rows)) == sorted(row[:3] for row in clinic.values().values())
-    assert run.ensure().current == 834
+    assert run.ensure().current == VALUES
 
 
 def test_a_plaintext_that_is_out_of_date_is_written_anew(clinic):
@@ -111,7 +111,7 @@ def test_a_plaintext_that_is_out_of_date_is_written_anew(clinic):
         connection.execute(text("ALTER TABLE patient ADD COLUMN ssn_plain VARCHAR(40)"))
         connection.execute(text("UPDATE patient SET ssn_plain = 'stale' WHERE id = 4"))
     report = clinic.run(TableSpec.of("patient", ["ssn"]), to_plaintext={"ssn": "ssn_plain"}).run()
-    assert report.rows_written == 500
+    assert report.rows_written == ROWS
     with clinic.engine.connect() as connection:
         found = connection.execute(text("SELECT ssn_plain FROM patient WHERE id = 4")).scalar_one()
     assert found == "ssn 4"
@@ -130,7 +130,7 @@ def test_a_run_to_plaintext_is_done_only_where_the_plaintext_is_the_value(clinic
     with pytest.raises(UnfinishedError, match="1 values are not in the plaintext"):
         run.ensure()
     assert run.run().rows_written == 1
-    assert run.ensure().current == 500
+    assert run.ensure().current == ROWS
 
 
 def test_a_plaintext_that_its_column_does_not_keep_is_named_and_not_there(clinic):
@@ -184,7 +184,7 @@ def test_a_renamed_identity_column_is_recognised_by_its_former_name(clinic):
         [SealedColumn(name, context_names=("id",)) for name in ("ssn", "notes")],
     )
     assert TableSpec.from_json(was.to_json()) == was
-    assert clinic.run(was).ensure().current == 834
+    assert clinic.run(was).ensure().current == VALUES
     assert clinic.run(wanted, source=was).run().finished
     declared = Table(
         "patient",

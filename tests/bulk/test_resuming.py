@@ -19,6 +19,7 @@ from encfields.bulk.rows.spec import TableSpec
 from encfields.bulk.runs.run_row import Counts, read_run
 from encfields.errors import ConfigurationError
 from tests.bulk.process import start
+from tests.bulk.support import ROWS, VALUES
 from tests.turns import databases_by_turns, on_each_database
 from tests.waiting import until
 
@@ -39,14 +40,14 @@ def test_a_run_that_is_stopped_goes_on_where_it_was(clinic, told):
     version = clinic.rotate()
     before = clinic.values()
     stop = threading.Event()
-    first = clinic.run().run(stop=stop, progress=stopping(stop, 150))
+    first = clinic.run().run(stop=stop, progress=stopping(stop, 60))
     assert (first.finished, first.state) == (False, "running")
-    assert 150 <= first.rows_written < 300
+    assert 60 <= first.rows_written < 120
     second = clinic.run().run()
     assert second.run_id == first.run_id
     assert second.finished
-    assert second.rows_written == 500  # none was written twice
-    assert clinic.versions() == {("default", version): 834}
+    assert second.rows_written == ROWS  # none was written twice
+    assert clinic.versions() == {("default", version): VALUES}
     assert clinic.values() == before
 
 
@@ -54,7 +55,7 @@ def test_a_run_that_is_stopped_goes_on_where_it_was(clinic, told):
 def test_a_run_whose_tables_key_has_other_columns_since_says_what_to_do(clinic, told):
     clinic.rotate()
     stop = threading.Event()
-    assert clinic.run().run(stop=stop, progress=stopping(stop, 150)).state == "running"
+    assert clinic.run().run(stop=stop, progress=stopping(stop, 60)).state == "running"
     with clinic.engine.begin() as connection:
         connection.execute(text("ALTER TABLE patient DROP CONSTRAINT patient_pkey"))
         connection.execute(text("ALTER TABLE patient ADD PRIMARY KEY (seen, id)"))
@@ -77,8 +78,8 @@ def test_a_stop_before_the_first_batch_changes_nothing(clinic):
 @pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
 def test_a_signal_ends_a_run_after_the_batch_under_way(clinic, number):
     clinic.rotate()
-    process = start(clinic.backend.url_text, rows_per_second=60)
-    until(lambda: written(clinic) >= 50)
+    process = start(clinic.backend.url_text, rows_per_second=40)
+    until(lambda: written(clinic) >= 20)
     os.kill(process.pid, number)
     state, run_id = process.result(timeout=240)
     assert state == "running"
@@ -106,7 +107,7 @@ def test_two_runs_started_by_mistake_share_the_work(clinic):
     before = clinic.values()
     reports: list[Any] = []
     threads = [
-        threading.Thread(target=lambda: reports.append(clinic.run(range_rows=60).run()))
+        threading.Thread(target=lambda: reports.append(clinic.run(range_rows=24).run()))
         for _ in range(2)
     ]
     for thread in threads:
@@ -115,8 +116,8 @@ def test_two_runs_started_by_mistake_share_the_work(clinic):
         thread.join()
     assert len({report.run_id for report in reports}) == 1
     assert all(report.finished for report in reports)
-    assert reports[0].rows_seen == 500
-    assert clinic.versions() == {("default", version): 834}
+    assert reports[0].rows_seen == ROWS
+    assert clinic.versions() == {("default", version): VALUES}
     assert clinic.values() == before
 
 
@@ -137,7 +138,7 @@ def test_recording_a_run_twice_is_one_run(clinic):
 def test_a_worker_works_at_whatever_was_recorded(clinic):
     clinic.rotate()
     run_id = clinic.run().record()
-    reports = work(clinic.engine, clinic.encryption, options=Options(batch_rows=50))
+    reports = work(clinic.engine, clinic.encryption, options=Options(batch_rows=20))
     assert [(report.run_id, report.finished) for report in reports] == [(run_id, True)]
     assert work(clinic.engine, clinic.encryption) == []
 
@@ -156,7 +157,7 @@ def test_a_range_whose_worker_is_gone_is_taken_over_when_its_lease_is_over(clini
     began = time.monotonic()
     with own.writing().begin() as begun:
         run = read_run(begun.connection, run_id)
-        claim = store.claim_new(begun.connection, run, (120,), "a dead worker", 1.5)
+        claim = store.claim_new(begun.connection, run, (48,), "a dead worker", 1.5)
     assert claim is not None
     report = clinic.run().run()
     assert report.finished
@@ -187,8 +188,8 @@ def test_a_worker_that_lost_its_lease_writes_nothing(clinic, told):
     report = clinic.run().run(progress=steal)
     assert stolen
     assert report.finished
-    assert report.rows_written == 500
-    assert clinic.versions() == {("default", version): 834}
+    assert report.rows_written == ROWS
+    assert clinic.versions() == {("default", version): VALUES}
 
 
 @pytest.mark.parametrize("backend", ["postgresql"], indirect=True)

@@ -9,7 +9,7 @@ from encfields.bulk.errors import UnfinishedError
 from encfields.bulk.recorded_runs import report_of
 from encfields.bulk.reencryption import ProgressState, Reencryption
 from encfields.engine import engine_encryption
-from tests.bulk.support import PATIENT, Patient
+from tests.bulk.support import NOTES, PATIENT, ROWS, VALUES, Patient
 from tests.turns import databases_by_turns, on_each_database
 
 pytestmark = databases_by_turns
@@ -21,7 +21,7 @@ def test_after_a_rotation_a_run_leaves_no_value_under_the_old_version(clinic):
     report = clinic.run().run()
     assert report.finished
     assert report.state == "finished"
-    assert clinic.versions() == {("default", version): 500 + 334}
+    assert clinic.versions() == {("default", version): VALUES}
 
 
 def test_a_run_changes_no_plaintext(clinic):
@@ -35,14 +35,14 @@ def test_a_run_changes_no_plaintext(clinic):
 def test_null_stays_null(clinic):
     clinic.rotate()
     clinic.run().run()
-    assert sum(row[2] is None for row in clinic.values().values()) == 166
+    assert sum(row[2] is None for row in clinic.values().values()) == ROWS - NOTES
 
 
 @on_each_database
 def test_every_row_is_written_once(clinic):
     clinic.rotate()
     report = clinic.run().run()
-    assert (report.rows_seen, report.rows_written, report.rows_current) == (500, 500, 0)
+    assert (report.rows_seen, report.rows_written, report.rows_current) == (ROWS, ROWS, 0)
     assert report.rows_skipped_locked == 0
     assert report.passes == 2  # one that rewrites, one that sees that nothing is left
 
@@ -51,7 +51,7 @@ def test_rows_that_are_current_are_left_alone_and_not_opened(clinic):
     opened = clinic.encryption.stats.opened
     stored = clinic.stored()
     report = clinic.run().run()
-    assert (report.rows_written, report.rows_current) == (0, 500)
+    assert (report.rows_written, report.rows_current) == (0, ROWS)
     assert clinic.stored() == stored
     assert clinic.encryption.stats.opened == opened
 
@@ -63,7 +63,7 @@ def test_a_row_with_one_current_value_keeps_that_value(clinic):
     kept = [data for name, data in clinic.stored() if _version(data) == version]
     clinic.run().run()
     assert [data for _, data in clinic.stored() if data in kept] == kept
-    assert clinic.versions() == {("default", version): 834}
+    assert clinic.versions() == {("default", version): VALUES}
 
 
 def test_one_column_of_two_can_be_named(clinic):
@@ -87,11 +87,11 @@ def test_an_empty_table_is_finished_at_once(backend):
 def test_ensure_refuses_until_a_run_has_finished(clinic):
     clinic.rotate()
     run = clinic.run()
-    with pytest.raises(UnfinishedError, match="834 values are not current"):
+    with pytest.raises(UnfinishedError, match=f"{VALUES} values are not current"):
         run.ensure()
     run.run()
     summary = run.ensure()
-    assert (summary.current, summary.null, summary.not_current) == (834, 166, 0)
+    assert (summary.current, summary.null, summary.not_current) == (VALUES, ROWS - NOTES, 0)
 
 
 def test_the_key_cache_of_another_process_does_not_make_a_run_use_an_old_version(clinic):
@@ -99,7 +99,7 @@ def test_the_key_cache_of_another_process_does_not_make_a_run_use_an_old_version
     _, elsewhere = clinic.setup()
     version = elsewhere.keys.rotate("default").version
     assert clinic.run().run().finished
-    assert clinic.versions() == {("default", version): 834}
+    assert clinic.versions() == {("default", version): VALUES}
 
 
 def test_progress_is_told_with_rate_and_remaining_time(clinic, monkeypatch):
@@ -109,7 +109,7 @@ def test_progress_is_told_with_rate_and_remaining_time(clinic, monkeypatch):
     clinic.run().run(progress=told.append)
     first = [state for state in told if state.sweep == 0]
     assert [s.rows_done for s in first] == sorted(s.rows_done for s in first)
-    assert first[-1].rows_done == 500
+    assert first[-1].rows_done == ROWS
     assert max(s.rows_per_second for s in first) > 0
     assert first[-1].seconds_left == 0
 
@@ -118,7 +118,7 @@ def test_a_report_can_be_had_later(clinic):
     clinic.rotate()
     report = clinic.run().run()
     later = report_of(clinic.engine, report.run_id)
-    assert (later.state, later.rows_written) == ("finished", 500)
+    assert (later.state, later.rows_written) == ("finished", ROWS)
 
 
 def test_a_run_after_a_finished_one_is_another_run(clinic):

@@ -161,14 +161,14 @@ def test_a_sweep_takes_the_ranges_of_the_pass_before_and_cuts_what_grew_behind_t
     clinic.rotate()
     run_id = clinic.run().record()
     store, own = clinic.ranges_of(run_id), Connections(clinic.engine)
-    for upper in ((120,), (150,), None):
+    for upper in ((48,), (60,), None):
         with own.writing().begin() as begun:
             run = read_run(begun.connection, run_id)
             claim = store.claim_new(begun.connection, run, upper, "a worker", 30)
             assert claim is not None
             store.release(begun.connection, claim)
     own.close()
-    clinic.fill(100, first=501)
+    clinic.fill(40, first=201)
     report = clinic.run().run()
     assert (report.finished, report.passes) == (True, 2)
     with clinic.engine.connect() as connection:
@@ -178,8 +178,8 @@ def test_a_sweep_takes_the_ranges_of_the_pass_before_and_cuts_what_grew_behind_t
             )
         ).all()
     cut = [key_from_text(row.upper_key)[0] if row.upper_key else None for row in rows]
-    assert cut == [120, 150, None, 120, 150, 270, 390, 510, None]
-    assert [row.rows_seen for row in rows] == [120, 30, 450, 120, 30, 120, 120, 120, 90]
+    assert cut == [48, 60, None, 48, 60, 108, 156, 204, None]
+    assert [row.rows_seen for row in rows] == [48, 12, 180, 48, 12, 48, 48, 48, 36]
 
 
 def test_a_column_that_holds_text_is_looked_at_in_python(postgresql):
