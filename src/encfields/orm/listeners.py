@@ -92,7 +92,7 @@ class EngineListeners:
         execution_options: Any,
     ) -> tuple[Any, Any, Any]:
         """Complete an execution before it is compiled."""
-        write = internals.write_in(statement)
+        write = internals.insert_or_update_in(statement)
         asked = with_lookups_in_criteria(statement if write is None else write, params)
         if Plaintext.is_used and not isinstance(asked, Insert):
             asked = with_plaintext_asked(asked)
@@ -110,7 +110,7 @@ class EngineListeners:
         # Only now: completing one may execute others.
         self._redaction.note_statement(connection, statement)
         if asked is not write:
-            statement = internals.with_write(statement, asked)
+            statement = internals.with_insert_or_update(statement, asked)
         return statement, multiparams, params
 
     def _complete(self, execution: WriteExecution) -> None:
@@ -132,14 +132,14 @@ class EngineListeners:
         veil_written(execution)
         whole = execution.statement
         parts = []
-        for part in internals.clauses_apart(whole):
+        for part in internals.one_statement_per_conflict_clause(whole):
             execution.statement = part
             bind_set_values(execution)
             mark_choices(execution)
             write_indexes_along(execution)
             target_indexes(execution)
             parts.append(execution.statement)
-        execution.statement = internals.with_clauses_together(whole, parts)
+        execution.statement = internals.with_all_conflict_clauses(whole, parts)
         self.hook.keys.ask(execution)
 
 

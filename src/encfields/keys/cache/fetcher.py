@@ -122,7 +122,9 @@ class Fetcher:
         if len(led) == 1:
             self._launch(*led[0], asked=asked)
         elif led:
-            work_off([partial(self.fly, *one, asked=asked) for one in led], self.runner.start)
+            work_off(
+                [partial(self.fetch_into, *one, asked=asked) for one in led], self.runner.start
+            )
         failures = []
         for flight in flights:
             try:
@@ -156,20 +158,20 @@ class Fetcher:
         *,
         asked: float | None = None,
     ) -> None:
-        self.launch_by(
-            self.runner.start, key, flight, partial(self.fly, key, flight, call, asked=asked)
+        self.launch_on(
+            self.runner.start, key, flight, partial(self.fetch_into, key, flight, call, asked=asked)
         )
 
-    def launch_by(
+    def launch_on(
         self,
         start: Callable[[Callable[[], None]], None],
         key: CacheKey,
         flight: Flight,
-        fly: Callable[[], None],
+        fetch_into: Callable[[], None],
     ) -> None:
         """Start the job that settles `flight`; settle it with an error if it cannot start."""
         try:
-            start(fly)
+            start(fetch_into)
         except BaseException as error:
             if not flight.done():
                 with self.lock:
@@ -177,7 +179,7 @@ class Fetcher:
                 flight.set_exception(interrupted(error))
             raise
 
-    def fly(
+    def fetch_into(
         self,
         key: CacheKey,
         flight: Flight,
@@ -208,23 +210,25 @@ class Fetcher:
         try:
             value = call()
         except Exception as error:
-            self._land_failed(key, flight, meter.stop(error), error)
+            self._settle_failure(key, flight, meter.stop(error), error)
             flight.set_exception(error)
         except BaseException as error:
             # An interrupt is only for this caller; others get an error to retry.
-            self._land_failed(key, flight, meter.stop(error), error)
+            self._settle_failure(key, flight, meter.stop(error), error)
             flight.set_exception(interrupted(error))
             raise
         else:
-            self._land(key, flight, meter.stop(), value, asked)
+            self._settle(key, flight, meter.stop(), value, asked)
             flight.set_result(value)
 
-    def _land(self, key: CacheKey, flight: Flight, fetch: Fetch, value: Any, asked: float) -> None:
+    def _settle(
+        self, key: CacheKey, flight: Flight, fetch: Fetch, value: Any, asked: float
+    ) -> None:
         recovered: list[CacheKey] = []
         with self.lock:
             self._stats.add(fetch)
             if self._flights.end(key, flight):
-                self._outages.over()
+                self._outages.note_success()
                 can_confirm = self._store.confirms_at_once > 0
                 recovered = self._entries.keep(key, value, asked if can_confirm else None)
         # Without the lock: a log handler may need a key.
@@ -232,7 +236,7 @@ class Fetcher:
             log_recovered(stood_in)
         self._report_fetch(fetch)
 
-    def _land_failed(
+    def _settle_failure(
         self, key: CacheKey, flight: Flight, fetch: Fetch, error: BaseException
     ) -> None:
         with self.lock:
@@ -248,7 +252,7 @@ class Fetcher:
         """Record an outage; a deliberate refusal ends the use of an expired key."""
         entry, now = self._entries.held.get(key), monotonic()
         if is_outage(error):
-            self._outages.seen()
+            self._outages.note_outage()
         if entry is None:
             return
         if is_outage(error) or not isinstance(error, Exception):

@@ -16,7 +16,7 @@ from typing import Any
 from encfields.errors import KeyUnavailableError
 from encfields.keys.cache.entries import CacheKey, Entries, Entry, KeyLifetimes
 from encfields.keys.cache.fetcher import Fetcher, Flight, wait_for
-from encfields.keys.cache.outages import Outages, is_outage, log_standing_in
+from encfields.keys.cache.outages import Outages, is_outage, log_expired_use
 from encfields.keys.fetching.threads import daemon_threads
 from encfields.keys.store import KeyStore
 
@@ -50,35 +50,35 @@ class Grace:
         if now < entry.expires:  # renewed meanwhile
             return entry.value
         if now < entry.retry_at:
-            return self._stand_in(key, entry)
+            return self._expired_value(key, entry)
         if self._store.may_fetch_in_background:
-            return self._read_beside(key, entry)
-        return self._read_here(key, entry)
+            return self._read_while_fetching(key, entry)
+        return self._fetch_on_this_thread(key, entry)
 
-    def _read_beside(self, key: CacheKey, entry: Entry) -> Any:
+    def _read_while_fetching(self, key: CacheKey, entry: Entry) -> Any:
         """Fetch on another thread, and wait briefly if no outage is known."""
         flight, leads = self._fetcher.join(key)
         if leads:
-            fly = partial(self._fly_aside, key, flight)
-            self._fetcher.launch_by(daemon_threads().submit, key, flight, fly)
+            fetch_into = partial(self._fetch_on_other_thread, key, flight)
+            self._fetcher.launch_on(daemon_threads().submit, key, flight, fetch_into)
         if self._outages.is_known and not flight.done():
-            return self._stand_in(key, entry)
+            return self._expired_value(key, entry)
         if not self._fetcher.runner.wait_briefly(flight, PATIENCE):
             # Reset when the fetch ends.
-            self._outages.seen()
+            self._outages.note_outage()
             entry.retry_at = math.inf
-            return self._stand_in(key, entry)
-        return self._landed(key, entry, lambda: wait_for(flight, self._fetcher.runner))
+            return self._expired_value(key, entry)
+        return self._fetched_or_expired(key, entry, lambda: wait_for(flight, self._fetcher.runner))
 
-    def _fly_aside(self, key: CacheKey, flight: Flight) -> None:
+    def _fetch_on_other_thread(self, key: CacheKey, flight: Flight) -> None:
         with self._fetcher.runner.aside():
-            self._fetcher.fly(key, flight)
+            self._fetcher.fetch_into(key, flight)
 
-    def _read_here(self, key: CacheKey, entry: Entry) -> Any:
+    def _fetch_on_this_thread(self, key: CacheKey, entry: Entry) -> Any:
         """Fetch on this thread: the store's only connection is the application's."""
-        return self._landed(key, entry, lambda: self._fetcher.refetch(key))
+        return self._fetched_or_expired(key, entry, lambda: self._fetcher.refetch(key))
 
-    def _landed(self, key: CacheKey, entry: Entry, wait: Callable[[], Any]) -> Any:
+    def _fetched_or_expired(self, key: CacheKey, entry: Entry, wait: Callable[[], Any]) -> Any:
         """The fetched key, or the expired one if the fetch met an outage."""
         try:
             return wait()
@@ -86,9 +86,9 @@ class Grace:
             is_over = monotonic() >= entry.expires + self._times.grace
             if is_over or not is_outage(error):
                 raise
-            return self._stand_in(key, entry, error)
+            return self._expired_value(key, entry, error)
 
-    def _stand_in(
+    def _expired_value(
         self, key: CacheKey, entry: Entry, error: KeyUnavailableError | None = None
     ) -> Any:
         """The expired key, logged once."""
@@ -97,5 +97,5 @@ class Grace:
             first, entry.is_logged = not entry.is_logged, True
         if first:
             left = entry.expires + self._times.grace - monotonic()
-            log_standing_in(key, entry, left, error)
+            log_expired_use(key, entry, left, error)
         return entry.value

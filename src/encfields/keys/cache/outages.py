@@ -14,7 +14,7 @@ log = logging.getLogger("encfields.keys")
 RETRY_PAUSE = 1.0
 """Seconds after which a read in its grace period retries during an outage."""
 
-BELIEF = 30.0
+OUTAGE_SECONDS = 30.0
 """Seconds during which one key's outage counts for other keys."""
 
 GRACE_REASONS = frozenset({"unreachable", "throttled", "error"})
@@ -30,13 +30,13 @@ class Outages:
     @property
     def is_known(self) -> bool:
         """Whether KMS or the key store is assumed to be unreachable."""
-        return monotonic() - self._seen_at < BELIEF
+        return monotonic() - self._seen_at < OUTAGE_SECONDS
 
-    def seen(self) -> None:
+    def note_outage(self) -> None:
         """A fetch met an outage, or hangs."""
         self._seen_at = monotonic()
 
-    def over(self) -> None:
+    def note_success(self) -> None:
         """A fetch succeeded."""
         self._seen_at = -math.inf
 
@@ -46,7 +46,7 @@ def is_outage(error: BaseException | None) -> bool:
     return isinstance(error, KeyUnavailableError) and error.reason in GRACE_REASONS
 
 
-def log_standing_in(
+def log_expired_use(
     key: CacheKey, entry: Entry, seconds: float, error: KeyUnavailableError | None
 ) -> None:
     """Log that reads use an expired key.

@@ -197,7 +197,7 @@ class Renewal:
             return
         flight, leads = self._fetcher.join(key)
         if leads:
-            self._fetcher.fly(key, flight, call, renewal=True, asked=asked)
+            self._fetcher.fetch_into(key, flight, call, renewal=True, asked=asked)
 
 
 def beacon_jobs(wrapped: Iterable[WrappedBeacons]) -> Jobs:

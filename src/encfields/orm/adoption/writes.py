@@ -225,11 +225,11 @@ class _Completion:
         """Make ON CONFLICT or ON DUPLICATE KEY set the plaintext if it sets the value."""
         whole = self.statement
         parts = []
-        for part in internals.clauses_apart(whole):
+        for part in internals.one_statement_per_conflict_clause(whole):
             self.statement = part
             self._upsert_by_clause(adopting)
             parts.append(self.statement)
-        self.statement = internals.with_clauses_together(whole, parts)
+        self.statement = internals.with_all_conflict_clauses(whole, parts)
 
     def _upsert_by_clause(self, adopting: _Adopting) -> None:
         given = dict(internals.upsert_values(self.statement))

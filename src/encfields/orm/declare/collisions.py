@@ -167,7 +167,7 @@ def refuse_keys_of(table: Table, other: Table) -> None:
     """
     for key, column in _keys_of(table):
         for met, place in _keys_of(other):
-            if _may_meet(key, met):
+            if _may_collide(key, met):
                 raise _key_refusal(key, column, met, f"{other.fullname}.{place.key}")
 
 
@@ -211,7 +211,7 @@ def _refuse_collision(
 ) -> None:
     metadata = column.table.metadata
     for other in (_NONE_NAMED, *declared):
-        if not _may_meet(key, other):
+        if not _may_collide(key, other):
             continue
         places = [place for place in declared.get(other, ()) if place.declares(other, metadata)]
         if places or other == _NONE_NAMED:
@@ -219,7 +219,7 @@ def _refuse_collision(
             raise _key_refusal(key, column, other, whose)
 
 
-def _may_meet(one: DeclaredKey, other: DeclaredKey) -> bool:
+def _may_collide(one: DeclaredKey, other: DeclaredKey) -> bool:
     """Whether two declarations can give the same id although they are not meant to."""
     return _texts(one.parts) != _texts(other.parts) and overlap(one.parts, other.parts)
 
@@ -277,7 +277,7 @@ class EngineTables:
     """The tables with encrypted columns that statements of one engine have named."""
 
     def __init__(self) -> None:
-        self._met: weakref.WeakSet[Table] = weakref.WeakSet()
+        self._known: weakref.WeakSet[Table] = weakref.WeakSet()
         self._lock = Lock()
 
     def meet(self, elements: Iterable[Any], connection: Connection) -> None:
@@ -289,11 +289,11 @@ class EngineTables:
         """
         for table in _tables_among(elements):
             with self._lock:
-                others = [] if table in self._met else list(self._met)
+                others = [] if table in self._known else list(self._known)
             for other in others:
-                _compare(table, other, connection)
+                _refuse_collisions_of(table, other, connection)
             with self._lock:
-                self._met.add(table)
+                self._known.add(table)
 
 
 def _tables_among(elements: Iterable[Any]) -> Iterator[Table]:
@@ -310,7 +310,7 @@ def _has_bindings(table: Table) -> bool:
         return False
 
 
-def _compare(table: Table, other: Table, connection: Connection) -> None:
+def _refuse_collisions_of(table: Table, other: Table, connection: Connection) -> None:
     """Compare the tables of two ``MetaData``, except those declared in both."""
     if other.metadata is table.metadata or other.fullname == table.fullname:
         return

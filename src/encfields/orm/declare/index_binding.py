@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 Form = Callable[[object], bytes]
 """What is hashed of a value, or compared, made of a value of the declared type, or of what
-:func:`as_kept` gives."""
+:func:`stored_value_to_index` gives."""
 
 
 class IndexBinding:
@@ -241,13 +241,13 @@ def _form(source: ColumnBinding, transform: Transform, dialect: Dialect, *, aske
     form = transform.form(functools.partial(encode, dialect=dialect))
     if codec is not source.codec:
         return lambda value: form(source.as_written(value, dialect))
-    if not stays_as_kept(source):
+    if not is_indexed_as_stored(source):
         return form
     of_plaintext = transform.form(attrgetter("data"))
     return lambda value: of_plaintext(value) if type(value) is Carried else form(value)
 
 
-def stays_as_kept(source: ColumnBinding) -> bool:
+def is_indexed_as_stored(source: ColumnBinding) -> bool:
     """Whether a stored value is indexed, and compared, as the plaintext that it is.
 
     What a user's own type makes of a value that is read, a mask or an object, it need not take for
@@ -256,12 +256,12 @@ def stays_as_kept(source: ColumnBinding) -> bool:
     return source.other is None and isinstance(source.codec, DecoratedCodec)
 
 
-def as_kept(source: ColumnBinding, data: bytes, dialect: Dialect) -> object:
+def stored_value_to_index(source: ColumnBinding, data: bytes, dialect: Dialect) -> object:
     """A stored value as the forms of an index take it.
 
     :param data: its plaintext.
     """
-    return Carried(data) if stays_as_kept(source) else source.codec.decode(data, dialect)
+    return Carried(data) if is_indexed_as_stored(source) else source.codec.decode(data, dialect)
 
 
 TRANSFORM_OF_WHOLE = {

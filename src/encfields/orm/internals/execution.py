@@ -41,7 +41,7 @@ def is_autocommit(connection: Any) -> bool:
     return bool(connection._is_autocommit_isolation())
 
 
-def unobserved(connection: Any) -> Any:
+def without_listeners(connection: Any) -> Any:
     """A connection in the same transaction, whose statements no listener of the engine sees."""
     own: Any = Connection(
         connection.engine,
@@ -56,7 +56,7 @@ def unobserved(connection: Any) -> Any:
     return own
 
 
-def take_back(connection: Any) -> None:
+def roll_back_innermost(connection: Any) -> None:
     """Roll back a connection's innermost savepoint, or its transaction if it has none.
 
     The transaction is then as after a failed COMMIT: nothing more can be executed or committed

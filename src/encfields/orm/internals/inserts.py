@@ -219,7 +219,7 @@ def post_values_clause(statement: Any) -> Any:
     return getattr(statement, "_post_values_clause", None)
 
 
-def clauses_apart(statement: Any) -> list[Any]:
+def one_statement_per_conflict_clause(statement: Any) -> list[Any]:
     """The statement once for each of its ON CONFLICT clauses, with only that clause.
 
     SQLAlchemy 2.1 accepts several for SQLite. Any other statement is returned unchanged.
@@ -228,10 +228,10 @@ def clauses_apart(statement: Any) -> list[Any]:
     return [statement] if clause is None else [_with_clause(statement, c) for c in _each(clause)]
 
 
-def with_clauses_together(statement: Any, parts: Sequence[Any]) -> Any:
+def with_all_conflict_clauses(statement: Any, parts: Sequence[Any]) -> Any:
     """The last of some statements, with the clauses of all.
 
-    :param statement: the original that :func:`clauses_apart` was given.
+    :param statement: the original that :func:`one_statement_per_conflict_clause` was given.
     """
     if len(parts) == 1:
         return parts[0]
@@ -298,10 +298,10 @@ def with_upsert_where(statement: Any, rewrite: Callable[[Any], Any]) -> Any:
     :param rewrite: returns a condition, or a replacement for it.
     :returns: `statement` itself if the condition is unchanged.
     """
-    parts = clauses_apart(statement)
+    parts = one_statement_per_conflict_clause(statement)
     rewritten = [_with_where_rewritten(part, rewrite) for part in parts]
     is_same = all(new is old for new, old in zip(rewritten, parts, strict=True))
-    return statement if is_same else with_clauses_together(statement, rewritten)
+    return statement if is_same else with_all_conflict_clauses(statement, rewritten)
 
 
 def _with_where_rewritten(statement: Any, rewrite: Callable[[Any], Any]) -> Any:

@@ -118,7 +118,7 @@ def exclusion_expressions(rule: Any) -> list[Any]:
     return [expression for expression, _, _ in rule._render_exprs]
 
 
-def of_one_kind(one: TypeEngine[Any], other: TypeEngine[Any]) -> bool:
+def compare_alike(one: TypeEngine[Any], other: TypeEngine[Any]) -> bool:
     """Whether a database compares columns of these two types as it compares columns of either."""
     collations = getattr(one, "collation", None), getattr(other, "collation", None)
     return one._type_affinity is other._type_affinity and collations[0] == collations[1]

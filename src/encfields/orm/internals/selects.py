@@ -85,7 +85,7 @@ def is_distinct(select: Select[Any]) -> bool:
     return bool(select._distinct) or any(re.match(r"(?i)\s*distinct", word) for word in words)
 
 
-def clauses_beside(statement: Any) -> list[Any]:
+def prefixes_and_suffixes(statement: Any) -> list[Any]:
     """The prefixes and suffixes of a SELECT or a write, which are not among its children."""
     beside = (getattr(statement, name, ()) for name in ("_prefixes", "_suffixes"))
     return [clause for clauses in beside for clause, _ in clauses]

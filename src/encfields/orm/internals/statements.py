@@ -37,7 +37,7 @@ from encfields.orm.internals.selects import entity_of
 # -- the write ---------------------------------------------------------------------------------
 
 
-def write_in(statement: Any) -> Any:
+def insert_or_update_in(statement: Any) -> Any:
     """The INSERT or UPDATE that a statement is, or that its lambda or ``from_statement()``
     contains; ``None`` if there is none."""
     if isinstance(statement, Insert | Update):
@@ -50,7 +50,7 @@ def write_in(statement: Any) -> Any:
     return None
 
 
-def with_write(statement: Any, write: Any) -> Any:
+def with_insert_or_update(statement: Any, write: Any) -> Any:
     """The same statement with another INSERT or UPDATE; the given one is not changed."""
     if isinstance(statement, Insert | Update | LambdaElement):
         return write

@@ -70,5 +70,5 @@ def _equal(criteria: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
             columns = all(
                 isinstance(side, ColumnClause) and side.table is not None for side in (one, other)
             )
-            if columns and internals.of_one_kind(one.type, other.type):
+            if columns and internals.compare_alike(one.type, other.type):
                 yield one, other

@@ -74,7 +74,7 @@ def encrypted_operand_of_select(select: Select[Any], froms: Columns, around: Col
     """
     columns = list(select.inner_columns)
     conditions = [*internals.where_criteria(select), *internals.having_criteria(select)]
-    beside = [*internals.clauses_beside(select), *internals.raw_froms(select)]
+    beside = [*internals.prefixes_and_suffixes(select), *internals.raw_froms(select)]
     elements = list(_elements([*columns, *conditions, *beside]))
     texts = [*_operands(elements, delivered=columns), *_raw_conditions(conditions)]
     texts.extend(_raw_expressions(columns))
@@ -94,7 +94,10 @@ def encrypted_operand_of_write(statement: Any, around: Columns) -> Any | None:
     """The same in an INSERT, UPDATE or DELETE: its conditions, what it sets and returns."""
     left_out = statement.table, internals.post_values_clause(statement)
     clauses = [part for part in statement.get_children() if not any(part is o for o in left_out)]
-    clauses += [*internals.upsert_conditions(statement), *internals.clauses_beside(statement)]
+    clauses += [
+        *internals.upsert_conditions(statement),
+        *internals.prefixes_and_suffixes(statement),
+    ]
     clauses += [part for _, part in internals.upsert_values(statement) if _is_element(part)]
     elements = list(_elements(clauses))
     conditions = internals.where_criteria(statement), internals.upsert_conditions(statement)

@@ -68,7 +68,7 @@ def _clauses_of(select: Any) -> Iterator[Clause]:
     yield from _raw_clauses(distinct_on, has_positions=True)
     yield from _window_clauses(window_clauses(select))
     yield from _raw_clauses(_others(select), pattern=_SORTED_BY)
-    for clause in _raw_clauses(internals.clauses_beside(select)):
+    for clause in _raw_clauses(internals.prefixes_and_suffixes(select)):
         yield clause._replace(pattern=_SORTED_OR_GROUPED_BY, has_positions=True)
     for hint in internals.statement_hints(select):
         yield Clause(hint, _SORTED_OR_GROUPED_BY, has_positions=True)

@@ -62,7 +62,7 @@ class FoundRow:
             values.append(opened[position])
         return values
 
-    def seen(self) -> tuple[Any, ...]:
+    def as_opened(self) -> tuple[Any, ...]:
         """The row with the opened values in place of their cells."""
         parts = list(self._delivered)
         for position, value in self._opened.items():
@@ -232,7 +232,7 @@ class FilteredFetch(FetchedRows):
                 if row.mismatched is not None:
                     self._report(row.mismatched, delivered)
                 return
-        admitted.append(row.seen())
+        admitted.append(row.as_opened())
 
     def _report(self, missed: RowFilter, row: Any) -> None:
         """Report a row that a full-length index found and that does not match."""

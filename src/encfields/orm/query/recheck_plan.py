@@ -22,7 +22,7 @@ from sqlalchemy.sql.selectable import AliasedReturnsRows, Select
 from encfields.errors import UnreadableError, UnsupportedOperationError
 from encfields.message import core
 from encfields.orm import internals
-from encfields.orm.declare.index_binding import stays_as_kept
+from encfields.orm.declare.index_binding import is_indexed_as_stored
 from encfields.orm.query.comparison import NEGATIVE
 from encfields.orm.query.grouping import merges_rows
 from encfields.orm.query.lookup_plan import LookupBind
@@ -190,7 +190,7 @@ def _delivered(
         return None
     position, type_ = delivered
     reader = cast("RowReader", type_)
-    if not stays_as_kept(reader.binding):
+    if not is_indexed_as_stored(reader.binding):
         return DeliveredCell(position, reader, reader.opener(dialect), is_shown=True)
     carry = reader.opener(dialect, carried)
     return DeliveredCell(position, reader, lambda cell: carry(_as_delivered(cell)), is_shown=False)

@@ -366,7 +366,7 @@ def _first_pending(rows: Sequence[Any]) -> Pending | None:
 def _is_left_by_upsert(binding: ColumnBinding, compiled: Any) -> bool:
     """Whether an upsert keeps an existing row's value while other columns change."""
     own = {binding.column.key, binding.column.name}
-    parts = internals.clauses_apart(internals.dml_statement(compiled))
+    parts = internals.one_statement_per_conflict_clause(internals.dml_statement(compiled))
     given = [{name for name, _ in internals.upsert_values(part)} for part in parts]
     return any(names and not names & own for names in given)
 

@@ -16,7 +16,7 @@ from sqlalchemy import Column, Table
 from sqlalchemy.sql.elements import Null
 
 from encfields.errors import CiphertextCopyError, EncFieldsError, UnknownIdentityError
-from encfields.orm.declare.index_binding import Form, IndexBinding, as_kept
+from encfields.orm.declare.index_binding import Form, IndexBinding, stored_value_to_index
 from encfields.orm.declare.index_column_type import IndexColumnType, IndexWithRest
 from encfields.orm.declare.table_indexes import indexes_of
 from encfields.orm.internals import Assigned, BoundValue, Expression
@@ -117,7 +117,9 @@ class IndexedBind:
             if type(value) is Sealed:
                 value = to_be_written(value)
             if isinstance(value, Carried):
-                value = None if value.data is None else as_kept(part, value.data, dialect)
+                value = (
+                    None if value.data is None else stored_value_to_index(part, value.data, dialect)
+                )
             given.append(value)
         return given
 

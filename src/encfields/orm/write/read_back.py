@@ -139,7 +139,7 @@ class ReadBack:
             return
         rows = [r for r in due.rows if not set(r.binding.identity).issubset(seen)]
         try:
-            own = internals.unobserved(connection)
+            own = internals.without_listeners(connection)
             # Under AUTOCOMMIT somebody else may have changed the row since.
             is_ours = not internals.is_autocommit(connection)
             written = _rowcount(connection, result, due.row_count)
@@ -310,7 +310,7 @@ def _take_back(connection: Connection) -> bool:
     """Roll back what was written, if there is a transaction."""
     if internals.is_autocommit(connection) or not connection.in_transaction():
         return False
-    internals.take_back(connection)
+    internals.roll_back_innermost(connection)
     return True
 
 

@@ -191,7 +191,9 @@ class RowPlanner:
 
     def set_values(self, row: Mapping[Any, Assigned]) -> SetValues:
         """What an upsert's SET gives as plain values, and not as the inserted ones."""
-        parts = [] if self.is_update else internals.clauses_apart(self.statement)
+        parts = (
+            [] if self.is_update else internals.one_statement_per_conflict_clause(self.statement)
+        )
         given = [own for part in parts if (own := own_values(self.compiled, part))]
         found = [self._set_values(own, row) for own in given]
         return SetValues(*(sum(kind, ()) for kind in zip(*found, strict=True)))

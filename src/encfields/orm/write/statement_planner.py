@@ -144,7 +144,7 @@ def _plan_dml(compiled: Any, dialect: Dialect) -> StatementPlan:
         return NOTHING
     maker = RowPlanner(compiled, dialect, statement, table, bindings)
     hits_unseen = None
-    for part in internals.clauses_apart(statement):
+    for part in internals.one_statement_per_conflict_clause(statement):
         hits_unseen = refuse_upsert(part, rows, bindings, dialect) or hits_unseen
         refuse_half_upsert(part, table)
     if internals.has_select_source(statement):

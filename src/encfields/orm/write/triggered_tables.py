@@ -234,7 +234,7 @@ class TriggeredTables:
         if answer is None:
             schema = connection.schema_for_object(table)
             known, made = self._known.setdefault(table, {}), self._made
-            changed = _ask(internals.unobserved(connection), table, schema)
+            changed = _ask(internals.without_listeners(connection), table, schema)
             self._on_asked(connection, str(_MYSQL))
             before = known.get(schema)
             tried = before.tried if before is not None and before.made == made else set()
@@ -275,7 +275,9 @@ def may_alter_updates(connection: Connection, table: Table) -> bool:
     :param connection: asked within its transaction. :param table: what is written to.
     """
     schema = connection.schema_for_object(table)
-    if any(change.updates for change in _ask(internals.unobserved(connection), table, schema)):
+    if any(
+        change.updates for change in _ask(internals.without_listeners(connection), table, schema)
+    ):
         return True
     if connection.dialect.name not in MYSQL_NAMES:
         return connection.dialect.name not in ("postgresql", "sqlite")

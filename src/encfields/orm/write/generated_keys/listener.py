@@ -93,7 +93,7 @@ class GeneratedKeys:
 
     def awaited(self, context: Any) -> AwaitedKeys | None:
         """The keys that an execution awaits, or was given; ``None`` if its rows have theirs."""
-        write = internals.write_in(context.invoked_statement) if self.given else None
+        write = internals.insert_or_update_in(context.invoked_statement) if self.given else None
         if write in self.given:
             return self.given.pop(write)
         for value in context.compiled_parameters[0].values():
