@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import inspect
 
 from encfields.alembic import MigrationError
-from encfields.errors import ConfigurationError
+from encfields.errors import ConfigurationError, EncFieldsError
 from tests.alembic.project import Project, store
 from tests.servers.backends import Backend
 
@@ -27,6 +27,23 @@ def test_a_migration_makes_the_key_table_a_key_and_a_second_version(
     assert [v.id for v in versions] == ["clinical", "clinical"]
     assert [v.active for v in versions].count(True) == 1
     assert keys.active("clinical").version in {v.version for v in versions}
+
+
+@pytest.mark.parametrize(
+    "operation, told",
+    [
+        ("op.create_encryption_keys_table()", "already has what a statement was to make"),
+        ("op.drop_encryption_keys_table('gone')", "does not exist"),
+        ("op.drop_message_check('gone', 'ssn')", "has no table gone|does not exist"),
+        ("op.begin_adoption('gone', 'ssn')", "the database has no table gone"),
+    ],
+)
+def test_no_drivers_error_leaves_an_operation(project: Project, operation: str, told: str) -> None:
+    project.revision("op.create_encryption_keys_table()")
+    project.revision(operation)
+    with pytest.raises(EncFieldsError, match=told) as caught:
+        project.upgrade()
+    assert caught.value.__cause__ is caught.value.__context__ is None
 
 
 def test_the_table_is_the_one_that_the_key_store_looks_for(

@@ -68,6 +68,9 @@ COPIES: dict[str, Callable[[], Any]] = {
     ),
     "a name": lambda: update(letter).values(shown=literal_column("secret")),
     "a text": lambda: update(letter).values(shown=text("letter.secret")),
+    "a text of another table": lambda: (
+        update(archive).where(archive.c.id == letter.c.id).values(shown=text("secret"))
+    ),
     "a name in a subquery": lambda: update(archive).values(
         shown=select(column("secret")).select_from(letter).scalar_subquery()
     ),

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import Column, String, create_engine
+from sqlalchemy import Column, Integer, MetaData, String, Table, create_engine
+from sqlalchemy.dialects.postgresql import CITEXT
 
 from encfields import BlindIndex, CompoundBlindIndex, EncryptedType, SqlKeyStore, attach, keyrings
 from encfields.errors import (
@@ -16,7 +17,7 @@ from encfields.errors import (
     DeclarationError,
     EncFieldsError,
 )
-from encfields.index.transforms import digits, transform_named
+from encfields.index.transforms import casefold, digits, transform_named
 from encfields.testing import attach_locally
 
 anything: Any = EncryptedType
@@ -135,3 +136,16 @@ def test_one_key_is_loaded_by_its_id_alone() -> None:
 def test_what_a_setting_does_not_take_is_told(told: str, make: Callable[[], object]) -> None:
     with pytest.raises(ConfigurationError, match=re.escape(told)):
         make()
+
+
+@pytest.mark.parametrize("type_", [String(collation="NOCASE"), String(collation="x_ci"), CITEXT()])
+def test_an_exact_index_of_a_type_that_ignores_case_says_which_index_does(type_: Any) -> None:
+    def table(*indexes: BlindIndex) -> Table:
+        encrypted: Column[Any] = Column("mail", EncryptedType(type_, index=indexes))
+        return Table("person", MetaData(), Column("id", Integer, primary_key=True), encrypted)
+
+    with pytest.raises(DeclarationError, match=r"person\.mail: .*BlindIndex\(casefold\)") as caught:
+        table(BlindIndex())
+    assert caught.value.reason == "collation"
+    assert "mail_casefold_bidx" in table(BlindIndex(casefold)).c
+    assert "mail_bidx" in table(BlindIndex(), BlindIndex(casefold)).c

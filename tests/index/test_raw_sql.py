@@ -141,6 +141,20 @@ STATEMENTS: dict[str, Callable[[], Any]] = {
     "numbered by its index": lambda: select(
         func.rank().over(order_by=[Patient.name, Patient.ssn.blind()])
     ),
+    "the condition of a CASE": lambda: select(case((text("ssn = 'x'"), 1), else_=0)).select_from(
+        Patient
+    ),
+    "the condition of a FILTER": lambda: select(func.count(Patient.id).filter(text("ssn = 'x'"))),
+    "counted, the equal ones once, in a function": lambda: select(
+        func.count(text("DISTINCT ssn"))
+    ).select_from(Patient),
+    "counted where it is": lambda: select(func.count(text("ssn = 'x' OR NULL"))).select_from(
+        Patient
+    ),
+    "returned by a function, as a text": lambda: (
+        update(patient).values(name="x").returning(text("upper(ssn) AS s"))
+    ),
+    "in WITHIN GROUP": lambda: select(func.mode().within_group(raw)).select_from(Patient),
     "compared by the order of hashes": lambda: select(Patient.id).join(
         Claim, claim.c.ssn_bidx < patient.c.ssn_bidx
     ),

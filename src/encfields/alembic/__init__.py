@@ -22,6 +22,7 @@ Modules:
 ``op``               the operations as a migration calls them, with types
 ``operations``       the operations as data
 ``implementations``  what they do, on a database or in a ``--sql`` script
+``implementing``     registers that with Alembic
 ``autogenerate``     which of them a changed declaration needs
 ``rendering``        how autogenerate writes them
 ``descriptions``     columns and indexes as a migration describes them

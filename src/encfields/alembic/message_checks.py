@@ -14,6 +14,7 @@ from sqlalchemy.sql.elements import conv
 
 from encfields.adopt.sqlite_schema import made_of
 from encfields.alembic.errors import MigrationError
+from encfields.alembic.implementing import implements
 from encfields.alembic.operations.base import Operation
 from encfields.alembic.rendering import rendered_call
 from encfields.orm.adoption.plaintext import adoption_of
@@ -99,7 +100,7 @@ class DropMessageCheckOp(MessageCheckOp):
         return CreateMessageCheckOp(self.table_name, self.column_name, self.name, self.schema)
 
 
-@Operations.implementation_for(CreateMessageCheckOp)
+@implements(CreateMessageCheckOp)
 def create_message_check(operations: Operations, operation: CreateMessageCheckOp) -> None:
     """Add the CHECK; on PostgreSQL in two steps, so that the longer one allows writes."""
     context = operations.migration_context
@@ -122,7 +123,7 @@ def create_message_check(operations: Operations, operation: CreateMessageCheckOp
         operations.execute(f"ALTER TABLE {table} VALIDATE CONSTRAINT {name}")
 
 
-@Operations.implementation_for(DropMessageCheckOp)
+@implements(DropMessageCheckOp)
 def drop_message_check(operations: Operations, operation: DropMessageCheckOp) -> None:
     """Remove it."""
     name, table_name, schema = _exact_name(operation), operation.table_name, operation.schema

@@ -34,6 +34,9 @@ dropped database, missing files, damaged pages."""
 MISSING: frozenset[Code] = frozenset({1054, 1146, "42P01", "42703"})
 """Of a missing table or column."""
 
+THERE_ALREADY: frozenset[Code] = frozenset({1050, 1060, 1061, "42P07", "42701"})
+"""Of a table, column or index that is to be made and is there."""
+
 LOCK_WAITS: frozenset[Code] = frozenset({1205, 3572, "55P03"})
 
 _SERVERS_NUMBERS = (range(1000, 2000), range(3000, 5500))

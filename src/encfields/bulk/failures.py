@@ -20,6 +20,7 @@ from sqlalchemy.exc import (
     DBAPIError,
     InterfaceError,
     InternalError,
+    NoSuchTableError,
     OperationalError,
     SQLAlchemyError,
 )
@@ -30,6 +31,7 @@ from encfields.bulk.error_codes import (
     LOCK_WAITS,
     MISSING,
     OUTAGE_STATES,
+    THERE_ALREADY,
     advice_on,
     code_of,
     may_pass,
@@ -95,6 +97,13 @@ def is_missing(error: DBAPIError) -> bool:
     return code_of(error.orig) in MISSING
 
 
+def is_there_already(error: DBAPIError) -> bool:
+    """Whether a statement was to make what is there already."""
+    if "sqlite" in type(error.orig).__module__:
+        return str(error.orig).endswith("already exists")
+    return code_of(error.orig) in THERE_ALREADY
+
+
 def is_operational(error: DBAPIError) -> bool:
     """Whether an error is about the server and not the statement, whatever its class."""
     # MySQL Connector/Python raises plain DatabaseError for a lock wait.
@@ -148,6 +157,11 @@ _OUTSIDE_RUNS = _Wording(
 )
 
 
+_EXISTS = (
+    "the database already has what a statement was to make: a table, column or index ({error})"
+)
+
+
 def translated(error: Exception, wording: _Wording = _IN_A_RUN) -> EncFieldsError:
     """The error in this library's words: a driver's text can hold values of a row."""
     if isinstance(error, EncFieldsError):
@@ -160,7 +174,11 @@ def _kind_of(
     error: Exception, wording: _Wording
 ) -> tuple[type[DatabaseUnavailableError | ReencryptionError], str, str]:
     """The class, the ``reason`` and the words of a failure."""
+    if isinstance(error, NoSuchTableError):
+        return ReencryptionError, "missing", "the database has no table {error}"
     if isinstance(error, DBAPIError):
+        if is_there_already(error):
+            return ReencryptionError, "exists", _EXISTS
         if is_denied(error):
             return ReencryptionError, "denied", wording.denied
         if wording.read_only and is_read_only(error):
@@ -207,6 +225,8 @@ def _without_text(error: Exception) -> str:
     is_of_client = not code or code in CLIENTS_NUMBERS
     is_of_connection = isinstance(error, DBAPIError) and error.statement is None and is_of_client
     # An engine or a driver that SQLAlchemy cannot use so: no statement was sent.
+    if isinstance(error, NoSuchTableError):
+        return str(error)  # the table's name
     if is_of_connection or isinstance(error, ArgumentError):
         return f"{name}: {first_line(original)}"
     return name

@@ -30,6 +30,7 @@ from encfields.alembic.implementations.running import (
     run_job,
 )
 from encfields.alembic.implementations.script import Guard, write_comment, write_guard
+from encfields.alembic.implementing import implements
 from encfields.alembic.operations.adoptions import (
     DECLARED,
     AdoptedColumn,
@@ -124,19 +125,19 @@ def _without_keys(
         return step(engine, adoption)
 
 
-@Operations.implementation_for(BeginAdoptionOp)
+@implements(BeginAdoptionOp)
 def begin(operations: Operations, operation: BeginAdoptionOp) -> None:
     if not _is_script(operations, operation, (OPEN, READY, CLOSED)):
         _without_keys(operations, operation, begin_adoption)
 
 
-@Operations.implementation_for(WithdrawAdoptionOp)
+@implements(WithdrawAdoptionOp)
 def withdraw(operations: Operations, operation: WithdrawAdoptionOp) -> None:
     if not _is_script(operations, operation, None):
         _without_keys(operations, operation, withdraw_adoption)
 
 
-@Operations.implementation_for(AdoptOp)
+@implements(AdoptOp)
 def adopt(operations: Operations, operation: AdoptOp) -> None:
     if _is_script(operations, operation, (OPEN, READY, CLOSED)):
         message = f"{_place_of(operation)}: rows have only plaintext: run adopt first"
@@ -153,25 +154,25 @@ def adopt(operations: Operations, operation: AdoptOp) -> None:
     run_job(operations, operation.verb, adoption.job(), queue=operation.queue, declared_types=types)
 
 
-@Operations.implementation_for(EnsureAdoptedOp)
+@implements(EnsureAdoptedOp)
 def ensure(operations: Operations, operation: EnsureAdoptedOp) -> None:
     if not _is_script(operations, operation, (READY, CLOSED)):
         log.info("%s: %s", _place_of(operation), _with_keys(operations, operation, ensure_adopted))
 
 
-@Operations.implementation_for(ClosePlaintextOp)
+@implements(ClosePlaintextOp)
 def close(operations: Operations, operation: ClosePlaintextOp) -> None:
     if not _is_script(operations, operation, (CLOSED,)):
         log.info("%s: %s", _place_of(operation), _with_keys(operations, operation, close_plaintext))
 
 
-@Operations.implementation_for(ReopenPlaintextOp)
+@implements(ReopenPlaintextOp)
 def reopen(operations: Operations, operation: ReopenPlaintextOp) -> None:
     if not _is_script(operations, operation, (OPEN, READY)):
         _without_keys(operations, operation, reopen_plaintext)
 
 
-@Operations.implementation_for(RefillPlaintextOp)
+@implements(RefillPlaintextOp)
 def refill(operations: Operations, operation: RefillPlaintextOp) -> None:
     if _is_script(operations, operation, (OPEN,)):
         return
@@ -187,7 +188,7 @@ def refill(operations: Operations, operation: RefillPlaintextOp) -> None:
     _with_keys(operations, operation, step)
 
 
-@Operations.implementation_for(EndAdoptionOp)
+@implements(EndAdoptionOp)
 def end(operations: Operations, operation: EndAdoptionOp) -> None:
     if _is_script(operations, operation, None):
         return

@@ -15,6 +15,7 @@ from encfields.alembic.descriptions import conventional_version, is_conventional
 from encfields.alembic.errors import MigrationError
 from encfields.alembic.implementations.running import keys_of
 from encfields.alembic.implementations.script import Guard, key_table_of, write_comment, write_guard
+from encfields.alembic.implementing import implements
 from encfields.alembic.operations.keys import (
     CreateBranchKeyOp,
     CreateKeyTableOp,
@@ -38,7 +39,7 @@ from encfields.orm.declare.table_indexes import indexes_of
 log = logging.getLogger("encfields.alembic")
 
 
-@Operations.implementation_for(RotateBeaconKeyOp)
+@implements(RotateBeaconKeyOp)
 def rotate_beacon_key(operations: Operations, operation: RotateBeaconKeyOp) -> None:
     key_id, version = operation.key_id, operation.version
     if operations.migration_context.as_sql:
@@ -59,7 +60,7 @@ def rotate_beacon_key(operations: Operations, operation: RotateBeaconKeyOp) -> N
         log.info("beacon key version %d of %r made", made.version, key_id)
 
 
-@Operations.implementation_for(RetireBeaconKeyOp)
+@implements(RetireBeaconKeyOp)
 def retire_beacon_key(operations: Operations, operation: RetireBeaconKeyOp) -> None:
     key_id, version = operation.key_id, operation.version
     context = operations.migration_context
@@ -107,7 +108,7 @@ def _write_rotation_guard(operations: Operations, operation: RotateBeaconKeyOp) 
     write_guard(operations, Guard.no_beacon, *arguments, message=message)
 
 
-@Operations.implementation_for(CreateKeyTableOp)
+@implements(CreateKeyTableOp)
 def create_key_table(operations: Operations, operation: CreateKeyTableOp) -> None:
     table = key_table(operation.table_name, operation.schema)
     context = operations.migration_context
@@ -117,7 +118,7 @@ def create_key_table(operations: Operations, operation: CreateKeyTableOp) -> Non
     context.impl.create_table(table, if_not_exists=operation.if_not_exists)
 
 
-@Operations.implementation_for(DropKeyTableOp)
+@implements(DropKeyTableOp)
 def drop_key_table(operations: Operations, operation: DropKeyTableOp) -> None:
     table = key_table(operation.table_name, operation.schema)
     refusal = (
@@ -132,7 +133,7 @@ def drop_key_table(operations: Operations, operation: DropKeyTableOp) -> None:
     operations.migration_context.impl.drop_table(table)
 
 
-@Operations.implementation_for(CreateBranchKeyOp)
+@implements(CreateBranchKeyOp)
 def create_branch_key(operations: Operations, operation: CreateBranchKeyOp) -> None:
     if operations.migration_context.as_sql:
         for key_id in each_of(operation.key_id):
@@ -147,7 +148,7 @@ def create_branch_key(operations: Operations, operation: CreateBranchKeyOp) -> N
         create_keys(encryption.keys, operation.key_id)
 
 
-@Operations.implementation_for(RotateBranchKeyOp)
+@implements(RotateBranchKeyOp)
 def rotate_branch_key(operations: Operations, operation: RotateBranchKeyOp) -> None:
     if operations.migration_context.as_sql:
         now = dt.datetime.now(dt.UTC).replace(microsecond=0)
@@ -164,7 +165,7 @@ def rotate_branch_key(operations: Operations, operation: RotateBranchKeyOp) -> N
         rotate_keys(encryption.keys, operation.key_id)
 
 
-@Operations.implementation_for(RetireBranchKeyOp)
+@implements(RetireBranchKeyOp)
 def retire_branch_key(operations: Operations, operation: RetireBranchKeyOp) -> None:
     """Wipe older versions, or make the script check that it was done."""
     key_id = operation.key_id

@@ -19,6 +19,7 @@ from encfields.alembic.implementations.script import (
     write_recorded_guard,
     write_run_guard,
 )
+from encfields.alembic.implementing import implements
 from encfields.alembic.operations.adoptions import PostponedAdoptionOp
 from encfields.alembic.operations.base import NothingOp
 from encfields.alembic.operations.indexes import EnsureBlindIndexOp, FillBlindIndexOp
@@ -43,7 +44,7 @@ from encfields.bulk.survey.index_check import count_unindexed
 log = logging.getLogger("encfields.alembic")
 
 
-@Operations.implementation_for(FillBlindIndexOp)
+@implements(FillBlindIndexOp)
 def fill_blind_index(operations: Operations, operation: FillBlindIndexOp) -> None:
     job = Job(operation.whole)
     if operations.migration_context.as_sql:
@@ -52,7 +53,7 @@ def fill_blind_index(operations: Operations, operation: FillBlindIndexOp) -> Non
         run_job(operations, operation.verb, job, queue=operation.queue)
 
 
-@Operations.implementation_for(EnsureBlindIndexOp)
+@implements(EnsureBlindIndexOp)
 def ensure_blind_index(operations: Operations, operation: EnsureBlindIndexOp) -> None:
     spec = operation.whole
     if operations.migration_context.as_sql:
@@ -79,13 +80,13 @@ def ensure_blind_index(operations: Operations, operation: EnsureBlindIndexOp) ->
         )
 
 
-@Operations.implementation_for(PostponedFillOp)
+@implements(PostponedFillOp)
 def postpone_fill(operations: Operations, operation: PostponedFillOp) -> None:
     """Warn, if autogenerate's result is applied without a migration."""
     log.warning("%s: blind indexes are still to be filled", operation.fill.spec.table)
 
 
-@Operations.implementation_for(NothingOp)
+@implements(NothingOp)
 def do_nothing(operations: Operations, operation: NothingOp) -> None:
     """Do nothing."""
 
@@ -112,21 +113,21 @@ def _write_fill_guard(operations: Operations, operation: FillBlindIndexOp, job: 
     write_index_guard(operations, job.spec)
 
 
-@Operations.implementation_for(ReencryptOp)
+@implements(ReencryptOp)
 def reencrypt(operations: Operations, operation: ReencryptOp) -> None:
     job = Job(operation.whole)
     if not write_run_guard(operations, operation.verb, job, queue=operation.queue):
         run_job(operations, operation.verb, job, queue=operation.queue)
 
 
-@Operations.implementation_for(RebindOp)
+@implements(RebindOp)
 def rebind(operations: Operations, operation: RebindOp) -> None:
     job = Job(operation.whole, operation.source)
     if not write_run_guard(operations, operation.verb, job, queue=operation.queue):
         run_job(operations, operation.verb, job, queue=operation.queue)
 
 
-@Operations.implementation_for(DecryptColumnOp)
+@implements(DecryptColumnOp)
 def decrypt_column(operations: Operations, operation: DecryptColumnOp) -> None:
     job = Job(operation.spec, to_plaintext=operation.into)
     if operations.migration_context.as_sql:
@@ -137,7 +138,7 @@ def decrypt_column(operations: Operations, operation: DecryptColumnOp) -> None:
     run_job(operations, operation.verb, job, queue=False)
 
 
-@Operations.implementation_for(EnsureEncryptedOp)
+@implements(EnsureEncryptedOp)
 def ensure_encrypted(operations: Operations, operation: EnsureEncryptedOp) -> None:
     context = operations.migration_context
     if write_run_guard(operations, operation.verb, Job(operation.spec), queue=False):
@@ -149,7 +150,7 @@ def ensure_encrypted(operations: Operations, operation: EnsureEncryptedOp) -> No
         Reencryption(engine, encryption, operation.spec, options=settings.options).ensure()
 
 
-@Operations.implementation_for(RefusedChangeOp)
+@implements(RefusedChangeOp)
 def refuse_change(operations: Operations, operation: RefusedChangeOp) -> None:
     """Warn, if autogenerate's result is applied without a migration."""
     if operation.upwards:
@@ -161,19 +162,19 @@ def refuse_change(operations: Operations, operation: RefusedChangeOp) -> None:
         )
 
 
-@Operations.implementation_for(PostponedRunOp)
+@implements(PostponedRunOp)
 def postpone_run(operations: Operations, operation: PostponedRunOp) -> None:
     run = operation.run
     log.warning("%s: op.%s() is still to be done", run.spec.table, run.verb)
 
 
-@Operations.implementation_for(PostponedAdoptionOp)
+@implements(PostponedAdoptionOp)
 def postpone_adoption(operations: Operations, operation: PostponedAdoptionOp) -> None:
     step = operation.step
     log.warning("%s: op.%s() is still to be done", step.adopted.table, step.verb)
 
 
-@Operations.implementation_for(ConvertEncryptedOp)
+@implements(ConvertEncryptedOp)
 def convert_encrypted(operations: Operations, operation: ConvertEncryptedOp) -> None:
     """Convert values, or make the script check that it was done."""
     job = operation.job

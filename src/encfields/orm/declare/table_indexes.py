@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, cast
 
@@ -67,12 +68,41 @@ def known_indexes(table: Table) -> list[IndexBinding]:
 def _declared(table: Table, bindings: dict[str, ColumnBinding]) -> Iterator[Any]:
     """Each declared index with its columns and their transforms."""
     for binding in bindings.values():
+        _refuse_ignored_case(binding)
         for blind in cast("Any", binding.column.type).indexes:
             yield blind, (binding,), (blind.transform,)
     for blind in compound_indexes(table):
         sources = tuple(_source(blind, table, bindings, name) for name, _ in blind.parts)
         _check_parts(blind, sources)
         yield blind, sources, tuple(transform for _, transform in blind.parts)
+
+
+def _refuse_ignored_case(source: ColumnBinding) -> None:
+    """Refuse an exact index of a type that compares without regard to case, which is not kept."""
+    type_ = cast("SealedColumnType", source.column.type)
+    by = _ignores_case_by(type_.inner)
+    transforms = {index.transform.name for index in type_.indexes}
+    if by is None or "exact" not in transforms or "casefold" in transforms:
+        return
+    raise refusal_of(
+        source,
+        f"{by} ignores the case of letters, and its blind index, which is of the exact value, does "
+        "not: declare BlindIndex(casefold) (from encfields.index import casefold) and query "
+        '.blind("casefold") == ..., or leave the collation out',
+        "collation",
+    )
+
+
+def _ignores_case_by(inner: TypeEngine[Any]) -> str | None:
+    """How values of a type are compared without regard to case, in words."""
+    stored: Any = inner
+    while isinstance(stored, TypeDecorator):
+        stored = stored.impl_instance
+    if stored.__visit_name__ == "CITEXT":
+        return "the type CITEXT"
+    collation = str(getattr(stored, "collation", None) or "")
+    ignores = re.search(r"(?i)^nocase$|_ci(_|$)|_ai(_|$)", collation) is not None
+    return f"the collation {collation!r}" if ignores else None
 
 
 def _source(

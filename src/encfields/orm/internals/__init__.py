@@ -152,6 +152,7 @@ from encfields.orm.internals.statements import (
     exists_rewritten,
     insert_or_update_in,
     loader_criteria,
+    returned_elements,
     subquery_rewritten,
     takes_all_from_parameters,
     where_criteria,

@@ -6,6 +6,7 @@ Read::
     sqlalchemy.schema.Column                       _annotations
     sqlalchemy.sql.dml.Insert                      _multi_values _post_values_clause
     sqlalchemy.sql.dml.Insert                      _propagate_attrs _select_names _values
+    sqlalchemy.sql.dml.Update                      _returning
     sqlalchemy.sql.elements.BinaryExpression       _clone
     sqlalchemy.sql.lambdas.LambdaElement           _rec _resolved
     sqlalchemy.sql.selectable.Exists               _clone
@@ -97,6 +98,11 @@ def where_criteria(statement: Any) -> tuple[ColumnElement[Any], ...]:
     WHERE."""
     criteria: tuple[ColumnElement[Any], ...] = getattr(statement, "_where_criteria", ())
     return criteria
+
+
+def returned_elements(statement: Any) -> tuple[Any, ...]:
+    """What an INSERT, UPDATE or DELETE returns, raw SQL included."""
+    return tuple(getattr(statement, "_returning", ()))
 
 
 def criteria_alone(statement: Any) -> tuple[ColumnElement[Any], ...] | None:

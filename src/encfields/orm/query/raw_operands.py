@@ -102,16 +102,22 @@ def encrypted_operand_of_write(statement: Any, around: Columns) -> Any | None:
     elements = list(_elements(clauses))
     conditions = internals.where_criteria(statement), internals.upsert_conditions(statement)
     texts = [*_operands(elements), *_raw_conditions(chain(*conditions))]
-    texts.extend(_raw_expressions(statement.exported_columns))
+    texts.extend(_raw_expressions(internals.returned_elements(statement)))
     if not texts:
         return _given_selects(elements)
+    tables = _tables_of_write(statement, elements)
+    columns = [*columns_of(tables), *getattr(statement, "excluded", ())]
+    named = _named_in(texts, columns, around)
+    return _given_selects(elements) if named is None else named
+
+
+def _tables_of_write(statement: Any, elements: Iterable[Any]) -> Iterable[Any]:
+    """The table that is written, and those whose columns are among the elements of its clauses."""
     sources = {id(statement.table): statement.table}
     for element in elements:
         if isinstance(element, ColumnClause) and element.table is not None:
             sources[id(element.table)] = element.table
-    columns = [*columns_of(sources.values()), *getattr(statement, "excluded", ())]
-    named = _named_in(texts, columns, around)
-    return _given_selects(elements) if named is None else named
+    return sources.values()
 
 
 def encrypted_operand_of_join(join: Join, around: Columns) -> Any | None:
@@ -145,7 +151,8 @@ def encrypted_name_given(statement: Any, value: Any) -> Any | None:
         return encrypted_column_behind((value,))
     selects = selects_in(getattr(statement, "select", None))
     sources = [source for select in selects for source in internals.top_level_from(select)]
-    return _named_in(texts, columns_of(sources or (statement.table,)))
+    conditions = _elements(internals.where_criteria(statement))
+    return _named_in(texts, columns_of(sources or _tables_of_write(statement, conditions)))
 
 
 def _named_in(texts: Iterable[str], columns: Iterable[Any], around: Columns = tuple) -> Any | None:
@@ -229,12 +236,20 @@ def _operands(elements: Sequence[Any], *, delivered: Iterable[Any] = ()) -> Iter
                 is_list = id(element) in delivered
                 yield from parts_with_values(element.text) if is_list else (element.text,)
         elif isinstance(element, FunctionElement):
-            if not isinstance(element, count):
-                arguments = list(getattr(element, "clauses", ()))
+            arguments = list(getattr(element, "clauses", ()))
+            if isinstance(element, count):
+                yield from _raw_expressions(arguments)
+            else:
                 has_unit = str(getattr(element, "name", "")).lower() in _OF_A_UNIT
                 yield from _raw_names(arguments[has_unit:])
-        elif isinstance(element, Case) and element.value is not None:
-            yield from _raw_names((element.value, *(value for value, _ in element.whens)))
+        elif isinstance(element, Case):
+            conditions = [condition for condition, _ in element.whens]
+            if element.value is None:
+                yield from _raw_conditions(conditions)
+            else:
+                yield from _raw_names((element.value, *conditions))
+        elif isinstance(element, FunctionFilter):
+            yield from _raw_conditions((element.criterion,))
         elif not _leaves_as_it_is(element):
             parts = list(element.get_children())
             has_value = any(isinstance(part, BindParameter) for part in parts)

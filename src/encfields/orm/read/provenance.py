@@ -18,7 +18,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from sqlalchemy import Column, Table, select, type_coerce
-from sqlalchemy.sql.elements import ColumnClause, ColumnElement, Label, quoted_name
+from sqlalchemy.sql.elements import Case, ColumnClause, ColumnElement, Label, quoted_name
+from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.selectable import ScalarSelect, Select, TableClause
 from sqlalchemy.sql.visitors import iterate
 
@@ -275,10 +276,14 @@ def column_named(expression: Any) -> str | None:
 
 
 def _delivered_by(expression: Any) -> Any:
-    """The encrypted column that a scalar subquery selects; anything else unchanged."""
-    if not isinstance(expression, ScalarSelect):
-        return expression
-    return next(filter(is_encrypted, expression.element.selected_columns), expression)
+    """The encrypted column that a scalar subquery selects, or that is in a function or a CASE;
+    anything else unchanged."""
+    if isinstance(expression, ScalarSelect):
+        return next(filter(is_encrypted, expression.element.selected_columns), expression)
+    if isinstance(expression, FunctionElement | Case):
+        columns = (part for part in iterate(expression) if isinstance(part, ColumnClause))
+        return next(filter(is_encrypted, columns), expression)
+    return expression
 
 
 def _is_anonymous(name: object) -> bool:
