@@ -282,11 +282,11 @@ class ChangedCodec:
     def encode(self, value: object, dialect: Dialect) -> bytes:
         """As :meth:`Codec.encode`; refuses what the former type would round or pad."""
         data = self.written.encode(self.as_written(value, dialect), dialect)
-        if self.writes_former and not self._comes_back(data, value, dialect):
+        if self.writes_former and not self._reads_back_as(data, value, dialect):
             raise self._no_equal()
         return data
 
-    def _comes_back(self, data: bytes, value: object, dialect: Dialect) -> bool:
+    def _reads_back_as(self, data: bytes, value: object, dialect: Dialect) -> bool:
         """Whether what the former type wrote is read as `value`, or as the new type would return
         it."""
         try:

@@ -20,14 +20,14 @@ from encfields.keys.sql.store import SqlKeyStore, table_behind
 def check_engine(engine: Engine) -> list[Finding]:
     """Check an engine as the application creates it, just after its module was imported."""
     return [
-        _attached(engine),
-        _echo(engine),
-        _parameters(engine),
+        _attachment_finding(engine),
+        _echo_finding(engine),
+        _parameters_finding(engine),
         *check_hazards(engine),
     ]
 
 
-def _attached(engine: Engine) -> Finding:
+def _attachment_finding(engine: Engine) -> Finding:
     if known_encryption(engine.dialect) is None:
         detail = (
             "importing its module attaches no encryption; encrypted columns are refused until one "
@@ -44,7 +44,7 @@ def store_name_given(engine: Engine) -> str | None:
     return table_behind(store).given_name if isinstance(store, SqlKeyStore) else None
 
 
-def _echo(engine: Engine) -> Finding:
+def _echo_finding(engine: Engine) -> Finding:
     if engine.echo == "debug":
         detail = 'echo="debug" prints result rows after they were decrypted: never in production'
         return Finding("echo", "problem", detail)
@@ -54,7 +54,7 @@ def _echo(engine: Engine) -> Finding:
     return Finding("echo", "ok", "off")
 
 
-def _parameters(engine: Engine) -> Finding:
+def _parameters_finding(engine: Engine) -> Finding:
     if engine.hide_parameters:
         return Finding("hide_parameters", "ok", "on")
     detail = (
@@ -82,15 +82,15 @@ def check_hazards(engine: Engine, platform: str = sys.platform) -> list[Finding]
     :param platform: as ``sys.platform``.
     """
     return [
-        _pool(engine),
-        _fork(engine),
-        _preload(engine, Path.cwd()),
-        _multiprocessing(platform),
-        _patched(),
+        _pool_finding(engine),
+        _fork_finding(engine),
+        _preload_finding(engine, Path.cwd()),
+        _multiprocessing_finding(platform),
+        _threads_finding(),
     ]
 
 
-def _pool(engine: Engine) -> Finding:
+def _pool_finding(engine: Engine) -> Finding:
     pool = engine.pool
     name = type(pool).__name__
     shared = "keys are read inside the application's transaction and not renewed in the background"
@@ -115,7 +115,7 @@ def _open_connections(engine: Engine) -> int:
     return sum(max(0, count()) for count in counts if count is not None)
 
 
-def _fork(engine: Engine) -> Finding:
+def _fork_finding(engine: Engine) -> Finding:
     opened = _open_connections(engine)
     if opened:
         detail = (
@@ -145,7 +145,7 @@ def _fork(engine: Engine) -> Finding:
     return Finding("fork", "ok", "importing the application opens no connection and no thread")
 
 
-def _preload(engine: Engine, directory: Path) -> Finding:
+def _preload_finding(engine: Engine, directory: Path) -> Finding:
     """Whether a server here imports the application before it forks."""
     found = [
         name
@@ -172,7 +172,7 @@ def _text(file: Path) -> str:
         return ""
 
 
-def _multiprocessing(platform: str) -> Finding:
+def _multiprocessing_finding(platform: str) -> Finding:
     method = multiprocessing.get_start_method(allow_none=True)
     method = method or multiprocessing.get_all_start_methods()[0]
     if method != "fork":
@@ -187,7 +187,7 @@ def _multiprocessing(platform: str) -> Finding:
     return Finding("multiprocessing", "ok", detail)
 
 
-def _patched() -> Finding:
+def _threads_finding() -> Finding:
     monkey = sys.modules.get("gevent.monkey") or sys.modules.get("eventlet.patcher")
     if monkey is None:
         return Finding(

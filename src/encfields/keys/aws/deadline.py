@@ -45,7 +45,7 @@ class _Deadline:
         with self._lock:
             before, self._handle = self._handle, handle
             if self.is_over:
-                _shut(handle)
+                _shut_down(handle)
         if before is not None:
             before.close()
 
@@ -64,10 +64,10 @@ class _Deadline:
         with self._lock:
             self.is_over = True
             if self._handle is not None:
-                _shut(self._handle)
+                _shut_down(self._handle)
 
 
-def _shut(handle: socket.socket) -> None:
+def _shut_down(handle: socket.socket) -> None:
     """Shut the connection for all its handles, which wakes a waiting reader."""
     with suppress(OSError):  # already closed
         handle.shutdown(socket.SHUT_RDWR)
@@ -96,7 +96,7 @@ def limit(client: Any, seconds: float) -> None:
     session = getattr(getattr(client, "_endpoint", None), "http_session", None)
     by_scheme = getattr(session, "_pool_classes_by_scheme", None)
     if isinstance(by_scheme, dict):
-        by_scheme.update({scheme: _telling(pool) for scheme, pool in by_scheme.items()})
+        by_scheme.update({scheme: _reporting_pool(pool) for scheme, pool in by_scheme.items()})
 
 
 def _refuse_if_over(**_: Any) -> None:
@@ -119,7 +119,7 @@ def exceeded() -> DeadlineExceeded | None:
 
 
 @functools.cache
-def _telling(pool: Any) -> Any:
+def _reporting_pool(pool: Any) -> Any:
     """A subclass of the connection pool whose connections report their use."""
     base = pool.ConnectionCls
     if hasattr(base, "tells_deadline"):

@@ -150,7 +150,7 @@ class KeyCache:
 
     # -- keys, once per value ------------------------------------------------------------------
 
-    def _at_hand(self, key: CacheKey) -> Any:
+    def _usable(self, key: CacheKey) -> Any:
         """The cached value that may be used without a request; ``None`` if there is none."""
         entry = self._held.get(key)
         if entry is not None:
@@ -167,7 +167,7 @@ class KeyCache:
         :raises KeyStoreError: it cannot be fetched, and there is no expired copy within the grace
             period.
         """
-        # _at_hand() inlined, since this runs for every value read.
+        # _usable() inlined, since this runs for every value read.
         entry = self._held.get((key_id, version))
         if entry is not None:
             now = monotonic()
@@ -188,7 +188,7 @@ class KeyCache:
 
         :raises KeyStoreError: it cannot be fetched.
         """
-        key: BranchKey | None = self._at_hand(key_id)
+        key: BranchKey | None = self._usable(key_id)
         if key is None:
             self._confirmation.confirm(key_id)
             key = self._fetch(key_id)
@@ -210,14 +210,14 @@ class KeyCache:
             expired copy within the grace period either.
         """
         key = (key_id, None)
-        beacon_keys: tuple[BeaconKey, ...] | None = self._at_hand(key)
+        beacon_keys: tuple[BeaconKey, ...] | None = self._usable(key)
         if beacon_keys is None:
             beacon_keys = self._fetch(key) if for_writing else self._read(key)
         return beacon_keys
 
     def beacons_at_hand(self, key_id: str) -> tuple[BeaconKey, ...]:
         """:meth:`beacons`, if they are cached; otherwise none."""
-        # _at_hand() inlined, since this runs for every value looked up.
+        # _usable() inlined, since this runs for every value looked up.
         entry = self._held.get((key_id, None))
         if entry is not None:
             now = monotonic()

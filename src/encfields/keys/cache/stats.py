@@ -84,7 +84,7 @@ class CacheStats:
         if counters is not None:
             return counters
         if len(self._unknown) >= MAX_UNKNOWN_IDS:
-            self._lump(next(iter(self._unknown)))
+            self._merge_into_others(next(iter(self._unknown)))
         if len(self.by_key) >= MAX_KEY_IDS:
             return self.by_key.setdefault(OTHERS, KeyCounters())
         self._unknown[key_id] = None
@@ -97,7 +97,7 @@ class CacheStats:
         if fetch.failure is None:
             self._unknown.pop(fetch.key_id, None)
 
-    def _lump(self, key_id: str) -> None:
+    def _merge_into_others(self, key_id: str) -> None:
         """Merge an id's counts, past and future, with those of the other ids."""
         del self._unknown[key_id]
         counted = self.by_key.pop(key_id)

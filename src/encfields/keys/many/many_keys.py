@@ -175,7 +175,7 @@ class ManyKeys:
 
     def _work(self, key_ids: Iterable[str], work: KeyWork, progress: OnKeys | None) -> KeysReport:
         threads = threads_for(self._store)
-        checked = work if self._selection.key_ids is None else _on_ids_alone(work)
+        checked = work if self._selection.key_ids is None else _with_id_checked(work)
         return work_through(
             key_ids, checked, threads=threads, progress=progress, break_=self._break
         )
@@ -188,7 +188,7 @@ class ManyKeys:
     alist = twin_for_coroutines(list)
 
 
-def _on_ids_alone(work: KeyWork) -> KeyWork:
+def _with_id_checked(work: KeyWork) -> KeyWork:
     def on_an_id(key_id: str) -> bool:
         check_key_id(key_id)
         return work(key_id)

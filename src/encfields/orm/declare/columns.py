@@ -112,7 +112,7 @@ class ColumnBinding:
         self.none_is_value = type_.none_is_value
         self.lazy = type_.lazy
         self.own_identity = _identity_columns(column, written.bind_to)
-        self.key_columns = tuple(_column(column, name, "key") for name in self.key.columns)
+        self.key_columns = tuple(_named_column(column, name, "key") for name in self.key.columns)
         self.identity = tuple(dict.fromkeys(self.own_identity + self.key_columns))
         self.context = RowContext(self.logical_name, [c.name for c in self.identity])
         self.former_keys = tuple(KeyTemplate(former) for former in written.former_keys)
@@ -289,7 +289,7 @@ def binding_of(column: Column[Any]) -> ColumnBinding:
     return bindings_of(column.table)[column.key]
 
 
-def _column(column: Column[Any], name: str, option: str) -> Column[Any]:
+def _named_column(column: Column[Any], name: str, option: str) -> Column[Any]:
     named: Column[Any] | None = column.table.c.get(name)
     if named is None:
         raise DeclarationError(
@@ -305,7 +305,7 @@ def _identity_columns(
     column: Column[Any], bind_to: Sequence[str] | None
 ) -> tuple[Column[Any], ...]:
     if bind_to is not None:
-        return tuple(_column(column, name, "bind_to") for name in bind_to)
+        return tuple(_named_column(column, name, "bind_to") for name in bind_to)
     columns = tuple(column.table.primary_key.columns)
     if not columns:
         raise DeclarationError(

@@ -81,7 +81,7 @@ class IndexBinding:
         self._define(table, sources, transforms, name, version)
         self.unique = declared.unique or (self.is_full and self.is_exact and _is_unique(sources[0]))
         self.index_column = _index_column(table, self, name)
-        self.other = self._of_others(table, transforms)
+        self.other = self._other_index(table, transforms)
 
     def _define(
         self,
@@ -94,21 +94,21 @@ class IndexBinding:
         """Determine what the index's values depend on."""
         declared = self.declared
         self.sources = tuple(sources)
-        self._whole = _of_type(sources[0], exact)
+        self._whole = _transform_for_type(sources[0], exact)
         self.key = _key(declared, sources)
         self.key_columns = tuple(_key_column(self, name) for name in self.key.columns)
         self.definition = IndexDefinition(
             name,
             declared.label,
             tuple(source.column_name for source in sources),
-            tuple(map(_of_type, sources, transforms)),
+            tuple(map(_transform_for_type, sources, transforms)),
             declared.domain or _default_domain(table, declared, sources),
             declared.bits,
             version,
             None if declared.key is None else self.key.fixed_id,
         )
 
-    def _of_others(self, table: Table, transforms: Sequence[Transform]) -> IndexBinding | None:
+    def _other_index(self, table: Table, transforms: Sequence[Transform]) -> IndexBinding | None:
         """See :attr:`other`.
 
         :raises DeclarationError: the index is unique, and would not be meanwhile.
@@ -272,7 +272,7 @@ TRANSFORM_OF_WHOLE = {
 """What is taken of whole values, by when two of them are equal."""
 
 
-def _of_type(source: ColumnBinding, transform: Transform) -> Transform:
+def _transform_for_type(source: ColumnBinding, transform: Transform) -> Transform:
     """The transform for the column's type, so that equal values have the same index."""
     return TRANSFORM_OF_WHOLE[source.codec.equality] if transform == exact else transform
 

@@ -58,7 +58,7 @@ def complete(table: Table) -> None:
         for column in filter(is_encrypted, table.c):
             check_column(column)
     else:
-        _judge(table)
+        _refuse_or_complete(table)
 
 
 def _lacks_key(table: Table) -> bool:
@@ -67,7 +67,7 @@ def _lacks_key(table: Table) -> bool:
     return not table.primary_key.columns and any(type_.bind_to is None for type_ in types)
 
 
-def _judge(table: Table) -> None:
+def _refuse_or_complete(table: Table) -> None:
     if bindings := bindings_of(table):
         refuse_actions(bindings.values())
         refuse_shared_names(bindings.values())
@@ -102,7 +102,7 @@ def _table_complete(table: Table, metadata: Any) -> None:
 
 @event.listens_for(Table, "before_create")
 def _table_to_be_created(table: Table, connection: Any, **options: Any) -> None:
-    _judge(table)
+    _refuse_or_complete(table)
     refuse_reference(table)
 
 

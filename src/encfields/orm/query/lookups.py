@@ -109,15 +109,17 @@ def answer_lookups(
         for value in given.values() if isinstance(given, dict) else given:
             if type(value) is PendingLookup and not value.done:
                 lookup = lookups[value.token]
-                texts = _tenant(lookup, values, context)
+                texts = _tenant_of_lookup(lookup, values, context)
                 value.settle(
                     None
                     if texts is None
-                    else _answer(lookup, texts, value.value, encryption, dialect)
+                    else _hash_of(lookup, texts, value.value, encryption, dialect)
                 )
 
 
-def _tenant(lookup: LookupBind, values: Mapping[str, Any], context: Any) -> list[str] | None:
+def _tenant_of_lookup(
+    lookup: LookupBind, values: Mapping[str, Any], context: Any
+) -> list[str] | None:
     """The tenant of a look-up in one execution; ``None`` if it is NULL.
 
     :raises UnsupportedOperationError: there are several, each with hashes of its own; or it is NULL
@@ -165,7 +167,7 @@ def _null_tenant(index: IndexBinding, bind: str) -> UnsupportedOperationError:
     )
 
 
-def _answer(
+def _hash_of(
     lookup: LookupBind,
     texts: list[str] | None,
     value: object,

@@ -75,13 +75,15 @@ def _needed_filter(
     index, compared = group[0].type.index, group[0].type.compared
     why = _obstacle(compared, statement)
     if why is not None:
-        raise _refused(index, why)
+        raise _not_possible_error(index, why)
     cells = []
     for source in index.sources:
         expression = sibling(compared.scope.expression, source.column, compared.scope.column)
-        cell = _delivered(compiled, _same_as(expression), dialect)
+        cell = _delivered_cell(compiled, _same_as(expression), dialect)
         if cell is None:
-            raise _refused(index, f"the encrypted column {source.column_name} is not selected")
+            raise _not_possible_error(
+                index, f"the encrypted column {source.column_name} is not selected"
+            )
         cells.append(cell)
     return RowFilter.of(group, cells, dialect)
 
@@ -105,7 +107,7 @@ def _obstacle(compared: Compared, statement: Any) -> str | None:
     return None
 
 
-def _refused(index: IndexBinding, why: str) -> UnsupportedOperationError:
+def _not_possible_error(index: IndexBinding, why: str) -> UnsupportedOperationError:
     return UnsupportedOperationError(
         f"its blind index {index.label!r} finds rows that only look alike, which are taken out "
         f"after decryption; that is not possible here, because {why}. {_ADVICE}",
@@ -175,14 +177,14 @@ class _Verifiable:
             except UnreadableError:
                 return None
             wanted = _through(via, expression) if via else _same_as(expression)
-            cell = _delivered(self._compiled, wanted, self._dialect)
+            cell = _delivered_cell(self._compiled, wanted, self._dialect)
             if cell is None:
                 return None
             cells.append(cell)
         return RowFilter.of(group, cells, self._dialect)
 
 
-def _delivered(
+def _delivered_cell(
     compiled: Any, is_wanted: Callable[[Any], bool], dialect: Dialect
 ) -> DeliveredCell | None:
     delivered = internals.result_position(compiled, is_wanted)

@@ -90,7 +90,7 @@ class RowReader(TypeEngine[Any]):
         """
         attachment = attachment_of(dialect)
         cells, codec = self._cells(dialect), self.binding.codec
-        read = _nothing if cells is None else cells.open
+        read = _reads_nothing if cells is None else cells.open
         is_carried = decode is not None
         decode = decode or codec.decode
         the_long_way = leaves_no_trace(_LongWay(self, dialect, decode, is_carried).value)
@@ -149,7 +149,7 @@ class RowReader(TypeEngine[Any]):
         return self.binding.row([texts[column] for column in self.binding.identity])
 
 
-def _nothing(cell: bytes, find_key: FindKey) -> None:
+def _reads_nothing(cell: bytes, find_key: FindKey) -> None:
     """Reads no cell in one pass: only the long way can read these."""
 
 
@@ -199,7 +199,7 @@ class _LongWay:
             decode = self._decode if way is binding else way.codec.decode
             return decode(data, self._dialect)
         except EncFieldsError as error:
-            return self._instead(error, encryption, way, texts, message)
+            return self._value_or_error(error, encryption, way, texts, message)
 
     def _parts(self, cell: Any) -> tuple[ColumnBinding, list[str], bytes]:
         """The message's binding, the canonical texts of its row's key, and the message."""
@@ -221,7 +221,7 @@ class _LongWay:
             raise misspelt(binding, parts, self._dialect)
         return *way, message
 
-    def _instead(
+    def _value_or_error(
         self,
         error: EncFieldsError,
         encryption: EngineEncryption,

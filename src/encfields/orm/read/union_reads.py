@@ -184,11 +184,13 @@ class _Union(NamedTuple):
         wanted = hash(self.columns[place])
         for candidate in self.expression.table.c:
             stands_for = {hash(one) for one in candidate.proxy_set}
-            if wanted in stands_for and self._way(candidate) == self._way(self.expression):
+            if wanted in stands_for and self._selectables_between(
+                candidate
+            ) == self._selectables_between(self.expression):
                 return candidate
         return None
 
-    def _way(self, column: Any) -> frozenset[int]:
+    def _selectables_between(self, column: Any) -> frozenset[int]:
         """The selectables between the UNION and a column."""
         tables = {id(getattr(one, "table", None)) for one in column.proxy_set}
         return frozenset(tables - self.inside - {id(None)})

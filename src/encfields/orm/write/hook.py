@@ -128,7 +128,7 @@ class WriteHook:
         executemany: bool,
     ) -> tuple[str, Any]:
         if plan.may_refuse:
-            self._refuse(plan, context)
+            self._refuse_execution(plan, context)
         rows = parameters if executemany and isinstance(parameters, list) else [parameters]
         first = _first_pending(rows)
         if first is None and not plan.may_be_generated:
@@ -170,7 +170,7 @@ class WriteHook:
         if plan.sealed:
             self._seal_rows(plan, connection, context, rows, spelling, is_rehearsal=is_rehearsal)
 
-    def _refuse(self, plan: StatementPlan, context: Any) -> None:
+    def _refuse_execution(self, plan: StatementPlan, context: Any) -> None:
         if plan.shared_lookups:
             refuse_empty_list(plan.shared_lookups, context)
         if plan.refusal is not None and not (

@@ -71,7 +71,7 @@ class StoredSpelling:
             for row in self._known[wanted]
         }
         if len(spellings) > 1:
-            raise _several(bind)
+            raise _several_spellings_error(bind)
         stored = list(texts)
         for spelling in spellings:
             for (index, _, _), text in zip(pinned, spelling, strict=True):
@@ -111,7 +111,7 @@ def _is_whole_key(pinned: list[Any]) -> bool:
     return list(column.table.primary_key.columns) == [column]
 
 
-def _several(bind: SealedBind) -> AmbiguousRowError:
+def _several_spellings_error(bind: SealedBind) -> AmbiguousRowError:
     names = ", ".join(column.name for column in bind.binding.identity)
     return AmbiguousRowError(
         f"the WHERE matches rows whose key ({names}) is spelt differently, and one value cannot "

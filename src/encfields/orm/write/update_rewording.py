@@ -44,24 +44,24 @@ def with_row_named(statement: Update) -> Update:
 
     :param statement: of a table with encrypted columns.
     """
-    named: Update = internals.with_criteria_rewritten(statement, _named)
+    named: Update = internals.with_criteria_rewritten(statement, _criterion_naming_row)
     return named
 
 
-def _named(criterion: Any) -> Any:
+def _criterion_naming_row(criterion: Any) -> Any:
     if isinstance(criterion, False_):
         return text("1 = 0")
     if isinstance(criterion, BooleanClauseList) and criterion.operator is operators.and_:
-        return internals.clauses_rewritten(criterion, _named)
+        return internals.clauses_rewritten(criterion, _criterion_naming_row)
     if isinstance(criterion, BinaryExpression):
         if criterion.operator is operators.in_op:
-            return _equal(criterion, _only(criterion.right))
+            return _equal(criterion, _only_item(criterion.right))
         if criterion.operator is operators.eq and isinstance(criterion.left, Tuple):
             return _equal(criterion, criterion.right)
     return criterion
 
 
-def _only(listed: Any) -> Any:
+def _only_item(listed: Any) -> Any:
     """The value, or row of values, of a list with only one; ``None`` for any other."""
     element = ungrouped(listed)
     if isinstance(element, ClauseList) and not isinstance(element, Tuple):
@@ -107,7 +107,7 @@ def decide_values(execution: WriteExecution) -> None:
         binding = execution.bindings.get(key)
         new = None if binding is None else _new_value(value, binding.column)
         if binding is not None and new is not None:
-            _decide(execution, binding.column, new, is_only=len(given) == 1)
+            _decide_value(execution, binding.column, new, is_only=len(given) == 1)
             given = internals.update_values(execution.statement)
 
 
@@ -128,7 +128,7 @@ def _new_value(value: Any, column: Column[Any]) -> BindParameter[Any] | None:
     return None if adoption_of(column) is not None else new
 
 
-def _decide(
+def _decide_value(
     execution: WriteExecution, column: Column[Any], new: BindParameter[Any], *, is_only: bool
 ) -> None:
     row = execution.rows[0]

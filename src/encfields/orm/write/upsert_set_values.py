@@ -41,7 +41,7 @@ def bind_set_values(execution: WriteExecution) -> None:
 
     def bound(key: str, value: Any) -> Any:
         column = columns.get(key)
-        return value if column is None else _bound(value, column)
+        return value if column is None else _as_bind_of_column(value, column)
 
     execution.statement = internals.with_changed_upsert_values(execution.statement, bound)
 
@@ -56,7 +56,7 @@ def _bound_columns(execution: WriteExecution) -> Iterator[tuple[str, Column[Any]
         yield column.key, column
 
 
-def _bound(value: Any, column: Column[Any]) -> Any:
+def _as_bind_of_column(value: Any, column: Column[Any]) -> Any:
     if isinstance(value, BindParameter):
         if not has_no_type_of_its_own(value):
             return value

@@ -120,7 +120,7 @@ class SideConnections:
         if translated is not None:
             options = {**options, "schema_translate_map": translated}
         try:
-            with self._of(connection.engine).connect() as side:
+            with self._engine_beside(connection.engine).connect() as side:
                 database = self._transaction(connection).database
                 if database is not None:
                     name = connection.dialect.identifier_preparer.quote(database)
@@ -135,7 +135,7 @@ class SideConnections:
             self._in_the_way.setdefault(transaction, set()).add(str(insert.table.fullname))
             return None
 
-    def _of(self, engine: Engine) -> Engine:
+    def _engine_beside(self, engine: Engine) -> Engine:
         if self._engine is None:
             own = Engine(engine.pool.recreate(), engine.dialect, engine.url, hide_parameters=True)
             event.listen(own, "connect", _settle)
