@@ -153,7 +153,7 @@ def test_a_second_row_of_a_unique_value_is_refused(ran):
             session.commit()
 
 
-def test_each_tenant_has_fingerprints_of_its_own(ran):
+def test_each_tenant_has_hashes_of_its_own(ran):
     customer = ran.names["Customer"]
     for tenant in (42, 43):
         ran.encryption.keys.create(f"tenant/{tenant}")
@@ -169,7 +169,7 @@ def test_each_tenant_has_fingerprints_of_its_own(ran):
             session.scalars(select(customer).where(customer.email.blind("casefold") == "x")).all()
 
 
-def test_of_a_destroyed_key_the_fingerprints_remain_and_answer_nothing(ran):
+def test_of_a_destroyed_key_the_hashes_remain_and_answer_nothing(ran):
     ran.encryption.keys.destroy("default", confirm="default", specs=None, at_once=True)
     patient = ran.names["Patient"]
     with Session(ran.engine) as session:
@@ -179,7 +179,7 @@ def test_of_a_destroyed_key_the_fingerprints_remain_and_answer_nothing(ran):
     assert [len(bytes(one)) for one in stored] == [16, 16]
 
 
-def test_a_fingerprint_that_is_copied_misleads_only_who_does_not_select_the_value(ran):
+def test_a_hash_that_is_copied_misleads_only_who_does_not_select_the_value(ran):
     patient = ran.names["Patient"]
     with ran.engine.begin() as connection:
         copied = connection.scalar(text("SELECT ssn_bidx FROM patient WHERE id = 1"))
