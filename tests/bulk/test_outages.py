@@ -160,9 +160,12 @@ class Account(Base):
     secret: Mapped[str] = mapped_column(EncryptedType(String, key="tenant/{tenant}"))
 
 
+TENANTS = 4
+
+
 @pytest.fixture
 def tenants(postgresql, kms, kms_proxy):
-    """Eight tenants with keys in KMS, all rotated, and a run that has no key at hand."""
+    """Tenants with keys in KMS, all rotated, and a run that has no key at hand."""
     clients = {"endpoint_url": kms_proxy.url, "max_attempts": 1, "connect_timeout": 0.5}
     keyring = keyrings.aws_kms(kms.create_key(), **clients)
     engine = postgresql.create_engine()
@@ -170,12 +173,14 @@ def tenants(postgresql, kms, kms_proxy):
     encryption = attach(engine, SqlKeyStore(keyring))
     encryption.keys.create_table()
     encryption.keys.create("default")  # under which the jobs of runs are sealed
-    for tenant in range(8):
+    for tenant in range(TENANTS):
         encryption.keys.create(f"tenant/{tenant}")
     with Session(engine) as session:
-        session.add_all([Account(id=i, tenant=i // 50, secret=f"secret {i}") for i in range(400)])
+        session.add_all(
+            [Account(id=i, tenant=i // 50, secret=f"secret {i}") for i in range(50 * TENANTS)]
+        )
         session.commit()
-    for tenant in range(8):
+    for tenant in range(TENANTS):
         encryption.keys.rotate(f"tenant/{tenant}")
     encryption._cache.clear()
     kms_proxy.reset()
@@ -226,8 +231,8 @@ def test_while_kms_is_away_a_run_waits_and_holds_no_lock(tenants, kms_proxy, tol
     assert len(free) >= 50
     assert all(free[-50:])
     assert report.finished
-    assert report.rows_written == 400
-    assert secrets_of(tenants.engine) == {i: f"secret {i}" for i in range(400)}
+    assert report.rows_written == 50 * TENANTS
+    assert secrets_of(tenants.engine) == {i: f"secret {i}" for i in range(50 * TENANTS)}
 
 
 def test_where_kms_denies_a_run_ends_at_once_and_the_next_one_goes_on(tenants, kms_proxy, told):
@@ -242,7 +247,7 @@ def test_where_kms_denies_a_run_ends_at_once_and_the_next_one_goes_on(tenants, k
     kms_proxy.heal()
     report = tenants().run()
     assert report.finished
-    assert report.rows_written == 400
+    assert report.rows_written == 50 * TENANTS
     assert report.quarantined == ()
 
 
@@ -251,7 +256,7 @@ def test_a_run_asks_kms_once_for_each_key_version_and_pass(tenants, kms_proxy):
     assert report.passes == 2
     # Each tenant's old version once, and its active one once a pass; the key that seals the job
     # once to seal it and once to work at it.
-    assert kms_proxy.counts == {"Decrypt": 8 + 2 * 8 + 2}
+    assert kms_proxy.counts == {"Decrypt": TENANTS + 2 * TENANTS + 2}
 
 
 def test_a_full_disk_is_waited_for(sqlite, told):

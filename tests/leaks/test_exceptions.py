@@ -63,6 +63,7 @@ from tests.leaks.model import (
 from tests.servers.backends import Backend
 from tests.servers.kms_proxy import Failure, KmsProxy
 from tests.servers.moto import Kms
+from tests.turns import databases_by_turns
 
 PATIENT: Any = Patient.__table__
 ALL: Any = select(PATIENT)
@@ -162,6 +163,7 @@ def test_literal_binds_are_refused(engine: Engine) -> None:
 # -- failures of keys, inside a flush ----------------------------------------------------------
 
 
+@databases_by_turns
 @pytest.mark.parametrize("failure", ["deny", "throttle", "refuse", "error", "disabled"])
 def test_a_kms_failure_inside_a_flush(
     backend: Backend, kms: Kms, kms_proxy: KmsProxy, failure: Failure

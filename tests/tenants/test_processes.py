@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import secrets
 import signal
@@ -20,13 +19,14 @@ from sqlalchemy import (
 
 from encfields import SqlKeyStore, attach, keyrings
 from encfields.engine import engine_encryption
+from tests.forked import processes
 from tests.servers.backends import Backend
 from tests.tenants.invoices import invoice_table
 from tests.waiting import PATIENCE
 
 
 def write_and_read(url: str, key: bytes, number: int) -> str:
-    """What a spawned worker does: everything of its own."""
+    """What such a worker does: everything of its own."""
     engine, table = create_engine(url), invoice_table()
     encryption = attach(engine, SqlKeyStore(keyrings.local(key)), create=True)
     with engine.begin() as connection:
@@ -39,10 +39,11 @@ def write_and_read(url: str, key: bytes, number: int) -> str:
     return told
 
 
-def test_spawned_workers_use_the_same_tenants_keys(postgresql: Backend, wrapping_key):
+def test_workers_that_are_started_anew_use_the_same_tenants_keys(
+    postgresql: Backend, wrapping_key: bytes
+) -> None:
     invoice_table().create(postgresql.create_engine())
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(2, mp_context=context) as pool:
+    with ProcessPoolExecutor(2, mp_context=processes()) as pool:
         jobs = [
             pool.submit(write_and_read, postgresql.url_text, wrapping_key, number)
             for number in range(6)
