@@ -20,7 +20,7 @@ _NUMBERS = (int, float, decimal.Decimal)
 
 
 class LossyError(Exception):
-    """The other type has no equal value."""
+    """The other type has no equivalent value."""
 
 
 class Conversion:
@@ -41,7 +41,7 @@ class Conversion:
         :param is_old: whether the former type wrote `data`; ``None`` if only `data` can tell.
         :returns: `data` itself if nothing needs to be converted.
         :raises ValueDecodingError: it is of neither type, of both with different meanings, or has
-            no equal value of the new one.
+            no equivalent in the new one.
         """
         if is_old is not True and self._reads(self._new, data):
             if is_old is None:

@@ -25,9 +25,9 @@ from encfields.planner.plan import EXTRA_ROWS, Plan, advise
 from encfields.planner.subjects import Subject, completed, few_values_of, subjects_of
 
 _DESCRIPTION = """\
-Count how often each value of the named columns occurs, and tell for blind indexes of several
-lengths how many extra rows a look-up would read, and for how many rows somebody who counts hashes,
-and knows how common values are, would name the right value. Recommend a length, or refuse.
+Count how often each value of the named columns occurs. For blind indexes of several lengths, show
+how many extra rows a look-up would read, and for how many rows somebody who counts hashes and knows
+how common each value is would name the right value. Recommend a length, or refuse.
 
 Columns may be encrypted, which needs a --keyring, or still plaintext. With --models, the indexes
 declared there are judged; otherwise those of --transform and --bits. Values are counted as hashes

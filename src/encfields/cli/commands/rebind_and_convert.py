@@ -26,16 +26,16 @@ if TYPE_CHECKING:
 
 
 _REBIND = """\
-Bind a column's values to what the models say from now on: after another bind_to=, name=, key= or
-primary key. The options, or formerly= in the models, say what they are bound to so far. Killed at
-any moment, the next call goes on, and any number of hosts may share the run. It needs a --keyring.
+Bind a column's values anew, as the models now declare, after its bind_to=, name=, key= or the
+primary key was changed. The options, or formerly= in the models, say what they have been bound to.
+If it is killed, the next call continues, and any number of hosts may share the run. It needs a
+--keyring.
 """
 
 _CONVERT = """\
-Have a column's values, which another inner type wrote (--was, or formerly= in the models), read
-by the one that the models declare.
-What has no equal is left as it is and named. Killed at any moment, the next call continues, and any
-number of hosts may share the run. It needs a --keyring.
+Convert a column's values from the inner type that wrote them (--was, or formerly= in the models)
+to the one that the models declare. A value without an equivalent is left as it is and named. If it
+is killed, the next call continues, and any number of hosts may share the run. It needs a --keyring.
 """
 
 _TYPE = re.compile(r"(\w+)(?:\((\d+(?: *, *\d+)*)\))?")
