@@ -5,11 +5,26 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import String, bindparam, delete, func, insert, null, or_, select, text, update
+from sqlalchemy import (
+    Column,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    bindparam,
+    delete,
+    func,
+    insert,
+    null,
+    or_,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.orm import aliased
 
 from encfields.errors import UnreadableError, UnsupportedOperationError
-from tests.adoption.models import PHASES, customer
+from tests.adoption.models import PHASES, customer, encrypted
 from tests.database import Database
 from tests.servers.backends import Backend
 
@@ -140,6 +155,26 @@ def test_rows_written_by_every_path_hold_what_the_phase_demands(app: Any, db: Da
         with db.plain.connect() as connection:
             plain = connection.scalars(text("SELECT email FROM customer WHERE id > 3 ORDER BY id"))
             assert plain.all() == written
+
+
+def test_what_an_onupdate_default_sets_is_written_in_both_columns(db: Database, phase: str):
+    default = (f"set{n}@x" for n in range(9)).__next__
+    email: Column[str] = Column("email_enc", encrypted(phase), onupdate=default)
+    id_, note = Column("id", Integer, primary_key=True), Column("note", String(40))
+    table = Table("customer", MetaData(), id_, note, email)
+    db.create(table.metadata)
+    with db.begin() as connection:
+        connection.execute(
+            insert(table), [{"id": 1, "email_enc": OWN}, {"id": 2, "email_enc": None}]
+        )
+        changed = update(table).where(table.c.id == bindparam("k")).values(note="changed")
+        connection.execute(changed, [{"k": 1}, {"k": 2}])
+        written = connection.scalars(select(table.c.email_enc).order_by(table.c.id)).all()
+    assert written == ["set0@x", "set1@x"]
+    with db.plain.connect() as connection:
+        plain = connection.scalars(text("SELECT email FROM customer ORDER BY id")).all()
+    assert plain == ([None, None] if phase == "write-sealed" else written)
+    assert set(state(db).values()) == {"SI" if phase == "write-sealed" else "PSI"}
 
 
 def test_rows_whose_keys_the_database_generates_are_written_in_both_columns(

@@ -122,7 +122,8 @@ class PlaintextColumn(internals.UnmappedColumn):
 
 
 class PlaintextOfRow:
-    """Its Python-side default: the value given to the row's encrypted column.
+    """Its Python-side default: the value given to the row's encrypted column, be it by that
+    column's own default. So too for ``onupdate``.
 
     :param sealed: key of the encrypted column.
     :param phase: of the adoption.
@@ -194,11 +195,13 @@ def _append(table: Table, binding: ColumnBinding, adopts: Plaintext) -> None:
             f"it adopts {adopts.column!r}, and the table declares a column of that name as well: "
             "leave that one out, adopts= declares it",
         )
+    of_row = PlaintextOfRow(column.key, adopts.phase)
     plain = PlaintextColumn(
         adopts.column,
         PlaintextType(plaintext_type(column, adopts)),
         key=key,
-        default=PlaintextOfRow(column.key, adopts.phase),
+        default=of_row,
+        onupdate=None if column.onupdate is None else of_row,
         nullable=True,
     )
     # Before the attribute's own column is made nullable: whether a row must have a value.

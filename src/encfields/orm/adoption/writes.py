@@ -101,8 +101,6 @@ class _Completion:
         in_rows = any(adopting.key in row for row in self._rows())
         if adopting.key not in stated and not in_rows:
             self._note_moved(adopting, stated)
-            if adopting.binding.column.onupdate is not None:
-                self._set_by_default(adopting)
             return
         if adopting.plain.key in stated:
             return
@@ -126,12 +124,6 @@ class _Completion:
             note_unsealed(
                 self._connection, adopting.binding, f"an UPDATE changes {', '.join(moves)}"
             )
-
-    def _set_by_default(self, adopting: _Adopting) -> None:
-        """Handle an ``onupdate`` default, whose value is not known yet."""
-        if adopting.adopts.phase == WRITE_SEALED:
-            added = {adopting.plain: null()}
-            self.statement = internals.with_update_values(self.statement, added)
 
     def _along(self, adopting: _Adopting, row: Mapping[str, Any]) -> Mapping[str, Any]:
         if adopting.key not in row or adopting.plain.key in row:
