@@ -22,6 +22,16 @@ class Grade(enum.Enum):
     HIGH = 2
 
 
+class Utc(sa.TypeDecorator[dt.datetime]):
+    """Converts what is written, and leaves alone what is read."""
+
+    impl = sa.DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: dt.datetime | None, dialect: Any) -> Any:
+        return value and value.replace(tzinfo=None)
+
+
 VALUES: dict[str, tuple[Any, list[Any]]] = {
     "text": (sa.String(80), ["", "Größe 😀", "a:b'\"\\%"]),
     "bigint": (sa.BigInteger(), [0, -7, 2**63 - 1]),
@@ -29,7 +39,7 @@ VALUES: dict[str, tuple[Any, list[Any]]] = {
     "float": (sa.Double(), [0.1, -1e300, 1 / 3]),
     "boolean": (sa.Boolean(), [True, False]),
     "date": (sa.Date(), [dt.date(1815, 12, 10)]),
-    "moment": (sa.DateTime(), [dt.datetime(2026, 1, 2, 3, 4, 5)]),
+    "moment": (Utc(), [dt.datetime(2026, 1, 2, 3, 4, 5)]),
     "uuid": (sa.Uuid(), [uuid.UUID("6ba7b8109dad41d180b400c04fd430c8")]),
     "enum": (sa.Enum(Grade, name="grade"), [Grade.LOW, Grade.HIGH]),
     "json": (JSON(), [{"a": [1, "ü", None]}, [True], "text"]),

@@ -43,7 +43,8 @@ class TextForm:
         self._decorators: list[TypeDecorator[Any]] = []
         stored: Any = internals.variant_of(type_, dialect)
         while isinstance(stored, TypeDecorator) and not _is_interval(stored):
-            self._decorators.insert(0, stored)
+            if type(stored).process_result_value is not TypeDecorator.process_result_value:
+                self._decorators.insert(0, stored)
             stored = internals.variant_of(stored.load_dialect_impl(dialect), dialect)
         if isinstance(stored, sa.PickleType) or not _is_readable_array(stored, dialect):
             raise DeclarationError(
