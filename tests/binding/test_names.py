@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase
 
-from encfields import EncryptedType, SqlKeyStore, attach, keyrings
+from encfields import EncryptedType, Plaintext, SqlKeyStore, attach, keyrings
 from encfields.errors import ContextMismatchError
 from tests.database import Database
 from tests.servers.mariadb import for_any_driver
@@ -195,6 +195,22 @@ def test_schema_translate_map(schemas):
             assert sorted(connection.scalars(select(table.c.v))) == sorted(
                 [f"{schema}-0", "changed", f"{schema}-2"]
             )
+
+
+def test_schema_translate_map_of_a_column_that_is_being_adopted(schemas):
+    table = in_schema(None, name="t.v", adopts=Plaintext("plain", phase="write-both"))
+    for schema in ("one", "Two %"):
+        engine = schemas.engine.execution_options(schema_translate_map={None: schema})
+        table.metadata.create_all(engine)
+        with engine.begin() as connection:
+            connection.execute(insert(table), [{"id": 1, "v": schema}, {"id": 2, "v": "other"}])
+            whole = schemas.engine.dialect.identifier_preparer.quote(schema)
+            connection.exec_driver_sql(f"UPDATE {whole}.t SET plain = 'changed' WHERE id = 1")
+            connection.exec_driver_sql(f"UPDATE {whole}.t SET plain = NULL WHERE id = 2")
+            values = connection.scalars(select(table.c.v).order_by(table.c.id)).all()
+        assert values == ["changed", None]
+        table.metadata.drop_all(engine)
+        assert not inspect(engine).has_table("t", schema=schema)
 
 
 # -- parameter styles --------------------------------------------------------------------------

@@ -28,6 +28,7 @@ def create_triggers(table: Table, connection: Connection | None) -> None:
         assert connection is not None  # noqa: S101 - for mypy
         stage = READY if adopts.phase == WRITE_SEALED else OPEN
         adopted = declared_adoption(binding, adopts, plain, connection.dialect)
+        adopted = adopted._replace(schema=connection.schema_for_object(table))
         for statement in Triggers(adopted, connection.dialect).create(stage):
             connection.exec_driver_sql(statement)
 
@@ -38,6 +39,7 @@ def drop_triggers(table: Table, connection: Connection | None) -> None:
         return
     for binding, adopts, plain in adopted_columns(table):
         adopted = declared_adoption(binding, adopts, plain, connection.dialect)
+        adopted = adopted._replace(schema=connection.schema_for_object(table))
         connection.exec_driver_sql(Triggers(adopted, connection.dialect).drop()[-1])
 
 
