@@ -208,6 +208,25 @@ def test_a_default_is_told_of_nothing_but_what_was_given(sqlite_db):
     assert sqlite_db.engine.dialect.execution_ctx_cls is plain
 
 
+def test_a_default_is_told_what_was_given_in_a_cte(postgresql_db):
+    def names(context: Any) -> str:
+        # SQLAlchemy cannot tell rows apart in a CTE
+        given = context.get_current_parameters(isolate_multiinsert_groups=False)
+        return " ".join(sorted(given))
+
+    plain = Table(
+        "plain",
+        MetaData(),
+        Column("id", Integer, primary_key=True),
+        Column("n", Integer),
+        Column("names", String(90), default=names),
+    )
+    postgresql_db.create(plain.metadata)
+    added = insert(plain).values(n=1).returning(plain.c.names).cte("added")
+    with postgresql_db.begin() as connection:
+        assert connection.scalar(select(added)) == "names param_1"
+
+
 def test_a_given_value_goes_before_the_default(things):
     with things.session() as session:
         session.add(Thing(id=1, scalar=null(), called="given"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Table
+from sqlalchemy import Insert, Table, Update
 
 from encfields.orm import internals
 from encfields.orm.declare.table_indexes import known_indexes
@@ -45,12 +45,17 @@ class _OfGivenParameters:
     """Mixed into a dialect's class of executions."""
 
     compiled: Any
+    current_column: Any
 
     def get_current_parameters(self, isolate_multiinsert_groups: bool = True) -> Any:
         """SQLAlchemy's method: the parameters of the row that a default is evaluated for."""
         execution: Any = super()
         parameters = execution.get_current_parameters(isolate_multiinsert_groups)
-        table = internals.written_table(internals.dml_statement(self.compiled))
+        statement: Any = internals.dml_statement(self.compiled)
+        if isinstance(statement, Insert | Update):
+            table = internals.written_table(statement)
+        else:  # a SELECT with an INSERT or UPDATE in a CTE
+            table = self.current_column.table
         indexes = known_indexes(table) if isinstance(table, Table) else ()
         return _given(parameters, {index.index_column.key for index in indexes})
 
