@@ -9,7 +9,7 @@ objects inside the greenlet.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -23,7 +23,9 @@ from encfields.orm.read.results import encrypted_columns
 
 HoldsKey = Callable[[str, str], bool]
 
-_VERSION = slice(30, 46)
+_PROVIDER_BYTES, _LENGTH_BYTES = len(PROVIDER_ID), 2
+"""What a key's id follows: the provider's id, and its own length."""
+_BEFORE_VERSION, _VERSION_BYTES = 30, 16
 """Where a key's version is, after its id: past a length, a salt of 16 and an IV of 12 bytes."""
 
 
@@ -52,22 +54,28 @@ class AsyncPrefetch:
         if not rows:
             return
         for position, processor in encrypted_columns(result):
-            self._fetch((row[position] for row in rows), processor)
+            self._fetch([row[position] for row in rows], processor)
 
-    def _fetch(self, cells: Iterator[Any], processor: Callable[[Any], Any]) -> None:
+    def _fetch(self, cells: Sequence[Any], processor: Callable[[Any], Any]) -> None:
         seen: set[bytes] = set()
+        named, version_at = b"", 0
         for cell in cells:
             if not isinstance(cell, bytes):
                 continue
-            start = cell.find(PROVIDER_ID) + len(PROVIDER_ID)
-            end = start + 2 + int.from_bytes(cell[start : start + 2], "big")
-            key = cell[start + 2 : end] + cell[end:][_VERSION]
+            start = cell.find(PROVIDER_ID) + _PROVIDER_BYTES
+            # Nearly every cell names the same key as the one before.
+            if not named or not cell.startswith(named, start):
+                size = int.from_bytes(cell[start : start + _LENGTH_BYTES], "big")
+                version_at = _LENGTH_BYTES + size + _BEFORE_VERSION
+                named = cell[start : start + _LENGTH_BYTES + size]
+            at = start + version_at
+            key = named + cell[at : at + _VERSION_BYTES]
             if key not in seen:
                 seen.add(key)
                 self._fetch_key_of(cell, key, processor)
 
     def _fetch_key_of(self, cell: bytes, key: bytes, processor: Callable[[Any], Any]) -> None:
-        key_id, version = key[:-16].decode("utf-8", "replace"), key[-16:].hex()
+        key_id, version = key[_LENGTH_BYTES:-16].decode("utf-8", "replace"), key[-16:].hex()
         text = "-".join(version[a:b] for a, b in ((0, 8), (8, 12), (12, 16), (16, 20), (20, 32)))
         if not self._holds_key(key_id, text):
             # Opens the whole cell instead of fetching the key by itself: a value that was moved
