@@ -80,7 +80,7 @@ def open_at_once(result: Any, processors: Sequence[Any], attachment: Attachment)
     columns = [
         (position, *reading)
         for position, processor in enumerate(processors)
-        if (reading := getattr(processor, AT_ONCE, None)) is not None
+        if processor is not None and (reading := getattr(processor, AT_ONCE, None)) is not None
     ]
     if columns:
         inner = result.cursor_strategy
@@ -101,14 +101,16 @@ class OpenedAtOnce(FetchedRows):
     def __init__(
         self, inner: Any, columns: list[Column], attachment: Attachment, open_: OpenRows
     ) -> None:
-        super().__init__(inner)
+        self._inner = inner
         self._columns = columns
         self._attachment = attachment
         self._open = open_
 
     def fetchone(self, result: Any, dbapi_cursor: Any, hard_close: bool = False) -> Any:
         row = self._inner.fetchone(result, dbapi_cursor, hard_close)
-        return row if row is None else self._opened([row])[0]
+        if row is None or len(self._columns) < WORTH_WHILE:
+            return row
+        return self._opened([row])[0]
 
     def fetchmany(self, result: Any, dbapi_cursor: Any, size: int | None = None) -> Any:
         return self._opened(self._inner.fetchmany(result, dbapi_cursor, size))
