@@ -421,5 +421,5 @@ def test_a_beacon_key_rotated_since_is_another_one(source, store):
     list(export_keys(source, store))
     source.rotate_beacon("default")
     source.retire_beacon("default", 1)
-    with pytest.raises(KeyExistsError, match="beacon key is another one"):
+    with pytest.raises(KeyExistsError, match="beacon key is a different one"):
         list(export_keys(source, store))

@@ -215,8 +215,8 @@ def _is_script(
     adopted, place = operation.adopted, _place_of(operation)
     write_comment(
         operations,
-        f"op.{operation.verb}() of {place} depends on rows, or on the stage of the adoption: do it "
-        "before the script continues, by running the migration or `encfields adopt`.",
+        f"op.{operation.verb}() of {place} depends on the rows, or on the stage of the adoption: "
+        "do it before the script continues, by running the migration or `encfields adopt`.",
     )
     named = AdoptionInDatabase(
         adopted.table,

@@ -101,7 +101,7 @@ def register(subparsers: Any) -> None:
     verb.add_argument("--run", dest="run_id", metavar="ID", help="work on this run only")
     verb.add_argument("--show", metavar="ID", help="show the state of a run")
     verb.add_argument("--pause", metavar="ID", help="let every worker of a run pause")
-    verb.add_argument("--resume", metavar="ID", help="let them go on")
+    verb.add_argument("--resume", metavar="ID", help="let them continue")
     verb.add_argument("--abandon", metavar="ID", help="end a run; what it has written stays")
     add_target_options(parser)
     engine = parser.add_argument_group("how to work")

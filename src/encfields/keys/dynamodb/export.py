@@ -188,7 +188,7 @@ class _Export:
         try:
             self._table.run(work, self._key_id)
         except Conflict:
-            failure = self._other("another process changed it meanwhile")
+            failure = self._other("another process changed it at the same time")
         else:
             return
         raise failure
@@ -222,7 +222,7 @@ class _Export:
         (target,) = self._patiently(lambda: self._target.beacons(self._key_id))
         same = hmac.compare_digest(source.material, target.material)
         if not same or source.version != target.version:
-            raise self._other("its beacon key is another one")
+            raise self._other("its beacon key is a different one")
 
     def _check_active(self) -> None:
         for _ in range(MAX_READ_TRIES):
@@ -232,7 +232,7 @@ class _Export:
                     return
                 raise self._other("its active version holds another key")
             time.sleep(READ_PAUSE)
-        raise self._other("its active version is another one")
+        raise self._other("its active version is a different one")
 
     def _patiently(self, read: Any) -> Any:
         """Read what was written, even if it is not visible at once."""

@@ -367,7 +367,7 @@ class DynamoDbKeyStore(KeyStore):
             if item.active:
                 return item
         raise KeyNotFoundError(
-            "the key was removed from the table meanwhile", key_id=key_id, reason="no-key"
+            "the key was removed from the table at the same time", key_id=key_id, reason="no-key"
         )
 
 

@@ -59,8 +59,8 @@ class BranchKeys:
         rows = self._table.rows_of(key_id, BRANCH, version=version)
         if not rows:
             raise KeyNotFoundError(
-                f"the key table {self._table.fullname!r} has no version {version} of this key: "
-                "it is another database's, or the row was deleted; restore it from a backup",
+                f"the key table {self._table.fullname!r} has no version {version} of this key: the "
+                "table is another database's, or the row was deleted; restore it from a backup",
                 key_id=key_id,
                 reason="no-version",
             )

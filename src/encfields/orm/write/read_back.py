@@ -323,10 +323,10 @@ def _moved_error(row: WrittenRow, *, is_undone: bool) -> IdentityChangeError:
         else "under AUTOCOMMIT the row stays, and its value opens nowhere: delete it"
     )
     return IdentityChangeError(
-        f"the database stored the row under another {names} than the statement gave, or in "
-        "another form, or altered the value, as a trigger, a rule or an upsert that hits another "
-        "unique key can do: it would not open "
-        f"there; {end}. Give the row the key that is kept",
+        f"the database stored the row under another {names} than the statement gave, or in another "
+        "form, or altered the value, as a trigger, a rule or an upsert that hits another unique "
+        f"key can do: its value would not open there; {end}. Give the row the key under which the "
+        "database stores it",
         table=binding.table,
         column=binding.column_name,
         row=dict(binding.row(list(row.texts))),

@@ -94,8 +94,8 @@ def _rotate(arguments: argparse.Namespace, keys: KeyAdmin, output: Output) -> in
     again = f"--made-before {began.isoformat(timespec='seconds')}"
     if made_before is None:
         # Printed now, because a killed process prints nothing.
-        sys.stderr.write(f"encfields: if this is interrupted, go on with {again}\n")
-    with selection.progress(output, "rotating", f"go on with {again}") as progress:
+        sys.stderr.write(f"encfields: if this is interrupted, continue with {again}\n")
+    with selection.progress(output, "rotating", f"continue with {again}") as progress:
         report = many.rotate(made_before=made_before, progress=progress)
     return selection.print_report(report, "rotated", output)
 
