@@ -323,11 +323,11 @@ def test_a_bulk_insert_of_more_rows_than_a_batch(clinic):
     clinic.backend.require_returning()
     with clinic.session() as session:
         made = session.scalars(
-            insert(Patient).returning(Patient, sort_by_parameter_order=True), rows_of(1300)
+            insert(Patient).returning(Patient, sort_by_parameter_order=True), rows_of(1100)
         ).all()
-        assert {one.id: one.ssn for one in made} == expected(1300)
+        assert {one.id: one.ssn for one in made} == expected(1100)
         session.commit()
-    assert numbers(clinic) == expected(1300)
+    assert numbers(clinic) == expected(1100)
 
 
 GENERATED = {
