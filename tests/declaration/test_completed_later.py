@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.automap import automap_base
 from sqlalchemy.ext.declarative import DeferredReflection
-from sqlalchemy.orm import DeclarativeBase, Session, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Session, configure_mappers, mapped_column
 
 from encfields import BlindIndex, EncryptedType
 from encfields.errors import DeclarationError
@@ -125,6 +125,9 @@ def test_a_key_has_the_type_of_a_table_that_is_declared_later(sqlite):
         tenant = mapped_column(ForeignKey("tenant.name"))
         ssn = mapped_column(EncryptedType(key="tenant/{tenant}", index=BlindIndex()))
 
+    found = select(Visit).where(Visit.tenant == "a", Visit.ssn == "one")
+    configure_mappers()
+
     class Patient(Base):
         __tablename__ = "patient"
         id = mapped_column(ForeignKey("person.id"), primary_key=True)
@@ -150,8 +153,11 @@ def test_a_key_has_the_type_of_a_table_that_is_declared_later(sqlite):
         session.flush()
         session.add(Visit(patient_id=1, tenant="a", ssn="one"))
         session.commit()
-        found = select(Visit).where(Visit.tenant == "a", Visit.ssn == "one")
-        assert session.scalars(found).one().patient_id == 1
+        visit = session.scalars(found).one()
+        assert visit.patient_id == 1
+        visit.ssn = "two"
+        session.commit()
+        assert session.scalars(found).all() == []
 
 
 def test_a_key_whose_type_nothing_declares_is_refused_when_it_is_used(sqlite):

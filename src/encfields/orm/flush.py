@@ -70,7 +70,8 @@ def watch_mappers() -> None:
 def _mapper_configured(mapper: Mapper[Any], class_: type[Any]) -> None:
     from sqlalchemy import event
 
-    if _tables(mapper) and not event.contains(mapper, "before_update", _before_update):
+    # Which row its values are bound to may not be known yet: awaits_key_types() says why.
+    if _encrypted(mapper) and not event.contains(mapper, "before_update", _before_update):
         event.listen(mapper, "before_update", _before_update)
 
 
@@ -104,12 +105,17 @@ def _before_update(mapper: Mapper[Any], connection: Connection, target: Any) -> 
 
 
 def _tables(mapper: Mapper[Any]) -> list[TableAttributes]:
+    return [_table_attributes(mapper, table, pairs) for table, pairs in _encrypted(mapper).items()]
+
+
+def _encrypted(mapper: Mapper[Any]) -> dict[Table, list[tuple[str, Column[Any]]]]:
+    """The encrypted columns by table, each with its attribute's name."""
     encrypted: dict[Table, list[tuple[str, Column[Any]]]] = {}
     for attribute in mapper.column_attrs:
         column = attribute.columns[0]
         if isinstance(column, Column) and is_encrypted(column) and isinstance(column.table, Table):
             encrypted.setdefault(column.table, []).append((attribute.key, column))
-    return [_table_attributes(mapper, table, pairs) for table, pairs in encrypted.items()]
+    return encrypted
 
 
 def _table_attributes(mapper: Mapper[Any], table: Table, pairs: list[Any]) -> TableAttributes:
