@@ -20,7 +20,7 @@ PYTEST_ARGS    ?=
 # Such as --database sqlite --only test/sql/test_returning.py
 SUITE_ARGS     ?=
 # In the order of tests/conftest.py: what takes long first.
-WORKERS        := -n $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+WORKERS        := --processes $(PYTEST_WORKERS) $(PYTEST_ARGS)
 # A few tests that fail are run again, alone, and told of.
 PYTEST         := -m tests.run $(WORKERS)
 # Ways to get the database servers: see tests/servers/provision.py.
@@ -49,7 +49,7 @@ BENCHMARKS     ?= $(filter-out benchmarks/__%,$(wildcard benchmarks/*.py))
 # Where the example application runs: sqlite with a key in a file, or postgresql with a KMS emulator.
 ON             ?= sqlite
 
-.PHONY: help demo app test-app test-pages test-adoption native lint-native wheels sbom test-release test suite test-native compile conformance localstack test-localstack test-mysql test-each test-sqlalchemy test-matrix test-oldest test-frameworks test-pythons \
+.PHONY: help demo app test-app test-pages test-adoption native lint-native wheels sbom test-release test suite test-native conformance localstack test-localstack test-mysql test-each test-sqlalchemy test-matrix test-oldest test-frameworks test-pythons \
 	docs lint format fuzz fuzz-differential fuzz-guided faults bench bench-tables lock clean
 
 help: ## this list
@@ -90,11 +90,6 @@ lint-native: ## the compiled core's formatter, linter and own tests; takes Rust
 	@cd native && cargo fmt --check
 	@cd native && cargo clippy --quiet --release --locked --all-targets -- -D warnings
 	@cd native && cargo test --quiet --release --locked --no-default-features
-
-# What the tests import, once, and not in each of the processes that run them. What cannot be
-# imported, they tell themselves.
-compile: $(VENV)/.ci
-	@$(BIN)/python -m pytest -q -n 0 --collect-only >/dev/null 2>&1 || :
 
 native: $(VENV)/.ci ## build the compiled core, if there is Rust, and install it into the environment
 	@$(BIN)/python scripts/build_native.py
@@ -176,7 +171,7 @@ test-frameworks: $(VENVS)/frameworks/.ci ## encrypted columns in web frameworks,
 
 fuzz: $(VENV)/.ci ## look for new findings: mutated messages, and every property test at length
 	@$(BIN)/python -m tests.message.fuzz --count $(FUZZ_COUNT)
-	@$(BIN)/python -m tests.servers --ways $(SERVERS) -- $(BIN)/python -m pytest $(WORKERS) \
+	@$(BIN)/python -m tests.servers --ways $(SERVERS) -- $(BIN)/python -m pytest -p tests.processes $(WORKERS) \
 		-m hypothesis --hypothesis-profile=fuzz -o timeout=0 $(FUZZ_TESTS)
 
 faults: $(VENV)/.ci ## runs that are killed, and servers that crash or fill their disk, at length

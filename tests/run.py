@@ -9,7 +9,7 @@ process of their own. Which of them "failed once and passed alone" is the last t
 printed, for they are to be mended. The exit status is 0 only if all of them passed then.
 
 Everything else ends as pytest ends it: more failures, a file that cannot be collected, an error
-of pytest's own, a worker that crashed, a run that was stopped early (``-x``, Control-C).
+of pytest's own, a process that died, a run that was stopped early (``-x``, Control-C).
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ import subprocess
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import pytest
+
+from tests import processes
 
 MOST = 5
 """Failures that may be chance. More are something that is broken."""
@@ -42,6 +43,7 @@ class Record:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed:
+            self.was_cut_short |= report.when == processes.DIED
             self.failed.add(report.nodeid)
             # What a file's tests share fails for all of them.
             is_shared = report.when == "setup"
@@ -54,11 +56,6 @@ class Record:
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         self.was_cut_short |= bool(session.shouldstop or session.shouldfail)
-
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_testnodedown(self, node: Any, error: object | None) -> None:
-        """Of pytest-xdist: a worker has ended, in an error if it crashed."""
-        self.was_cut_short |= bool(error)
 
 
 class Only:
@@ -90,7 +87,7 @@ def main(arguments: list[str]) -> int:
     :returns: the exit status.
     """
     record = Record()
-    status = int(pytest.main(arguments, plugins=[record]))
+    status = int(pytest.main(arguments, plugins=[record, processes]))
     may_be_chance = status == pytest.ExitCode.TESTS_FAILED and not record.was_cut_short
     if not may_be_chance or not 0 < len(record.causes) <= MOST:
         return status
@@ -120,7 +117,8 @@ def _again(arguments: list[str], file: Path) -> int:
     tests = set(json.loads(file.read_text()))
     file.write_text(json.dumps({"passed": []}))
     record = Record()
-    status = int(pytest.main([*arguments, "-n", "0"], plugins=[record, Only(tests)]))
+    alone = [*arguments, "--processes", "0"]
+    status = int(pytest.main(alone, plugins=[record, processes, Only(tests)]))
     file.write_text(json.dumps({"passed": sorted(record.passed - record.failed)}))
     return status
 

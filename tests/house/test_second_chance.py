@@ -47,7 +47,7 @@ def run(tmp_path: Path):
 
     def run(content: str, *arguments: str) -> tuple[int, str]:
         (tmp_path / "test_chance.py").write_text(content)
-        (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = -p xdist -p no:cacheprovider\n")
+        (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = -p no:cacheprovider\n")
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
         done = forked.run(
             "-m",
@@ -62,7 +62,7 @@ def run(tmp_path: Path):
     return run
 
 
-@pytest.mark.parametrize("arguments", [["-n", "2", "--dist", "loadfile"], ["-k", "once or good"]])
+@pytest.mark.parametrize("arguments", [["--processes", "2"], ["-k", "once or good"]])
 def test_what_failed_once_and_passes_alone_is_reported_but_not_as_a_failure(run, arguments):
     status, told = run(CHANCE, *arguments)
 
@@ -109,7 +109,7 @@ def test_tests_that_share_what_failed_once_count_as_one(run):
         pytest.param(
             CHANCE, ["--continue-on-collection-errors", "no_such.py"], 4, id="no such file"
         ),
-        pytest.param(CRASHING, ["-n", "1"], 1, id="crashed worker"),
+        pytest.param(CRASHING, ["--processes", "1"], 1, id="a process that died"),
     ],
 )
 def test_everything_else_ends_as_it_is(run, content, arguments, expected):
