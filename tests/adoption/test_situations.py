@@ -15,6 +15,7 @@ from sqlalchemy import (
     String,
     Table,
     Uuid,
+    bindparam,
     insert,
     select,
     update,
@@ -214,6 +215,22 @@ def test_two_columns_of_one_compound_index_are_adopted_together(db: Database) ->
         assert adopt(db.engine, db.encryption, Adoption.of(both.c[name])).finished
     for name in ("first", "last"):
         assert ensure_adopted(db.engine, db.encryption, Adoption.of(both.c[name])).both == 2
+
+
+@pytest.mark.parametrize("phase", ["read-sealed", "write-sealed"])
+def test_a_list_given_at_execution_is_found_whatever_the_type(
+    postgresql_db: Database, phase: str
+) -> None:
+    # PostgreSQL alone is told the types of parameters
+    number = sealed("number", Integer(), phase, index=BlindIndex())
+    table = Table("t", MetaData(), Column("id", Integer, primary_key=True), number)
+    postgresql_db.create(table.metadata)
+    listed = table.c.number.in_(bindparam("listed", expanding=True))
+    with postgresql_db.begin() as connection:
+        connection.execute(insert(table), [{"id": n, "number": n} for n in range(1, 4)])
+        for condition, found in ((listed, [1, 3]), (~listed, [2])):
+            asked = select(table.c.id).where(condition).order_by(table.c.id)
+            assert connection.scalars(asked, {"listed": [1, 3]}).all() == found
 
 
 def test_a_guarded_column_is_added_with_its_check(db: Database) -> None:

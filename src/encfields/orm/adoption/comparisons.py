@@ -78,7 +78,9 @@ def by_either(
     """
     has_index = or_(*(index_column.is_not(None) for index_column in index_columns))
     has_none = and_(*(index_column.is_(None) for index_column in index_columns))
-    return Grouping(or_(and_(has_index, by_index), and_(has_none, by_plaintext)))
+    # The plaintext goes first: of the binds of one name, SQLAlchemy renders a list as the type of
+    # the last one, under the name that the index's bind has.
+    return Grouping(or_(and_(has_none, by_plaintext), and_(has_index, by_index)))
 
 
 def compared_in_plaintext(
