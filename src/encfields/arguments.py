@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar
 
 from encfields.errors import DeclarationError
 
@@ -54,6 +55,36 @@ def names(option: str, given: Sequence[str] | str) -> tuple[str, ...]:
             f"{option}= takes a name, or a list of names, not {kind(given)}", reason=option
         )
     return texts
+
+
+def check_table_name(given: object) -> None:
+    """Refuse what is no table's name.
+
+    :raises DeclarationError: says what it is.
+    """
+    if not isinstance(given, str):
+        raise DeclarationError(f"the table is named by a string, not {kind(given)}", reason="table")
+
+
+_Described = TypeVar("_Described")
+
+
+def each_as(described: type[_Described], option: str, given: Any) -> tuple[_Described, ...]:
+    """One description or name, or several, as descriptions.
+
+    :param described: their class, which a name alone makes one of.
+    :param option: its name in the declaration.
+    :raises DeclarationError: one of them is neither a string nor a description.
+    """
+    cls: Any = described
+    several = (given,) if isinstance(given, str | cls) else given
+    parts = tuple(several) if isinstance(several, Iterable) else (several,)
+    for part in parts:
+        if not isinstance(part, str | cls):
+            raise DeclarationError(
+                f"{option}= takes names, or {cls.__name__}(...), not {kind(part)}", reason=option
+            )
+    return tuple(cls(part) if isinstance(part, str) else part for part in parts)
 
 
 def kind(value: object) -> str:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Integer, MetaData, Table
+from typing import Any
+
+import pytest
+from sqlalchemy import Column, Integer, MetaData, String, Table
 
 from encfields import EncryptedType
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
+from encfields.errors import DeclarationError
 from tests.servers.backends import Backend
 
 
@@ -51,3 +55,14 @@ def test_former_keys_are_part_of_a_spec_that_has_them_and_of_no_other():
     assert TableSpec.from_json(former.to_json()) == former
     assert former.fingerprint() != plain.fingerprint()
     assert "former_keys" not in plain.to_json()["columns"][0]
+
+
+def test_one_column_is_named_by_itself_and_what_is_no_name_is_refused() -> None:
+    assert TableSpec.of("patient", "ssn") == TableSpec.of("patient", ["ssn"])
+    wrong: Any
+    for wrong in (5, [5], None, [None], String):
+        with pytest.raises(DeclarationError, match=r"columns= takes names, or SealedColumn"):
+            TableSpec.of("patient", wrong)
+    for wrong in (5, None, ["patient"]):
+        with pytest.raises(DeclarationError, match="the table is named by a string"):
+            TableSpec.of(wrong, ["ssn"])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Table
 
+from encfields.arguments import each_as
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.errors import DeclarationError
 from encfields.index.definition import IndexDefinition
@@ -99,8 +100,11 @@ Indexes = Sequence[str | IndexColumn]
 
 
 def index_columns(indexes: Indexes) -> tuple[IndexColumn, ...]:
-    """Descriptions from descriptions or plain names."""
-    return tuple(IndexColumn(index) if isinstance(index, str) else index for index in indexes)
+    """Descriptions from descriptions or plain names.
+
+    :raises DeclarationError: one of them is something else.
+    """
+    return each_as(IndexColumn, "indexes", indexes)
 
 
 def with_indexes(

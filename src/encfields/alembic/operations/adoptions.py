@@ -13,6 +13,7 @@ from encfields.adopt.adoption import Adoption
 from encfields.alembic.descriptions import IndexColumn, Indexes, index_columns, with_indexes
 from encfields.alembic.operations.base import NothingOp, Operation
 from encfields.alembic.operations.refused_or_postponed import RefusedChangeOp
+from encfields.arguments import check_table_name, names
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.bulk.rows.types_as_data import (
     OF_APPLICATION,
@@ -116,8 +117,8 @@ class AdoptionOp(Operation):
     ) -> None:
         inner, read_as = _made(type_), _made(plain_type)
         declared = _declared(inner, read_as)
-        names = [plain] if isinstance(plain, str) else list(plain)
-        for name in names:
+        check_table_name(table_name)
+        for name in names("plain", plain):
             sealed = f"{name}_enc" if into is None else into
             column = SealedColumn(sealed) if isinstance(sealed, str) else sealed
             if column.logical_name is None:

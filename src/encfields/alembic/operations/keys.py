@@ -10,7 +10,9 @@ from alembic.operations import MigrateOperation, Operations
 from encfields.alembic.errors import IrreversibleError
 from encfields.alembic.operations.base import Operation
 from encfields.alembic.operations.values import Columns
+from encfields.arguments import kind
 from encfields.bulk.rows.spec import TableSpec
+from encfields.errors import DeclarationError
 from encfields.keys.sql.schema import TABLE_NAME
 
 KeyIds = str | Sequence[str]
@@ -296,6 +298,13 @@ class RetireBranchKeyOp(Operation):
         :raises ConfigurationError: values are under an older version, or it was rotated just now.
         :raises KeyStoreError: there is no such key, or the store is out of reach.
         """
+        if not isinstance(tables, Mapping):
+            raise DeclarationError(
+                "tables= takes each table with its encrypted columns, as in "
+                f'{{"patient": ["ssn"]}}, not {kind(tables)}',
+                key_id=key_id,
+                reason="tables",
+            )
         operations.invoke(cls(key_id, [_spec(*entry) for entry in tables.items()], at_once))
 
     def reverse(self) -> MigrateOperation:

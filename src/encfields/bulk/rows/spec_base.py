@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 from sqlalchemy import Column, LargeBinary, MetaData, PrimaryKeyConstraint, Table, inspect
 from sqlalchemy.exc import NoSuchTableError
 
+from encfields.arguments import check_table_name, each_as
 from encfields.bulk.rows.catalog import computed_names, refuse_hidden_rows, schema_of
 from encfields.bulk.rows.stored_keys import take_keys_as_stored
 from encfields.context import RowContext
@@ -81,8 +82,10 @@ class TableSpecBase:
         :param table: the table's name.
         :param columns: its encrypted columns, or their names.
         :param schema: the table's schema; default the connection's own.
+        :raises DeclarationError: one of them is something else.
         """
-        sealed = tuple(SealedColumn(c) if isinstance(c, str) else c for c in columns)
+        check_table_name(table)
+        sealed = each_as(SealedColumn, "columns", columns)
         return cls(table, sealed, schema)
 
     @classmethod
