@@ -243,6 +243,19 @@ def test_values_come_back_with_the_statement_that_wrote_them(app: Any, db: Datab
         assert session.scalar(statement) == "back@x"
 
 
+def test_a_pending_row_s_value_comes_back_with_the_statement_that_left_it_so(db: Database):
+    app = customer("read-sealed")
+    db.create(app.metadata)
+    table = app.__table__
+    if db.name in ("mariadb", "mysql"):
+        pytest.skip("no RETURNING in an UPDATE")
+    changed = update(table).where(table.c.note == "n").returning(table.c.id, table.c.email_enc)
+    with db.begin() as connection:
+        connection.execute(insert(table).values(id=1, note="n", email_enc=OWN))
+        for value in (OLD, LATER):
+            assert connection.execute(changed.values(email_enc=value)).all() == [(1, value)]
+
+
 @pytest.mark.parametrize("phase", ["write-both", "read-sealed"])
 def test_what_would_leave_pending_rows_out_is_refused(sqlite: Backend, phase: str):
     db, app = Database(sqlite), customer(phase)

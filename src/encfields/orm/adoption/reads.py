@@ -95,7 +95,10 @@ def _compile(element: PackedOrPlain, compiler: Any, **kw: Any) -> str:
     form = reader.plain_form(dialect).sql(element.plain, compiler, **inner)
     sealed = compiler.process(element.ciphertext, **inner)
     packed = compiler.process(Packed(element.ciphertext, element.identity, reader), **inner)
-    return f"CASE WHEN {sealed} IS NULL THEN {_marked(form, dialect.name)} ELSE {packed} END"
+    is_null = f"{sealed} IS NULL"
+    if dialect.name == "sqlite":  # in RETURNING its IS NULL may be false of a column that is NULL
+        is_null = f"typeof({sealed}) = 'null'"
+    return f"CASE WHEN {is_null} THEN {_marked(form, dialect.name)} ELSE {packed} END"
 
 
 def _marked(form: str, dialect_name: str) -> str:
