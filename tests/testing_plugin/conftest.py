@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+# What a project's tests import first, pytester lets go after each of its runs, and the next one
+# would import it anew: this package would then be there in two parts that do not know each other.
+import encfields.orm.listeners
+import encfields.orm.query.comparator
+import encfields.testing.local  # noqa: F401
+
 
 @pytest.fixture(scope="module", autouse=True)
 def _garbage_is_their_own(older_objects_stay: None) -> None:
