@@ -16,7 +16,11 @@ ROOT = Path(__file__).parents[2]
 CONFTEST = """
 import os
 import pytest
+import signal
 from pathlib import Path
+
+# What a shell has started in the background ignores Ctrl-C, and so does all that it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 def note(name, told):
     with Path(__file__).with_name(name).open("a") as file:
