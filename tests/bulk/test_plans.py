@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import event, text
 
-from encfields.bulk import connections
+from encfields.bulk.connections import Connections
 from tests.bulk.support import Clinic
 from tests.bulk.test_tables import ROWS, fill, spec_of
 
@@ -30,14 +30,14 @@ def plans(postgresql, monkeypatch):
         driver_connection.commit()
         driver_connection.add_notice_handler(note)
 
-    original = connections._engine_like
+    own = Connections._own
 
-    def engine_like(engine):
-        own = original(engine)
-        event.listen(own, "connect", explain)
-        return own
+    def engine(application):
+        made = own(application)
+        event.listen(made, "connect", explain)
+        return made
 
-    monkeypatch.setattr(connections, "_engine_like", engine_like)
+    monkeypatch.setattr(Connections, "_own", staticmethod(engine))
     return found
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[2] / "src" / "encfields"
 
 FLOORS = (
-    ("databases", "errors", "traces", "version", "orm.internals"),
+    ("databases", "errors", "kept_state", "traces", "version", "orm.internals"),
     ("arguments", "branch_key", "codecs", "context", "identity", "key_template"),
     ("message", "message_header", "native_core"),
     ("keys", "keyrings"),

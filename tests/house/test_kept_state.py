@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-from encfields.orm import kept_state
+from encfields import kept_state
 
 PACKAGE = Path(__file__).parents[2] / "src" / "encfields"
 

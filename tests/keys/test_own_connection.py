@@ -5,7 +5,8 @@ from __future__ import annotations
 import sqlite3
 
 import pytest
-from sqlalchemy import create_engine, event, text
+from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.engine.interfaces import CacheStats
 from sqlalchemy.pool import NullPool, StaticPool
 
 from encfields.errors import ConfigurationError
@@ -144,6 +145,24 @@ def test_the_applications_statement_events_do_not_see_key_statements(backend, ke
     store.active("default")
 
     assert statements == []
+
+
+def test_a_statement_that_was_compiled_before_is_not_compiled_again(backend, keyring, request):
+    """Though each piece of work has an engine, and so a cache of SQLAlchemy's, of its own."""
+    store = SqlKeyStore(keyring, engine=backend.create_engine())
+    store.create_table()
+    store.create("default")
+    store.active("default")
+    hits = []
+
+    def note(connection, cursor, statement, parameters, context, executemany):
+        hits.append(context.cache_hit)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    request.addfinalizer(lambda: event.remove(Engine, "before_cursor_execute", note))
+    store.active("default")
+
+    assert set(hits) == {CacheStats.CACHE_HIT}
 
 
 def test_a_schema_translate_map_of_the_engine_applies(postgresql, keyring):

@@ -17,7 +17,6 @@ from sqlalchemy import inspect as inspected
 from sqlalchemy import table as sql_table
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.util import LRUCache
 
 from encfields.adopt.adoption import Adoption, AdoptionError
 from encfields.adopt.column_changes import ColumnChanges
@@ -29,10 +28,9 @@ from encfields.bulk.rows.changed_keys import changes_of_keys
 from encfields.databases import MYSQL_NAMES
 from encfields.orm.adoption.trigger_notes import CLOSED
 from encfields.orm.adoption.triggers import Triggers
-from encfields.orm.kept_state import CATALOG_STATEMENTS
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Dialect, Engine
+    from sqlalchemy import Connection, Engine
 
 
 class Schema:
@@ -239,13 +237,6 @@ TRIES = 15
 """Attempts to get it, with a pause in between."""
 
 
-def _compiled(dialect: Dialect) -> LRUCache[Any, Any]:
-    """What the catalog was asked, compiled: of PostgreSQL, ten statements that take longer to be
-    compiled than to be answered, and each connection of a step's own would have none of them."""
-    found: LRUCache[Any, Any] = vars(dialect).setdefault(CATALOG_STATEMENTS, LRUCache(100))
-    return found
-
-
 class _Transactions:
     """Transactions that change the schema of one database.
 
@@ -312,7 +303,7 @@ class _Transactions:
         own = Connections(self._engine)
         try:
             with own.engine.connect() as connection:
-                yield connection.execution_options(compiled_cache=_compiled(self._engine.dialect))
+                yield connection
         finally:
             own.close()
 

@@ -15,7 +15,7 @@ from sqlalchemy.pool import SingletonThreadPool, StaticPool
 from encfields.arguments import kind
 from encfields.databases import MYSQL_NAMES
 from encfields.errors import ConfigurationError
-from encfields.keys.sql.connection import OwnConnection, hand_on_listeners
+from encfields.keys.sql.connection import OwnConnection, engine_like, hand_on_listeners
 
 
 def sync_engine(engine: Any) -> Engine:
@@ -46,7 +46,7 @@ class Connections:
     def __init__(self, engine: Engine) -> None:
         self._shares = _has_one_connection(engine)
         # Without statement listeners: bulk work reads and writes ciphertext.
-        self.engine = engine if self._shares else _engine_like(engine)
+        self.engine = engine if self._shares else self._own(engine)
         self._application = engine
         self.dialect = engine.dialect
         self._driver_error: type[Exception] = engine.dialect.loaded_dbapi.Error
@@ -54,6 +54,12 @@ class Connections:
         self._reads_binary = False
         self._reading: Connection | None = None
         self._writing: Connection | None = None
+
+    @staticmethod
+    def _own(engine: Engine) -> Engine:
+        own = engine_like(engine)
+        hand_on_listeners(engine, own, "engine_connect")
+        return own
 
     @property
     def address(self) -> str | None:
@@ -195,21 +201,6 @@ def _has_one_connection(engine: Engine) -> bool:
         isinstance(engine.pool, StaticPool | SingletonThreadPool)
         or OwnConnection(engine).is_private_memory
     )
-
-
-def _engine_like(engine: Engine) -> Engine:
-    options = engine.get_execution_options()
-    kept = {name: options[name] for name in ("schema_translate_map",) if name in options}
-    # recreate() keeps the creator and the pool's listeners, and does not connect.
-    own = Engine(
-        engine.pool.recreate(),
-        engine.dialect,
-        engine.url,
-        execution_options=kept,
-        hide_parameters=True,
-    )
-    hand_on_listeners(engine, own, "engine_connect")
-    return own
 
 
 def _logs_statements(connection: Connection) -> bool:

@@ -12,6 +12,5 @@
 ``listeners``          the listeners of one engine, one for each event
 ``engine_encryption``  which encryption serves an engine, and its keys
 ``internals``          SQLAlchemy's private names, all of them
-``kept_state``         names of all state kept on SQLAlchemy's objects
 =====================  =====================================================================
 """

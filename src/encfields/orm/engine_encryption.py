@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from encfields.errors import ConfigurationError, KeyExistsError, KeyNotFoundError, NotAttachedError
 from encfields.index.hashing import index_key
-from encfields.orm.kept_state import ATTACHMENT
+from encfields.kept_state import ATTACHMENT
 from encfields.stats import Stats
 
 if TYPE_CHECKING:

@@ -20,12 +20,13 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import NullPool, SingletonThreadPool, StaticPool
-from sqlalchemy.util import await_only, greenlet_spawn
+from sqlalchemy.pool import NullPool, Pool, SingletonThreadPool, StaticPool
+from sqlalchemy.util import LRUCache, await_only, greenlet_spawn
 from sqlalchemy.util.concurrency import in_greenlet
 
 from encfields.databases import MYSQL_NAMES
 from encfields.errors import ConfigurationError
+from encfields.kept_state import OWN_STATEMENTS
 from encfields.keys.fetching.loop_runner import needs_prefetch, on_event_loop
 from encfields.keys.fetching.threads import fetch_threads
 
@@ -44,6 +45,27 @@ def hand_on_listeners(engine: Engine, own: Engine | Connection, name: str) -> No
     for listener in getattr(engine.dispatch, name):
         if listener not in own_listeners:  # Listeners on all engines are already there.
             event.listen(own, name, listener)
+
+
+def engine_like(engine: Engine, pool: Pool | None = None) -> Engine:
+    """A new engine for the same database, without listeners on its statements.
+
+    :param engine: the application's.
+    :param pool: of its connections; otherwise a new pool like the application's, with its creator
+        and its listeners. Nothing is connected yet.
+    """
+    options = engine.get_execution_options()
+    kept = {name: options[name] for name in ("schema_translate_map",) if name in options}
+    # An engine that is made for one piece of work would begin with nothing compiled. PostgreSQL's
+    # catalog alone is asked by ten statements that take longer to compile than to be answered.
+    compiled = vars(engine.dialect).setdefault(OWN_STATEMENTS, LRUCache(100))
+    return Engine(
+        pool or engine.pool.recreate(),
+        engine.dialect,
+        engine.url,
+        execution_options={**kept, "compiled_cache": compiled},
+        hide_parameters=True,
+    )
 
 
 class OwnConnection:
@@ -90,14 +112,7 @@ class OwnConnection:
             return work(self.engine)
         if self.is_borrowed:
             return self._run_borrowed(work)
-        # recreate() keeps the creator and the pool's listeners, and does not connect yet.
-        own = Engine(
-            self.engine.pool.recreate(),
-            self.engine.dialect,
-            self.engine.url,
-            execution_options=_kept_options(self.engine),
-            hide_parameters=True,
-        )
+        own = engine_like(self.engine)
         try:
             return work(own)
         finally:
@@ -117,12 +132,9 @@ class OwnConnection:
     def _work_on(self, dbapi_connection: Any, work: EngineWork[T]) -> T:
         was_idle = not is_in_transaction(dbapi_connection)
         borrowed = _Borrowed(dbapi_connection)
-        own = Engine(
+        own = engine_like(
+            self.engine,
             NullPool(lambda: borrowed, dialect=self.engine.dialect, reset_on_return=None),
-            self.engine.dialect,
-            self.engine.url,
-            execution_options=_kept_options(self.engine),
-            hide_parameters=True,
         )
         try:
             result = work(own)
@@ -175,11 +187,6 @@ def _is_private_memory(engine: Engine) -> bool:
         return False
     in_memory = database in ("", ":memory:") or database.startswith("file::memory:")
     return in_memory or query.get("mode") == "memory" or "mode=memory" in database
-
-
-def _kept_options(engine: Engine) -> dict[str, Any]:
-    options = engine.get_execution_options()
-    return {name: options[name] for name in ("schema_translate_map",) if name in options}
 
 
 class _Borrowed:

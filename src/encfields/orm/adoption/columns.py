@@ -14,12 +14,12 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from encfields.codecs.base import none_is_value
 from encfields.errors import DeclarationError
+from encfields.kept_state import REQUIRED
 from encfields.orm import internals
 from encfields.orm.adoption.plaintext import WRITE_SEALED, Plaintext, adoption_of, shown
 from encfields.orm.declare.columns import ColumnBinding, SealedColumnType, bindings_of
 from encfields.orm.declare.index_binding import is_reflected
 from encfields.orm.declare.table_constraints import take_over_rules
-from encfields.orm.kept_state import REQUIRED
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect

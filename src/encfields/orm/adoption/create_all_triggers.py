@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Table
 
+from encfields.kept_state import REQUIRED
 from encfields.orm.adoption.columns import adopted_columns, plaintext_type
 from encfields.orm.adoption.plaintext import WRITE_SEALED, Plaintext, is_sqlalchemys
 from encfields.orm.adoption.trigger_notes import OPEN, READY
 from encfields.orm.adoption.triggers import AdoptionInDatabase, Triggers, WatchedColumn
 from encfields.orm.declare.columns import ColumnBinding
 from encfields.orm.declare.table_indexes import indexes_of
-from encfields.orm.kept_state import REQUIRED
 
 if TYPE_CHECKING:
     from sqlalchemy import Column, Connection

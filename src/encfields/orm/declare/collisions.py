@@ -26,12 +26,12 @@ from sqlalchemy import Column, MetaData, Table, inspect
 
 from encfields.errors import DeclarationError
 from encfields.identity import IdentityKind
+from encfields.kept_state import DECLARED_KEYS, LOGICAL_NAMES
 from encfields.key_template import DEFAULT_KEY, ENCODED, KeyTemplate
 from encfields.orm.declare.columns import SealedColumnType, bindings_of
 from encfields.orm.declare.formerly import ways_of
 from encfields.orm.declare.row_keys import kind_of
 from encfields.orm.declare.table_indexes import known_indexes
-from encfields.orm.kept_state import DECLARED_KEYS, LOGICAL_NAMES
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

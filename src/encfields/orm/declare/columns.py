@@ -10,13 +10,13 @@ from sqlalchemy import Column, Table
 from encfields.codecs.conversion import ChangedCodec
 from encfields.context import RowContext
 from encfields.errors import DeclarationError, UnknownIdentityError
+from encfields.kept_state import BINDINGS
 from encfields.key_template import KeyTemplate
 from encfields.message.header import CONTEXT_OFFSET
 from encfields.orm.declare.column_rules import check_column, refusal
 from encfields.orm.declare.formerly import Way, look_alike, ways_of
 from encfields.orm.declare.row_keys import kind_of
 from encfields.orm.declare.stored_size import max_stored_size
-from encfields.orm.kept_state import BINDINGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

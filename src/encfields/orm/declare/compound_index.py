@@ -12,8 +12,8 @@ from encfields.errors import DeclarationError
 from encfields.index.blind_index import DeclaredIndex, check_name, index_column_name
 from encfields.index.hashing import FULL_BITS
 from encfields.index.transforms import Transform, exact
+from encfields.kept_state import COMPOUND_INDEXES
 from encfields.orm.internals import SchemaPart
-from encfields.orm.kept_state import COMPOUND_INDEXES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

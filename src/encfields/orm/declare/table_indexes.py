@@ -11,10 +11,10 @@ from sqlalchemy import Enum, Table
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from encfields.errors import DeclarationError
+from encfields.kept_state import INDEXES
 from encfields.orm.declare.columns import ColumnBinding, SealedColumnType, bindings_of
 from encfields.orm.declare.compound_index import CompoundBlindIndex, compound_indexes
 from encfields.orm.declare.index_binding import IndexBinding, refusal_of
-from encfields.orm.kept_state import INDEXES
 
 
 class _Indexes(list[IndexBinding]):

@@ -11,10 +11,10 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from encfields.errors import UnboundValueError
 from encfields.index.hashing import index_value
+from encfields.kept_state import RENAMED
 from encfields.orm.declare.index_column_type import bytes_type
 from encfields.orm.engine_encryption import attachment_of
 from encfields.orm.internals import CacheKeyedType, retyped_bind
-from encfields.orm.kept_state import RENAMED
 from encfields.orm.write.pending import PendingLookup
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from collections.abc import Set
 from typing import TYPE_CHECKING, Any
 
 from encfields.errors import UnreadableError
+from encfields.kept_state import IN_BINARY
 from encfields.orm import internals
-from encfields.orm.kept_state import IN_BINARY
 from encfields.orm.read.results import encrypted_columns
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ On the objects themselves, so that it has their lifetime:
 name                is on                                  holds
 ==================  =====================================  =====================================
 ATTACHMENT          ``vars(dialect)``                      which encryption serves the engine
-CATALOG_STATEMENTS  ``vars(dialect)``                      what an adoption asks of the catalog
+OWN_STATEMENTS      ``vars(dialect)``                      what connections of our own compiled
 BINDINGS            ``vars(table)``                        its encrypted columns
 INDEXES             ``vars(table)``                        its blind indexes
 COMPOUND_INDEXES    ``vars(table)``, ``column.info``       its compound indexes, as declared
@@ -30,7 +30,7 @@ cache, as long as a type or a cached statement lives; they contain only declarat
 from __future__ import annotations
 
 ATTACHMENT = "_encfields_attachment"
-CATALOG_STATEMENTS = "_encfields_catalog_statements"
+OWN_STATEMENTS = "_encfields_own_statements"
 BINDINGS = "_encfields_bindings"
 INDEXES = "_encfields_indexes"
 COMPOUND_INDEXES = "encfields_compound_index"
