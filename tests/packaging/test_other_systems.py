@@ -1,4 +1,5 @@
-"""Where there is no ``fork`` and none of Unix's other calls, as on Windows, encfields works."""
+"""Where there is no ``fork`` and none of Unix's other calls, as on Windows, encfields works; and
+without greenlet, which SQLAlchemy 2.1 does not bring, but for asyncio."""
 
 from __future__ import annotations
 
@@ -30,6 +31,13 @@ COMMANDS = WITHOUT + (
     "main(['doctor', *at, '--json'])\n"
 )
 
+WITHOUT_GREENLET = f"{forked.FORGET}\nsys.modules['sqlalchemy.ext.asyncio'] = None" + """
+import importlib, pkgutil, encfields
+for module in pkgutil.walk_packages(encfields.__path__, "encfields."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+"""
+
 
 def run(code: str, *arguments: str) -> str:
     done = forked.run(
@@ -49,3 +57,7 @@ def test_an_application_runs():
 
 def test_the_commands_run_and_doctor_leaves_out_the_fork(tmp_path):
     assert "this system does not fork" in run(COMMANDS, str(tmp_path))
+
+
+def test_without_greenlet_every_module_is_imported():
+    run(WITHOUT_GREENLET)

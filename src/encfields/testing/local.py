@@ -4,15 +4,18 @@ database."""
 from __future__ import annotations
 
 import secrets
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from encfields import keyrings
 from encfields.engine import Encryption, attach
 from encfields.keys.keyrings.local import LOCAL_KEY_BYTES, LocalKeyring
 from encfields.keys.sql.store import SqlKeyStore
+
+if TYPE_CHECKING:
+    # It needs greenlet, which a synchronous project may not have.
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
 
 def local_keyring() -> LocalKeyring:

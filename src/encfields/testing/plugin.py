@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 from sqlalchemy import Engine
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from encfields.engine import Encryption
 from encfields.keys.keyrings.local import LocalKeyring
 from encfields.testing.canary import Canary, Watch
 from encfields.testing.local import attach_locally, local_keyring
+
+if TYPE_CHECKING:
+    # It needs greenlet, which a synchronous project may not have.
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
 _WATCH = pytest.StashKey[Watch]()
 _MAY_HOLD = "encfields_canary_may_hold"
