@@ -31,8 +31,10 @@ COMMANDS = WITHOUT + (
     "main(['doctor', *at, '--json'])\n"
 )
 
-WITHOUT_GREENLET = f"{forked.FORGET}\nsys.modules['sqlalchemy.ext.asyncio'] = None" + """
-import importlib, pkgutil, encfields
+WITHOUT_GREENLET = f"""{forked.FORGET}
+import importlib, pkgutil
+sys.modules["sqlalchemy.ext.asyncio"] = None
+import encfields
 for module in pkgutil.walk_packages(encfields.__path__, "encfields."):
     if not module.name.endswith("__main__"):
         importlib.import_module(module.name)
