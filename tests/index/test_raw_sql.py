@@ -116,6 +116,11 @@ STATEMENTS: dict[str, Callable[[], Any]] = {
         text("claim JOIN patient ON patient.ssn = :x").bindparams(x=value)
     ),
     "in a JOIN": lambda: select(Patient.id).join(Claim, text("claim.ssn = patient.ssn")),
+    "in a JOIN of tables": lambda: select(claim.c.id).join(patient, of_patient == value),
+    "in a JOIN of tables, in a text": lambda: select(claim.c.id).join(
+        patient, text("patient.ssn = :x").bindparams(x=value)
+    ),
+    "the condition of a JOIN of tables": lambda: select(claim.c.id).join(patient, patient.c.ssn),
     "before what an UPDATE writes": lambda: (
         update(patient).prefix_with(text("/* */ ssn = :x").bindparams(x=value)).values(name="x")
     ),
@@ -133,6 +138,9 @@ STATEMENTS: dict[str, Callable[[], Any]] = {
     "sorted by, in a word": lambda: select(Patient.id).order_by("ssn"),
     "sorted by, in a word beside a label": lambda: select(Patient.id, text("name AS ssn")).order_by(
         desc("ssn")
+    ),
+    "sorted by, in a word with its table": lambda: select(Patient.id, Patient.ssn).order_by(
+        "patient_ssn"
     ),
     "grouped by, in a word": lambda: select(func.count(Patient.id)).group_by("ssn"),
     "sorted by its index": lambda: select(Patient.id).order_by(Patient.ssn.blind().desc()),

@@ -70,6 +70,9 @@ OF_OTHERS: dict[str, Callable[[], Any]] = {
     "as a text": lambda: select(literal_column("'max(ssn)'")).select_from(person),
     "counted": lambda: select(person.c.name).order_by(text("count(person.ssn) DESC")),
     "after a window": lambda: select(text("rank() OVER (ORDER BY id), ssn")).select_from(person),
+    "in a word that SQLAlchemy takes for another's": lambda: (
+        select(person.c.id).join(doctor, person.c.id == doctor.c.id).order_by("ssn")
+    ),
     "in a subquery of another": lambda: select(person.c.id).where(
         text("id IN (SELECT count(DISTINCT ssn) FROM doctor ORDER BY ssn LIMIT 1)")
     ),
@@ -127,3 +130,15 @@ OF_ITS_OWN: dict[str, Callable[[], Any]] = {
 def test_raw_sql_that_sorts_by_it_is_refused_beside_another_of_its_name(name: str) -> None:
     with pytest.raises(UnsupportedOperationError, match=r"person\.\w+: .* ORDER BY, GROUP BY or"):
         refuse_usage(OF_ITS_OWN[name]().compile())
+
+
+@pytest.mark.parametrize("place", ["order_by", "group_by"])
+def test_a_word_that_sqlalchemy_takes_for_an_encrypted_column_is_refused(place: str) -> None:
+    """Of the columns with that name it takes the last table's, even where another is selected."""
+    selected = select(doctor.c.ssn).join(person, person.c.id == doctor.c.id)
+    of_a_word, of_a_column = (getattr(selected, place)(by) for by in ("ssn", doctor.c.ssn))
+    with pytest.raises(
+        UnsupportedOperationError, match=r"person\.ssn: .* another table's column, give the column"
+    ):
+        refuse_usage(of_a_word.compile())
+    refuse_usage(of_a_column.compile())

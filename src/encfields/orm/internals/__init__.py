@@ -119,6 +119,7 @@ from encfields.orm.internals.schema import (
 from encfields.orm.internals.selects import (
     annotated_like,
     array_items,
+    column_of_name,
     distinct_on_clauses,
     entity_of,
     group_by_clauses,
@@ -127,6 +128,7 @@ from encfields.orm.internals.selects import (
     is_bare_select,
     is_distinct,
     is_label_reference,
+    join_conditions,
     order_by_clauses,
     prefixes_and_suffixes,
     raw_froms,

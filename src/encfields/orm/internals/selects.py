@@ -7,8 +7,9 @@ Read::
     sqlalchemy.sql.selectable.Select               _distinct _distinct_on _fetch_clause _from_obj
     sqlalchemy.sql.selectable.Select               _group_by_clauses _having_criteria _hints
     sqlalchemy.sql.selectable.Select               _independent_ctes _limit_clause _offset_clause
-    sqlalchemy.sql.selectable.Select               _order_by_clauses _statement_hints _suffixes
-    sqlalchemy.sql.selectable.SelectState          _get_display_froms
+    sqlalchemy.sql.selectable.Select               _order_by_clauses _setup_joins
+    sqlalchemy.sql.selectable.Select               _statement_hints _suffixes
+    sqlalchemy.sql.selectable.SelectState          _get_display_froms _label_resolve_dict
 
 Written::
 
@@ -52,6 +53,12 @@ def array_items(element: Any) -> tuple[Any, ...] | None:
 def having_criteria(select: Select[Any]) -> tuple[ColumnElement[Any], ...]:
     """The criteria of a SELECT's HAVING, which are joined by AND."""
     return select._having_criteria
+
+
+def join_conditions(select: Select[Any]) -> list[Any]:
+    """The ON of each ``select().join()`` of tables, which makes a JOIN as it is compiled."""
+    joins: tuple[Any, ...] = select._setup_joins
+    return [condition for _, condition, _, _ in joins if condition is not None]
 
 
 def group_by_clauses(select: Any) -> tuple[Any, ...]:
@@ -151,6 +158,21 @@ def top_level_from(select: Select[Any]) -> tuple[Any, ...]:
     """
     compiler = SQLCompiler(DefaultDialect(), None)
     return tuple(select._compile_state_factory(select, compiler)._get_display_froms())
+
+
+def column_of_name(select: Any, name: str) -> Any | None:
+    """The column that SQLAlchemy renders for a name in ORDER BY or GROUP BY, or ``None``.
+
+    A label of what is selected comes first, with the table's name before it if it is a table's
+    column; then a column of what the SELECT selects from, the last one of that name, whether or
+    not another is selected.
+    """
+    if not isinstance(select, Select):
+        return select.selected_columns.get(name)
+    compiler = SQLCompiler(DefaultDialect(), None)
+    state: Any = select._compile_state_factory(select, compiler)
+    of_selected_and_froms, _, _ = state._label_resolve_dict
+    return of_selected_and_froms.get(name)
 
 
 def has_row_limit(select: Any) -> bool:

@@ -74,6 +74,7 @@ def encrypted_operand_of_select(select: Select[Any], froms: Columns, around: Col
     """
     columns = list(select.inner_columns)
     conditions = [*internals.where_criteria(select), *internals.having_criteria(select)]
+    conditions += internals.join_conditions(select)
     beside = [*internals.prefixes_and_suffixes(select), *internals.raw_froms(select)]
     elements = list(_elements([*columns, *conditions, *beside]))
     texts = [*_operands(elements, delivered=columns), *_raw_conditions(conditions)]

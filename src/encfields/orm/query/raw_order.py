@@ -27,7 +27,6 @@ from encfields.orm.declare.columns import is_encrypted
 from encfields.orm.query.sorted_names import (
     Clause,
     Scope,
-    columns_of,
     encrypted_column_in,
     parts_of_list,
 )
@@ -102,19 +101,22 @@ def _resolved(select: Any, clauses: Iterable[Any]) -> Iterator[Any]:
 
 
 def named(select: Any, clause: Any) -> Any | None:
-    """The element in a clause of ORDER BY or GROUP BY, with a column's name resolved: of one that
-    is selected, or else of what the SELECT selects from."""
+    """The element in a clause of ORDER BY or GROUP BY, with a column's name resolved."""
+    element = _sorted_by(clause)
+    return internals.column_of_name(select, element) if isinstance(element, str) else element
+
+
+def is_word(clause: Any) -> bool:
+    """Whether such a clause is a name, as in ``order_by(desc("note"))``."""
+    return isinstance(_sorted_by(clause), str)
+
+
+def _sorted_by(clause: Any) -> Any:
+    """What a clause sorts by: an element, or a name."""
     element = clause
     while isinstance(element, UnaryExpression) or internals.is_label_reference(element):
         element = element.element
-    if not isinstance(element, str):
-        return element
-    selected = select.selected_columns.get(element)
-    if selected is not None or not isinstance(select, Select):
-        return selected
-    columns = columns_of(internals.top_level_from(select))
-    of_that_name = [column for column in columns if column.key == element]
-    return next(filter(is_encrypted, of_that_name), next(iter(of_that_name), None))
+    return element
 
 
 def is_raw_name(element: Any) -> bool:

@@ -46,6 +46,7 @@ from encfields.orm.query.raw_operands import (
 )
 from encfields.orm.query.raw_order import (
     encrypted_column_sorted_by,
+    is_word,
     named,
     window_clauses,
     window_orders,
@@ -76,6 +77,7 @@ def check_select(select: Select[Any], around: Columns) -> None:
     """
     check_condition(internals.where_criteria(select), "a condition")
     check_condition(internals.having_criteria(select), "a condition")
+    check_condition(internals.join_conditions(select), "the condition of a JOIN")
     _check_order_by(select)
     froms = cache(lambda: internals.top_level_from(select))
     _check_raw_order(select, froms)
@@ -86,7 +88,9 @@ def check_select(select: Select[Any], around: Columns) -> None:
             raise ciphertext_refused(
                 element,
                 "GROUP BY",
-                "group in Python, or group by the row's primary key as well" + _or_blind(element),
+                "group in Python, or group by the row's primary key as well"
+                + _or_blind(element)
+                + _or_another(internals.group_by_clauses(select)),
             )
     distinct_on = [named(select, clause) for clause in internals.distinct_on_clauses(select)]
     _refuse_raw_order(encrypted_column_behind([*group_by, *distinct_on]))
@@ -99,7 +103,8 @@ def check_select(select: Select[Any], around: Columns) -> None:
 def _check_order_by(select: Any) -> None:
     clauses = [named(select, clause) for clause in internals.order_by_clauses(select)]
     for element in ciphertexts_among(_as_bytes(clause) for clause in clauses):
-        raise ciphertext_refused(element, "ORDER BY", "sort after loading")
+        meant = _or_another(internals.order_by_clauses(select))
+        raise ciphertext_refused(element, "ORDER BY", "sort after loading" + meant)
     _check_order_of_hashes(select, clauses)
     parts = list(_window_parts(select))
     for element in ciphertexts_among(_as_bytes(part) for part in parts):
@@ -216,6 +221,13 @@ def _or_blind(element: Any) -> str:
     """The additional fix for a column with a blind index over its whole value."""
     has_whole = any(index.label == "exact" for index in element.type.indexes)
     return ", or use column.blind(), which tells hashes apart" if has_whole else ""
+
+
+def _or_another(clauses: Iterable[Any]) -> str:
+    """The additional fix where a name is among the clauses, which may be that of other columns."""
+    if not any(map(is_word, clauses)):
+        return ""
+    return "; if you mean another table's column, give the column itself and not its name"
 
 
 def check_compound(compound: CompoundSelect[Any]) -> None:
