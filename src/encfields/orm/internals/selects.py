@@ -8,6 +8,7 @@ Read::
     sqlalchemy.sql.selectable.Select               _group_by_clauses _having_criteria _hints
     sqlalchemy.sql.selectable.Select               _independent_ctes _limit_clause _offset_clause
     sqlalchemy.sql.selectable.Select               _order_by_clauses _setup_joins
+    sqlalchemy.sql.selectable.Select               _pre_columns_clause (2.1)
     sqlalchemy.sql.selectable.Select               _statement_hints _suffixes
     sqlalchemy.sql.selectable.SelectState          _get_display_froms _label_resolve_dict
 
@@ -110,8 +111,17 @@ def statement_hints(select: Select[Any]) -> list[str]:
 
 
 def distinct_on_clauses(select: Select[Any]) -> tuple[Any, ...]:
-    """The expressions of a SELECT DISTINCT ON."""
-    return tuple(select._distinct_on)
+    """The expressions of a SELECT DISTINCT ON, also of SQLAlchemy 2.1's
+    ``postgresql.distinct_on()``."""
+    before_columns: Any = getattr(select, "_pre_columns_clause", None)
+    if before_columns is None:
+        return tuple(select._distinct_on)
+    extensions = (before_columns, *before_columns.get_children())
+    merged = (one for one in extensions if one.__visit_name__ == _DISTINCT_ON)
+    return next((tuple(one.get_children()) for one in merged), ())
+
+
+_DISTINCT_ON = "postgresql_distinct_on"
 
 
 def is_label_reference(element: Any) -> bool:
@@ -126,12 +136,13 @@ _LABEL_REFERENCES = ("label_reference", "textual_label_reference")
 
 
 def stands_for_its_parts(element: Any) -> bool:
-    """Whether it does not itself use its elements, which are judged by where it is, or in an
-    upsert's SET."""
-    return getattr(element, "__visit_name__", "") in (*_LABEL_REFERENCES, *_UPSERTS)
+    """Whether it does not itself use its elements, which are judged by where it is, in an upsert's
+    SET, or with their SELECT."""
+    return getattr(element, "__visit_name__", "") in _STANDING_FOR_PARTS
 
 
 _UPSERTS = ("on_conflict_do_update", "on_conflict_do_nothing", "on_duplicate_key_update")
+_STANDING_FOR_PARTS = (*_LABEL_REFERENCES, *_UPSERTS, _DISTINCT_ON)
 
 
 def entity_of(element: Any) -> Any:

@@ -65,7 +65,7 @@ def _clauses_of(select: Any) -> Iterator[Clause]:
         return
     distinct_on = _resolved(select, internals.distinct_on_clauses(select))
     yield from _raw_clauses(distinct_on, has_positions=True)
-    yield from _window_clauses(window_clauses(select))
+    yield from _window_clauses(part for part, _ in window_parts(select))
     yield from _raw_clauses(_others(select), pattern=_SORTED_BY)
     for clause in _raw_clauses(internals.prefixes_and_suffixes(select)):
         yield clause._replace(pattern=_SORTED_OR_GROUPED_BY, has_positions=True)
@@ -129,12 +129,12 @@ def name_in_sql(name: Any) -> str:
     return str(name.name) if name.is_literal else f'"{name.name}"'
 
 
-def _window_clauses(clauses: Iterable[Any]) -> Iterator[Clause]:
+def _window_clauses(parts: Iterable[Any]) -> Iterator[Clause]:
     """As :func:`_raw_clauses`; in a window a name means the table's column."""
     element: Any
-    for clause in clauses:
-        yield from _raw_clauses((clause,))
-        for element in visitors.iterate(clause):
+    for part in parts:
+        yield from _raw_clauses((part,))
+        for element in visitors.iterate(part):
             if _is_name(element):
                 yield Clause(f'"{element.element}"')
 
@@ -152,26 +152,18 @@ def _is_name(clause: Any) -> bool:
     return internals.is_label_reference(clause) and isinstance(clause.element, str)
 
 
-def window_clauses(select: Any) -> Iterator[Any]:
-    """The ORDER BY and PARTITION BY clauses of windows and aggregates in the selected columns."""
-    yield from _parts_of_windows(select, ("order_by", "partition_by"))
-
-
-def window_orders(select: Any) -> Iterator[Any]:
-    """What their ORDER BY clauses sort by."""
-    for clause in _parts_of_windows(select, ("order_by",)):
-        yield from clause.clauses if isinstance(clause, ClauseList) else (clause,)
-
-
-def _parts_of_windows(select: Any, names: Iterable[str]) -> Iterator[Any]:
+def window_parts(select: Any) -> Iterator[tuple[Any, bool]]:
+    """What windows and aggregates in the selected columns sort or partition by, and whether it is
+    what they sort by."""
     if not isinstance(select, Select):
         return
     for column in (*select.inner_columns, *internals.order_by_clauses(select)):
         for element in visitors.iterate(column):
-            for name in names:
+            for name in ("order_by", "partition_by"):
                 clause = getattr(element, name, None)
                 if isinstance(clause, ClauseElement):
-                    yield clause
+                    parts = clause.clauses if isinstance(clause, ClauseList) else (clause,)
+                    yield from ((part, name == "order_by") for part in parts)
 
 
 def _raw_clauses(clauses: Iterable[Any], **traits: Any) -> Iterator[Clause]:

@@ -8,14 +8,13 @@ compared with messages, or read as one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any
 
 from sqlalchemy.sql.dml import UpdateBase
 from sqlalchemy.sql.elements import (
     BindParameter,
-    ClauseList,
     Grouping,
     Label,
     TypeCoerce,
@@ -48,8 +47,7 @@ from encfields.orm.query.raw_order import (
     encrypted_column_sorted_by,
     is_word,
     named,
-    window_clauses,
-    window_orders,
+    window_parts,
 )
 from encfields.orm.query.refused_parts import index_column_refused, is_index_column
 from encfields.orm.query.statement_scope import unlabelled
@@ -105,19 +103,22 @@ def _check_order_by(select: Any) -> None:
     for element in ciphertexts_among(_as_bytes(clause) for clause in clauses):
         meant = _or_another(internals.order_by_clauses(select))
         raise ciphertext_refused(element, "ORDER BY", "sort after loading" + meant)
-    _check_order_of_hashes(select, clauses)
-    parts = list(_window_parts(select))
-    for element in ciphertexts_among(_as_bytes(part) for part in parts):
+    windows = list(window_parts(select))
+    for element in ciphertexts_among(_as_bytes(part) for part, _ in windows):
         raise ciphertext_refused(element, "a window", "number or sort the rows after loading")
-    _refuse_raw_order(encrypted_column_behind([*clauses, *parts]))
+    _check_order_of_hashes(select, [*clauses, *(part for part, is_order in windows if is_order)])
+    _refuse_raw_order(encrypted_column_behind([*clauses, *(part for part, _ in windows)]))
 
 
 def _check_order_of_hashes(select: Any, clauses: Iterable[Any]) -> None:
     """Refuse to sort by a blind index, but for rows that DISTINCT ON has put together by it."""
-    distinct_on = internals.distinct_on_clauses(select) if isinstance(select, Select) else ()
-    for element in map(_as_bytes, (*clauses, *window_orders(select))):
-        if _is_hash(element) and not any(map(element.compare, distinct_on)):
-            raise _order_of_hashes(element)
+    hashes = [element for element in map(_as_bytes, clauses) if _is_hash(element)]
+    if hashes and isinstance(select, Select):
+        distinct_on = internals.distinct_on_clauses(select)
+        together = [_as_bytes(named(select, clause)) for clause in distinct_on]
+        hashes = [element for element in hashes if not any(map(element.compare, together))]
+    for element in hashes:
+        raise _order_of_hashes(element)
 
 
 def _is_hash(element: Any) -> bool:
@@ -145,11 +146,6 @@ def _as_bytes(clause: Any) -> Any:
 
 def _is_coerced(element: Any) -> bool:
     return isinstance(element, TypeCoerce) and not isinstance(element, BlindValue)
-
-
-def _window_parts(select: Any) -> Iterator[Any]:
-    for clause in window_clauses(select):
-        yield from clause.clauses if isinstance(clause, ClauseList) else (clause,)
 
 
 def _check_raw_order(select: Any, froms: Callable[[], Iterable[Any]]) -> None:
