@@ -137,6 +137,8 @@ class _Completion:
         """What the plaintext column is assigned if the encrypted one is assigned `value`."""
         if adopting.adopts.phase == WRITE_SEALED or isinstance(value, Null) or value is None:
             return null()
+        if not internals.is_expression(value):
+            return hidden(value)  # of an upsert: early releases of SQLAlchemy 2.0 do not bind it
         if not isinstance(value, BindParameter):
             return in_plaintext(value)
         if value.unique:

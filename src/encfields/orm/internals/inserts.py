@@ -338,8 +338,14 @@ def without_select_defaults(statement: Insert) -> Insert:
 
 
 def with_upsert_values(statement: Insert, added: list[tuple[str, Any]]) -> Insert:
-    """The same upsert with more in its SET; the given statement is not changed."""
-    return _with_set(statement, lambda given: [*given, *added])
+    """The same upsert with more in its SET, also in place of what it sets so far; the given
+    statement is not changed."""
+    names = dict(added)
+
+    def with_added(given: list[Any]) -> list[Any]:
+        return [*(pair for pair in given if _key_in_set(pair[0]) not in names), *added]
+
+    return _with_set(statement, with_added)
 
 
 def with_changed_upsert_values(statement: Insert, change: Callable[[str, Any], Any]) -> Insert:
