@@ -149,3 +149,10 @@ def test_an_exact_index_of_a_type_that_ignores_case_says_which_index_does(type_:
     assert caught.value.reason == "collation"
     assert "mail_casefold_bidx" in table(BlindIndex(casefold)).c
     assert "mail_bidx" in table(BlindIndex(), BlindIndex(casefold)).c
+
+
+def test_a_collation_that_ignores_accents_alone_is_none_that_ignores_case() -> None:
+    inner = String(collation="uca1400_ai_cs")
+    encrypted: Column[Any] = Column("mail", EncryptedType(inner, index=BlindIndex()))
+    table = Table("person", MetaData(), Column("id", Integer, primary_key=True), encrypted)
+    assert "mail_bidx" in table.c

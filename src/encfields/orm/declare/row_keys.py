@@ -143,6 +143,8 @@ def is_native_uuid(type_: TypeEngine[Any], dialect: Dialect) -> bool:
 
 def is_zero_filled(type_: TypeEngine[Any], dialect: Dialect) -> bool:
     """Whether MySQL and MariaDB give its integers as a text of leading zeros (``ZEROFILL``)."""
+    if dialect.name not in MYSQL_NAMES:
+        return False
     return bool(getattr(stored_type(type_, dialect), "zerofill", False))
 
 

@@ -11,6 +11,7 @@ from sqlalchemy import Enum, Table
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from encfields.errors import DeclarationError
+from encfields.index.transforms import casefold, exact
 from encfields.kept_state import INDEXES
 from encfields.orm.declare.columns import ColumnBinding, SealedColumnType, bindings_of
 from encfields.orm.declare.compound_index import CompoundBlindIndex, compound_indexes
@@ -41,6 +42,8 @@ def indexes_of(table: Table) -> list[IndexBinding]:
     known = vars(table).get(INDEXES)
     declared = list(_declared(table, bindings))
     if known is None or known.made_from != declared:
+        for binding in bindings.values():
+            _refuse_ignored_case(binding)
         known = _Indexes(
             IndexBinding(table, blind, sources, transforms, name, version)
             for blind, sources, transforms in declared
@@ -68,7 +71,6 @@ def known_indexes(table: Table) -> list[IndexBinding]:
 def _declared(table: Table, bindings: dict[str, ColumnBinding]) -> Iterator[Any]:
     """Each declared index with its columns and their transforms."""
     for binding in bindings.values():
-        _refuse_ignored_case(binding)
         for blind in cast("Any", binding.column.type).indexes:
             yield blind, (binding,), (blind.transform,)
     for blind in compound_indexes(table):
@@ -80,29 +82,31 @@ def _declared(table: Table, bindings: dict[str, ColumnBinding]) -> Iterator[Any]
 def _refuse_ignored_case(source: ColumnBinding) -> None:
     """Refuse an exact index of a type that compares without regard to case, which is not kept."""
     type_ = cast("SealedColumnType", source.column.type)
-    by = _ignores_case_by(type_.inner)
-    transforms = {index.transform.name for index in type_.indexes}
-    if by is None or "exact" not in transforms or "casefold" in transforms:
+    transforms = [index.transform for index in type_.indexes]
+    if exact not in transforms or casefold in transforms:
+        return
+    by, otherwise = _ignores_case_by(type_.inner)
+    if by is None:
         return
     raise refusal_of(
         source,
         f"{by} ignores the case of letters, and its blind index, which is of the exact value, does "
         "not: declare BlindIndex(casefold) (from encfields.index import casefold) and query "
-        '.blind("casefold") == ..., or leave the collation out',
+        f'.blind("casefold") == ..., or {otherwise}',
         "collation",
     )
 
 
-def _ignores_case_by(inner: TypeEngine[Any]) -> str | None:
-    """How values of a type are compared without regard to case, in words."""
+def _ignores_case_by(inner: TypeEngine[Any]) -> tuple[str | None, str]:
+    """What compares values of a type without regard to case, and how to do without it, in words."""
     stored: Any = inner
     while isinstance(stored, TypeDecorator):
         stored = stored.impl_instance
     if stored.__visit_name__ == "CITEXT":
-        return "the type CITEXT"
+        return "the type CITEXT", "take Text"
     collation = str(getattr(stored, "collation", None) or "")
-    ignores = re.search(r"(?i)^nocase$|_ci(_|$)|_ai(_|$)", collation) is not None
-    return f"the collation {collation!r}" if ignores else None
+    ignores = re.search(r"(?i)^nocase$|_ci(_|$)", collation) is not None
+    return f"the collation {collation!r}" if ignores else None, "leave the collation out"
 
 
 def _source(
