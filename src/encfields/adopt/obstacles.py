@@ -212,9 +212,7 @@ def _rules_of_mysql(plain: CatalogColumn) -> Iterator[str]:
             "COALESCE(:schema, DATABASE()) AND TABLE_NAME = :table AND EXPRESSION IS NOT NULL"
         )
         yield from (
-            (f"the index {i} is on an expression over it")
-            for i, e in folded
-            if plain.is_named_in(e)
+            f"the index {i} is on an expression over it" for i, e in folded if plain.is_named_in(e)
         )
     yield from (f"the CHECK {name} names it" for name, sql in checks if plain.is_named_in(sql))
 

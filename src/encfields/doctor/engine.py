@@ -156,7 +156,7 @@ def _preload_finding(engine: Engine, directory: Path) -> Finding:
         found.append("GUNICORN_CMD_ARGS")
     if not found:
         return Finding(
-            "preload", "ok", ("no server was found that imports the application and then forks")
+            "preload", "ok", "no server was found that imports the application and then forks"
         )
     detail = f"{' and '.join(found)}: the application is imported once and forked"
     if _open_connections(engine):
@@ -191,7 +191,7 @@ def _threads_finding() -> Finding:
     monkey = sys.modules.get("gevent.monkey") or sys.modules.get("eventlet.patcher")
     if monkey is None:
         return Finding(
-            "threads", "ok", ("threads are ordinary ones: neither gevent nor eventlet is loaded")
+            "threads", "ok", "threads are ordinary ones: neither gevent nor eventlet is loaded"
         )
     detail = (
         "gevent or eventlet is loaded: it must patch before encfields and boto3 are imported, and "

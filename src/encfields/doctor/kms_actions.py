@@ -37,7 +37,7 @@ def check_keyring(keyring: Keyring, key_id: str, store: str) -> list[Finding]:
             Finding(
                 "keyring",
                 "skipped",
-                (f"{keyring!r} is a keyring of a kind that doctor does not know"),
+                f"{keyring!r} is a keyring of a kind that doctor does not know",
             )
         ]
     findings = [_region_finding(keyring)]

@@ -132,7 +132,7 @@ class Examination:
             return BindingVerdict(seen, refusal=lost, steps=(_LOST_IDENTITY,))
         if not self._identifies(binding, was):
             return BindingVerdict(
-                seen, refusal=(f"{seen}, which may have the same values in several rows")
+                seen, refusal=f"{seen}, which may have the same values in several rows"
             )
         verdict = self._verdict_on(was, cells, ends, seen)
         if was.context_names is not None and verdict.was is None:

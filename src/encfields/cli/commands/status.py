@@ -61,17 +61,16 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         for spec in specs:
             with output.progress(f"reading {spec.table}") as progress:
                 censuses.append(census(engine, spec, sample=arguments.sample, progress=progress))
-        keyless_indexes = [] if known is None else _missing_beacons(settings, engine, censuses)
+        keyless_indexes = []
+        if known is not None:
+            keys = settings.keys(engine, keys_needed=False)
+            keyless_indexes = missing_beacons(keys, specs, censuses)
     code = max(_code(census_, known) for census_ in censuses)
     code = exits.FAULTS if keyless_indexes else code
     print_status(censuses, known, code, output, keyless_indexes)
     if not output.as_json:
         print_changes(changing_columns(settings, specs), output)
     return code
-
-
-def _missing_beacons(settings: Settings, engine: Engine, censuses: list[Census]) -> list[str]:
-    return missing_beacons(settings.keys(engine, keys_needed=False), settings.specs(), censuses)
 
 
 def _known_versions(settings: Settings, engine: Engine) -> KeyVersions | None:

@@ -13,7 +13,6 @@ import weakref
 from typing import Any, cast
 
 from sqlalchemy import (
-    CheckConstraint,
     Column,
     ForeignKeyConstraint,
     Index,
@@ -140,17 +139,12 @@ def _key_attached(key: Any, table: Any) -> None:
 def _rule_attached(rule: Any, table: Any) -> None:
     if isinstance(table, Table) and any(is_encrypted(column) for column in rule.columns):
         complete(table)
-    _check_sql(rule, table)
 
 
-@event.listens_for(CheckConstraint, "after_parent_attach")
+@event.listens_for(Index, "after_parent_attach")
 @event.listens_for(ColumnCollectionConstraint, "after_parent_attach")
-def _check_attached(rule: Any, table: Any) -> None:
-    _check_sql(rule, table)
-
-
-def _check_sql(rule: Any, table: Any) -> None:
-    """A rule was added to a table that may already have been complete."""
+def _rule_with_sql_attached(rule: Any, table: Any) -> None:
+    """A CHECK, an exclusion or an index was added to a table that may already be complete."""
     is_whole = isinstance(table, Table) and table not in _in_the_making
     if is_whole and any(map(is_encrypted, table.c)):
         refuse_sql_of_rule(rule, table)

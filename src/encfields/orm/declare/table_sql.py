@@ -34,6 +34,7 @@ _LENGTH = re.compile(r"(?i)\b(?:char_|character_)?length(?=\s*\()")
 
 _IN_PYTHON = "check the value in Python, for example with SQLAlchemy's validates()"
 _BY_TRANSFORM = "give the column index=BlindIndex(...), with a transform of the value if need be"
+_BY_OTHER_COLUMN = "leave it out, or let a column that is not encrypted say which rows are meant"
 
 
 def refuse_sql_of(table: Table) -> None:
@@ -62,17 +63,14 @@ def refuse_sql_of_rule(rule: Any, table: Table) -> None:
                 _refuse(part, table, what, _BY_TRANSFORM)
         for option, clause in rule.dialect_kwargs.items():
             if option.endswith("_where") and clause is not None:
-                _refuse(clause, table, f"the condition of {what}", f"leave it out, or {_MARKED}")
+                _refuse(clause, table, f"the condition of {what}", _BY_OTHER_COLUMN)
     elif internals.is_exclusion(rule):
         what = _called("the exclusion constraint", rule)
         for part in internals.exclusion_expressions(rule):
             if not isinstance(part, Column):
                 _refuse(part, table, what, _BY_TRANSFORM)
         if rule.where is not None:
-            _refuse(rule.where, table, f"the condition of {what}", f"leave it out, or {_MARKED}")
-
-
-_MARKED = "let a column that is not encrypted say which rows are meant"
+            _refuse(rule.where, table, f"the condition of {what}", _BY_OTHER_COLUMN)
 
 
 def refuse_reference(table: Table) -> None:

@@ -47,7 +47,7 @@ def add_rewrap_options(parser: argparse.ArgumentParser) -> None:
         "--to",
         metavar="KEYRING",
         required=True,
-        help=(f"the keyring to wrap with from now on: {KEYRING_FORMS}"),
+        help=f"the keyring to wrap with from now on: {KEYRING_FORMS}",
     )
 
 
@@ -90,7 +90,7 @@ def add_export_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--to-region",
         metavar="REGION",
-        help=("region of the DynamoDB table; default: the KMS key's"),
+        help="region of the DynamoDB table; default: the KMS key's",
     )
     parser.add_argument(
         "--to-name",
