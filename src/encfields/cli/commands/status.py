@@ -27,10 +27,11 @@ _DESCRIPTION = """\
 Count, for each encrypted column, the values under each key version, those in another format,
 plaintext, NULLs, and those that are damaged, belong to another row or are under a key that is
 neither their column's nor one of its former keys; and for each blind index that --models declares,
-the rows that have a value but are not in it. It reads only the first bytes of each value, its
-header, and uses no key, so it needs no --keyring: it reports what headers say, which `encfields
-verify` checks by opening the values. Values under a version that was destroyed, or that the key
-table lacks, do not open and count as faults.
+the rows that have a value but are not in it, and whether its beacon keys are there, of the first
+100 keys. It reads only the first bytes of each value, its header, and uses no key, so it needs no
+--keyring: it reports what headers say, which `encfields verify` checks by opening the values.
+Values under a version that was destroyed, or that the key table lacks, do not open and count as
+faults.
 """
 
 
