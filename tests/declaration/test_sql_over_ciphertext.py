@@ -54,6 +54,7 @@ ADDED: dict[str, Any] = {
     "a CHECK of a function": lambda c: CheckConstraint(and_(c.id > 0, func.length(c.ssn) > 3)),
     "a CHECK of a name": lambda c: CheckConstraint(literal_column("ssn") != "x"),
     "an index's condition": lambda c: Index("i", c.kind, sqlite_where=c.ssn == "x"),
+    "an index of a function": lambda c: Index("i", c.kind, func.lower(c.ssn)),
     "an exclusion": lambda c: ExcludeConstraint((func.lower(c.ssn), "=")),
 }
 
@@ -61,7 +62,11 @@ ACCEPTED: dict[str, Any] = {
     "whether it is NULL": lambda c: CheckConstraint("ssn IS NOT NULL OR kind = 'ssn'"),
     "whether it is NULL, by the column": lambda c: CheckConstraint(c.ssn.is_not(None)),
     "whether it is NULL, of some rows": lambda c: Index("i", c.kind, sqlite_where=c.ssn == None),  # noqa: E711
+    "whether it is NULL, in an index": lambda c: Index("i", c.kind, c.ssn.is_(None)),
+    "how many are NULL": lambda c: CheckConstraint("num_nonnulls(patient.ssn, kind) = 1"),
+    "how many are NULL, by the column": lambda c: CheckConstraint(func.num_nulls(c.ssn) == 0),
     "the message's size": lambda c: CheckConstraint("octet_length(ssn) < 10000"),
+    "the message's size, by the column": lambda c: CheckConstraint(func.octet_length(c.ssn) < 9000),
     "other columns": lambda c: CheckConstraint(c.kind.in_(["ssn", "none"])),
 }
 

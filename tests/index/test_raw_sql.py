@@ -347,10 +347,14 @@ def test_null_may_be_asked_for_in_a_word(sqlite_clinic: Database, sql: str) -> N
         text("taken > now() - INTERVAL 1 YEAR AND id = :n"),
         text("taken > now() - INTERVAL :n year"),
         func.timestampdiff(text("YEAR"), column("taken"), func.now()) > 1,
+        text("taken AT TIME ZONE 'UTC' > CAST(:n AS timestamp with time zone)"),
+        text("'2020'::\"year\" < :n AND 'x' COLLATE \"year\" <> $$year$$"),
+        text("num_nonnulls(person.year, date) = :n"),
+        literal_column("rank() OVER (ORDER BY taken DESC NULLS LAST ROWS CURRENT ROW)") == 1,
     ],
     ids=str,
 )
-def test_a_word_about_a_time_is_no_column_of_its_name(criterion: Any) -> None:
+def test_a_word_of_sql_is_no_column_of_its_name(criterion: Any) -> None:
     """Which may be encrypted: the birth of somebody, for instance."""
     person = Table(
         "person",
@@ -359,6 +363,7 @@ def test_a_word_about_a_time_is_no_column_of_its_name(criterion: Any) -> None:
         Column("taken", Date),
         Column("date", EncryptedType(Date)),
         Column("year", EncryptedType(Integer)),
+        *(Column(name, EncryptedType()) for name in ("time", "desc", "last", "current")),
     )
     refuse_usage(select(person.c.id).where(criterion).compile())
     named = text("year = :n")

@@ -336,8 +336,16 @@ def test_the_value_first_says_to_write_the_column_first(sqlite_clinic):
 def test_the_bytes_of_a_message_are_not_compared_with_a_value(sqlite_clinic):
     """The value could be the plaintext, which would be sent."""
     raw = type_coerce(number, LargeBinary)
+    given = CANARY.encode()
+    criteria = (
+        raw == given,
+        raw.in_([given]),
+        literal(given).in_([raw]),
+        tuple_(raw, Patient.id).in_([(given, 1)]),
+        case({given: True}, value=raw, else_=False),
+    )
     with sqlite_clinic.session() as session, sqlite_clinic.statements() as seen:
-        for criterion in (raw == CANARY.encode(), raw.in_([CANARY.encode()])):
+        for criterion in criteria:
             with pytest.raises(
                 UnsupportedOperationError, match=r"ssn: .*column == value"
             ) as caught:

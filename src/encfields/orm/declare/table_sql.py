@@ -22,6 +22,7 @@ from sqlalchemy.sql.elements import (
     Null,
     TextClause,
 )
+from sqlalchemy.sql.functions import FunctionElement
 
 from encfields.errors import DeclarationError
 from encfields.orm import internals
@@ -31,6 +32,9 @@ from encfields.orm.query.raw_names import encrypted_column_named
 
 _LENGTH = re.compile(r"(?i)\b(?:char_|character_)?length(?=\s*\()")
 """Functions that tell a message's length where a value's is meant."""
+
+_TOLD_BY_MESSAGE = ("octet_length", "num_nulls", "num_nonnulls")
+"""Functions whose answer a message gives as well as a value does, as one is meant."""
 
 _IN_PYTHON = "check the value in Python, for example with SQLAlchemy's validates()"
 _BY_TRANSFORM = "give the column index=BlindIndex(...), with a transform of the value if need be"
@@ -59,7 +63,7 @@ def refuse_sql_of_rule(rule: Any, table: Table) -> None:
     elif isinstance(rule, Index):
         what = _called("the index", rule)
         for part in rule.expressions:
-            if isinstance(part, TextClause):
+            if not isinstance(part, Column):
                 _refuse(part, table, what, _BY_TRANSFORM)
         for option, clause in rule.dialect_kwargs.items():
             if option.endswith("_where") and clause is not None:
@@ -152,17 +156,23 @@ def _in_text(sql: str, columns: Iterable[Any]) -> Any | None:
 
 
 def _operands(clause: Any) -> Iterator[Any]:
-    """The elements of SQL but for what is only tested for NULL."""
+    """The elements of SQL but for what is only tested for NULL, or measured as a message."""
     tested: set[int] = set()
     for element in visitors.iterate(clause):
         if isinstance(element, BinaryExpression) and _is_null_test(element):
             tested.add(id(_bare(element.left)))
+        elif isinstance(element, FunctionElement) and _is_told_by_message(element):
+            tested.update(id(_bare(argument)) for argument in element.clauses)
         if id(element) not in tested and not isinstance(element, BooleanClauseList):
             yield element
 
 
 def _is_null_test(element: BinaryExpression[Any]) -> bool:
     return element.operator in (operators.is_, operators.is_not) and isinstance(element.right, Null)
+
+
+def _is_told_by_message(function: FunctionElement[Any]) -> bool:
+    return str(getattr(function, "name", "")).lower() in _TOLD_BY_MESSAGE
 
 
 def _bare(element: Any) -> Any:

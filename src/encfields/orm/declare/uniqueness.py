@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import Column, Table, UniqueConstraint
-from sqlalchemy.sql import visitors
 
 from encfields.errors import DeclarationError
 from encfields.orm import internals
@@ -24,9 +23,8 @@ def keep_uniqueness(table: Table) -> None:
     """
     for rule in [*table.constraints, *table.indexes]:
         _refuse_exclusion(rule)
-        if not isinstance(rule, Rule) or not any(is_encrypted(column) for column in rule.columns):
+        if not isinstance(rule, Rule) or not any(map(is_encrypted, parts_of(rule))):
             continue
-        _refuse_expressions(rule)
         stand_ins = _stand_ins(table, rule)
         internals.discard_rule(table, rule)
         # The index's own column already has what index=True and unique=True request.
@@ -47,21 +45,6 @@ def _refuse_exclusion(rule: Any) -> None:
                 column=column.name,
                 reason="unique",
             )
-
-
-def _refuse_expressions(rule: Rule) -> None:
-    """Refuse an index on a function of a column, which is meaningless for ciphertext and hash."""
-    for part in parts_of(rule):
-        elements: list[Any] = list(visitors.iterate(part))
-        for element in elements:
-            if element is not part and is_encrypted(element):
-                raise DeclarationError(
-                    "an index on an SQL expression would be computed from ciphertext: give the "
-                    "column index=BlindIndex(...) with a transform",
-                    table=element.table.fullname,
-                    column=element.name,
-                    reason="unique",
-                )
 
 
 def _stand_ins(table: Table, rule: Rule) -> dict[int, list[Any]]:

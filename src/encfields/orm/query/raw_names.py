@@ -27,23 +27,41 @@ _NO_NAMES = (
 WORD = r'"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[\w[\w ]*\]|[^\W\d]\w*'
 """A name, quoted or not."""
 
-BINDS = r"(?<![:\w]):\w+|%\(\w+\)s|::\s*\w+|(?i:\bas\s+)(?:" + WORD + ")"
-"""Binds, and names of types and labels, which are not columns."""
+_QUALIFIED = rf"(?:(?:{WORD})\s*\.\s*)*(?:{WORD})"
 
-_NAME = rf"(?<![.\w])(?P<qualifier>(?:(?:{WORD})\s*\.\s*)*)(?P<name>{WORD})(?!\w|\s*[(.])"
+BINDS = (
+    rf"(?<![:\w]):\w+|%\(\w+\)s|::\s*{_QUALIFIED}|(?i:\bas\s+)(?:{WORD})"
+    rf"|(?i:\bcollate\s+){_QUALIFIED}"
+)
+"""Binds, and names of types, labels and collations, which are not columns."""
+
+_NAME = rf"(?<![.\w$])(?P<qualifier>(?:(?:{WORD})\s*\.\s*)*)(?P<name>{WORD})(?![\w$]|\s*[(.])"
 
 _TOLD_BY_CIPHERTEXT = (
     r"(?i)\b(?:count|length|octet_length|bit_length|pg_column_size|typeof|pg_typeof|isnull)"
-    rf"\s*\(\s*(?:(?:{WORD})\s*\.\s*)*(?:{WORD})\s*\)"
+    rf"\s*\(\s*{_QUALIFIED}\s*\)"
+    rf"|\bnum_(?:non)?nulls\s*\(\s*{_QUALIFIED}(?:\s*,\s*{_QUALIFIED})*\s*\)"
 )
-"""Functions to which a message gives the same or a harmless answer: count, size, type."""
+"""Functions to which a message gives the same or a harmless answer: count, size, type, NULL."""
 
 UNITS = (
     r"(?i)\b(?:extract|timestampadd|timestampdiff)\s*\(\s*\w+"
     r"|\binterval\s+\d*\s*(?:day|hour|minute|month|quarter|second|week|year)\w*"
+    r"|\b(?:at|with|without)\s+time\s+zone\b"
 )
 TYPED = r"(?i)\b(?:date|interval|time|timestamp)\s*(?=')"
 """Words about time, which may be column names elsewhere."""
+
+_NULLS = r"(?i)\bnulls\s+(?:first|last)\b"
+_FRAME = r"(?i)\bcurrent\s+row\b|\bfetch\s+(?:first|next)\b"
+_DIRECTION = (
+    r"(?i)(?<=[\w)\"`\]])(?<!\bby)\s+(?:asc|desc)\b"
+    r"(?=\s*(?:$|[,)]|(?:limit|offset|fetch|for|rows|range|groups)\b))"
+)
+"""ASC or DESC behind what it sorts; a column may have that name elsewhere."""
+
+ORDER_WORDS = (_NULLS, _FRAME, _DIRECTION)
+"""Words that say how rows are sorted, and which of them are meant."""
 
 _MADE = rf"(?i)\b(?:view|table|into|join|of)\s+(?:if\s+(?:not\s+)?exists\s+)?(?:{WORD})"
 """The name of what a statement creates, writes to, joins or locks."""
@@ -108,7 +126,7 @@ def readings(sql: str) -> Iterator[str]:
 
 def _named_in(bare: str, columns: Iterable[Any], around: Callable[[], Iterable[Any]]) -> Any | None:
     sql = bare
-    for nameless in (BINDS, UNITS, _TOLD_BY_CIPHERTEXT, _MADE):
+    for nameless in (BINDS, UNITS, *ORDER_WORDS, _TOLD_BY_CIPHERTEXT, _MADE):
         bare = re.sub(nameless, blanked, bare)
     bare = _without_subqueries(bare)
     by_name: dict[str, list[Named]] | None = None

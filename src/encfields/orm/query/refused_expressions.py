@@ -62,12 +62,12 @@ def check_expression(element: Any) -> None:
             )
         for hashed in hashes_among(arguments):
             raise hash_refused(hashed, f"the function {name}()")
-    elif isinstance(element, BinaryExpression) and _compares_bytes_with_value(element):
-        message = next(filter(_is_message, map(ungrouped, (element.left, element.right))))
+    elif (message := _message_compared_with_value(element)) is not None:
+        is_case = isinstance(element, Case)
         raise ciphertext_refused(
             message.clause,
-            f"{operator_name(element.operator)!r} of its bytes with a value, which would be sent "
-            "in plaintext,",
+            f"{'CASE' if is_case else repr(operator_name(element.operator))} of its bytes with a "
+            "value, which would be sent in plaintext,",
             "compare the column itself, as in column == value; to look for a message, select "
             "type_coerce(column, LargeBinary) and compare in Python",
         )
@@ -82,12 +82,25 @@ def check_expression(element: Any) -> None:
                 raise hash_refused(hashed, _use(element), fix)
 
 
-def _compares_bytes_with_value(element: BinaryExpression[Any]) -> bool:
-    """Whether the bytes of a message are compared with a value."""
-    sides = [ungrouped(element.left), ungrouped(element.right)]
-    return any(map(_is_message, sides)) and any(
-        isinstance(part, BindParameter) for side in sides for part in visitors.iterate(side)
-    )
+def _message_compared_with_value(element: Any) -> Any | None:
+    """The bytes of a message that are compared with a value, or ``None``."""
+    if isinstance(element, BinaryExpression):
+        sides = [element.left, element.right]
+    elif isinstance(element, Case) and element.value is not None:
+        sides = [element.value, *(condition for condition, _ in element.whens)]
+    else:
+        return None
+    parts = [part for side in sides for part in _parts_of_row(ungrouped(side))]
+    message = next(filter(_is_message, parts), None)
+    if message is None:
+        return None
+    inside = (element for part in parts for element in visitors.iterate(part))
+    has_value = any(isinstance(one, BindParameter) for one in inside)
+    return message if has_value else None
+
+
+def _parts_of_row(side: Any) -> list[Any]:
+    return [*map(ungrouped, side.clauses)] if isinstance(side, ClauseList) else [side]
 
 
 def _is_message(side: Any) -> bool:

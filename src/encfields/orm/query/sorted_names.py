@@ -18,6 +18,7 @@ from encfields.orm.declare.columns import is_encrypted
 from encfields.orm.declare.index_column_type import IndexColumnType
 from encfields.orm.query.raw_names import (
     BINDS,
+    ORDER_WORDS,
     TYPED,
     UNITS,
     WORD,
@@ -35,13 +36,6 @@ from encfields.orm.query.raw_names import (
 )
 
 _COUNTED = rf"(?i)\bcount\s*\(\s*(?:(?:{WORD})\s*\.\s*)*(?:{WORD})\s*\)"
-_NULLS = r"(?i)\bnulls\s+(?:first|last)\b"
-_DIRECTION = (
-    r"(?i)(?<=[\w)\"`\]])(?<!\bby)\s+(?:asc|desc)\b"
-    r"(?=\s*(?:$|[,)]|(?:limit|offset|fetch|for|rows|range|groups)\b))"
-)
-"""ASC or DESC behind what it sorts; a column may have that name elsewhere."""
-
 _NAME = re.compile(rf"(?<!\w)(?P<qualifier>(?:(?:{WORD})\s*\.\s*)*)(?P<name>{WORD})(?!\w|\s*[(.])")
 _LABEL = re.compile(rf"(?is)(?P<labelled>.*?)\bas\s+(?P<label>{WORD})\s*$")
 _LIMIT = re.compile(r"(?i)\blimit\s+[\d:%?]")
@@ -133,7 +127,7 @@ def encrypted_column_in(clause: Clause, scopes: Sequence[Scope]) -> Any | None:
     :param scopes: of the SELECT that the clause is in, and of those around it.
     """
     for sql in readings(re.sub(TYPED, blanked, clause.sql)):
-        for nameless in (BINDS, UNITS, _NULLS, _DIRECTION, _COUNTED):
+        for nameless in (BINDS, UNITS, *ORDER_WORDS, _COUNTED):
             sql = re.sub(nameless, blanked, sql)
         for start, end in _sorting_parts(sql, clause.pattern):
             found = _encrypted_in_part(sql, start, end, clause, scopes)
