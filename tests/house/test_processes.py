@@ -41,6 +41,12 @@ import pytest
 @pytest.mark.parametrize('n', range(3))
 def test_it(n, tmp_path): tmp_path.joinpath('mine').touch(exist_ok=False)
 """
+MEETING = """
+from pathlib import Path
+from tests.waiting import until
+begun = Path(__file__).with_name('fixture')
+def test_it(): until(lambda: begun.read_text().count('begin') == 2)
+"""
 TELLING = """
 import os, pytest, sys, warnings
 def kept(told, stream=sys.stdout): stream.write(told)
@@ -112,11 +118,13 @@ def folder(tmp_path: Path) -> Folder:
 
 
 def test_each_test_is_run_once_and_a_file_stays_in_one_process(folder):
-    status, told = folder.run(a=GOOD, b=GOOD, c=GOOD)
+    # The first file waits for the other process, which would otherwise have none if it is late.
+    status, told = folder.run(a=MEETING, b=GOOD, c=GOOD)
 
-    assert (status, "9 passed" in told) == (0, True)
+    assert (status, "7 passed" in told) == (0, True)
     tests = folder.notes("tests")
-    every = [f"test_{file}.py::test_it[{n}]" for file in "abc" for n in range(3)]
+    every = ["test_a.py::test_it"]
+    every += [f"test_{file}.py::test_it[{n}]" for file in "bc" for n in range(3)]
     assert sorted(test for test, _ in tests) == every
     ran = {(test.partition("::")[0], process) for test, process in tests}
     assert len(ran) == 3
