@@ -52,6 +52,11 @@ OF_OTHERS: dict[str, Callable[[], Any]] = {
     ),
     "as a key of SQLAlchemy's": lambda: select(person.c.id).order_by(text("rank")),
     "as a label": lambda: select(func.lower(person.c.name).label("ssn")).order_by(text("ssn DESC")),
+    "as a column that is selected first": lambda: (
+        select(doctor.c.ssn, person.c.id, person.c.ssn)
+        .join(person, person.c.id == doctor.c.id)
+        .order_by(text("ssn DESC"))
+    ),
     "as a bind": lambda: both.order_by(
         text("CASE person.id WHEN :ssn THEN 0 ELSE 1 END").bindparams(ssn=1)
     ),

@@ -161,15 +161,21 @@ def _encrypted_in_part(
 
 
 def _labelled(name: str, scopes: Sequence[Scope]) -> Any | None:
-    for column in scopes[0].selected_as(name):
-        return column
-    is_label = any(
-        str(getattr(column, "name", "")).casefold() == name for column in scopes[0].selected
-    )
+    """The encrypted column that a name by itself means in ORDER BY: the first that is selected
+    under it, since SQLAlchemy numbers the labels of others."""
+    of_that_name = (column for column in scopes[0].selected if _name_of(column) == name)
+    labelled = next(of_that_name, None)
+    for column in (labelled,) if labelled is not None else scopes[0].selected_as(name):
+        if is_encrypted(column):
+            return column
     raw = scopes[0].labelled_in_raw_sql(name)
     if raw is not None:
         return encrypted_column_in(raw, scopes)
-    return None if is_label else _meant([], name, scopes, is_order=True)
+    return _meant([], name, scopes, is_order=True) if labelled is None else None
+
+
+def _name_of(column: Any) -> str:
+    return str(getattr(column, "name", "")).casefold()
 
 
 def _meant(qualifiers: list[str], name: str, scopes: Sequence[Scope], is_order: bool) -> Any | None:
