@@ -131,6 +131,10 @@ STATEMENTS: dict[str, Callable[[], Any]] = {
     "given to a function": lambda: select(text("id, upper(ssn) AS s")).select_from(patient),
     "a part of an expression": lambda: select(literal_column("ssn || 'x'")).select_from(patient),
     "in a CAST": lambda: select(cast(raw, String)).select_from(patient),
+    "a whole row in raw SQL, by a star": lambda: select(
+        text("count(*), row_to_json(patient.*)")
+    ).select_from(patient),
+    "a whole row as a text": lambda: select(Patient.id).where(text("patient.*::text LIKE 'x'")),
     "a whole row in raw SQL": lambda: select(text("json_agg(patient)")).select_from(patient),
     "returned by a function": lambda: (
         update(patient).values(name="x").returning(literal_column("upper(ssn)"))
@@ -327,6 +331,10 @@ def test_a_word_of_sql_is_no_whole_row_of_a_table_of_its_name() -> None:
     )
     ended = select(order.c.id).suffix_with(text("ORDER BY id LIMIT :n").bindparams(n=1))
     refuse_usage(ended.compile())
+    starred = select(text('"order".*, count("order".*), ("order".*) IS NULL, id * 2')).select_from(
+        order
+    )
+    refuse_usage(starred.compile())
     named = select(func.to_json(literal_column('"order"'))).select_from(order)
     with pytest.raises(UnsupportedOperationError, match=r"order\.ssn: "):
         refuse_usage(named.compile())

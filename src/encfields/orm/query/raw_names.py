@@ -37,9 +37,12 @@ BINDS = (
 
 _NAME = rf"(?<![.\w$])(?P<qualifier>(?:(?:{WORD})\s*\.\s*)*)(?P<name>{WORD})(?![\w$]|\s*[(.])"
 
+_ROW = rf"(?<=\()\s*({WORD})\s*\.\s*\*|({WORD})\s*\.\s*\*(?=\s*\)*\s*::)"
+"""A table's whole row, in a function or a CAST: elsewhere ``patient.*`` is a list of columns."""
+
 _TOLD_BY_CIPHERTEXT = (
     r"(?i)\b(?:count|length|octet_length|bit_length|pg_column_size|typeof|pg_typeof|isnull)"
-    rf"\s*\(\s*{_QUALIFIED}\s*\)"
+    rf"\s*\(\s*{_QUALIFIED}(?:\s*\.\s*\*)?\s*\)"
     rf"|\bnum_(?:non)?nulls\s*\(\s*{_QUALIFIED}(?:\s*,\s*{_QUALIFIED})*\s*\)"
 )
 """Functions to which a message gives the same or a harmless answer: count, size, type, NULL."""
@@ -130,6 +133,11 @@ def _named_in(bare: str, columns: Iterable[Any], around: Callable[[], Iterable[A
         bare = re.sub(nameless, blanked, bare)
     bare = _without_subqueries(bare)
     by_name: dict[str, list[Named]] | None = None
+    if "*" in bare:
+        by_name = columns_by_name(columns)
+        for row in _whole_rows(sql):
+            if named := _row_of(row, by_name):
+                return named[0].column
     for found in re.finditer(_NAME, bare):
         if by_name is None:
             by_name = columns_by_name(columns)
@@ -146,6 +154,14 @@ def _named_in(bare: str, columns: Iterable[Any], around: Callable[[], Iterable[A
         if is_meant and not is_tested_for_null(bare, found.start(), found.end()):
             return named[0].column
     return None
+
+
+def _whole_rows(sql: str) -> Iterator[str]:
+    """The names of sources whose whole row is used as a value, as in ``(patient.*)::text``."""
+    bare = _without_subqueries(re.sub(_TOLD_BY_CIPHERTEXT, blanked, sql))
+    for found in re.finditer(_ROW, bare):
+        if not is_tested_for_null(bare, found.start(), found.end()):
+            yield folded(found[1] or found[2])
 
 
 def parts_with_values(sql: str) -> Iterator[str]:
