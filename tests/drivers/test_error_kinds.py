@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Executable, create_engine, insert, select, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from encfields.bulk.failures import is_lock_wait, is_transient
+from encfields.bulk.failures import is_lock_wait, is_transient, translated
 from encfields.bulk.row_refusals import Refusal, refusal_of, refuses_row
 from tests.drivers.conftest import Leg
 from tests.drivers.model import Patient
@@ -67,6 +67,26 @@ def test_a_statement_that_is_wrong_is_neither(driver: Leg, wrong: str) -> None:
     assert not is_transient(error)
 
 
+RAISE = {
+    "postgresql": "DO $$ BEGIN RAISE '%s' USING ERRCODE = '42501'; END $$",
+    "mariadb": "SIGNAL SQLSTATE '42000' SET MYSQL_ERRNO = 1142, MESSAGE_TEXT = '%s'",
+}
+
+
+def test_a_missing_right_is_told_in_the_server_s_words_and_a_trigger_s_text_is_not(
+    driver: Leg,
+) -> None:
+    if driver.server == "sqlite":
+        pytest.skip("SQLite has no users")
+    family = "mariadb" if driver.server == "mysql" else driver.server
+    for words in ("permission denied for table patient", "not you, 123-45-6789"):
+        raising = text(RAISE[family] % words)
+        said = translated(_error(driver, raising))
+        assert said.reason == "denied"
+        assert (words in str(said)) == words.startswith("permission")
+        assert "123-45-6789" not in str(said)
+
+
 PASS: tuple[int | str, ...] = (1040, 1114, 1205, 1213, 1317, 1836, 1969, 2006, 9001)
 PASS += ("40001", "53100", "57014", "57P03", "25006", "08006", "XX000")
 LAST: tuple[int | str, ...] = (1035, 1064, 1104, 1305, 1449, 3105, 4078)
@@ -80,3 +100,9 @@ def test_the_server_s_code_tells_what_passes_and_the_driver_s_class_does_not(
     """PyMySQL has one class for nearly all of them."""
     said = pymysql.err.OperationalError(code, "") if isinstance(code, int) else Stated(code)
     assert is_transient(OperationalError("", None, said)) == (code in PASS)
+
+
+def test_who_may_not_make_triggers_beside_a_binary_log_is_told_the_setting() -> None:
+    said = translated(OperationalError("", None, pymysql.err.OperationalError(1419, "")))
+    assert said.reason == "denied"
+    assert "log_bin_trust_function_creators" in str(said)

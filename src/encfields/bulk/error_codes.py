@@ -98,6 +98,11 @@ _ADVICE: dict[Code, str] = {
     1153: "max_allowed_packet is too small for one value, or for so many at once",
     1226: "this database user has reached a limit, such as its statements or connections per hour",
     1317: "an administrator or a time limit ended the statement",
+    1419: (
+        "triggers are written to the binary log, and this database user may not make them: an "
+        "administrator sets log_bin_trust_function_creators = 1 (on RDS in the parameter group), "
+        "or makes them as a user with SUPER"
+    ),
     1969: f"max_statement_time {_ENDED}",
     3024: f"max_execution_time {_ENDED}",
 }

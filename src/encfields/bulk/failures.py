@@ -46,6 +46,7 @@ from encfields.keys.sql.failures import (
     is_denied,
     is_read_only,
     sql_state,
+    what_is_denied,
 )
 
 _P = ParamSpec("_P")
@@ -217,7 +218,8 @@ def _described(error: Exception) -> str:
 
 
 def _without_text(error: Exception) -> str:
-    """A driver's error by class and code, without its text, unless it is of a connection alone."""
+    """A driver's error by class and code, without its text, unless it is of a connection alone or
+    names a table that the user has no right to."""
     original = getattr(error, "orig", None) or error
     code = code_of(original)
     name = f"{type(original).__name__}{f' ({code})' if code else ''}"
@@ -229,7 +231,8 @@ def _without_text(error: Exception) -> str:
         return str(error)  # the table's name
     if is_of_connection or isinstance(error, ArgumentError):
         return f"{name}: {first_line(original)}"
-    return name
+    denied = what_is_denied(original) if isinstance(error, DBAPIError) and is_denied(error) else ""
+    return f"{name}: {denied}" if denied else name
 
 
 class TranslatedFailure(NamedTuple):

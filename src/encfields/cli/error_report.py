@@ -30,8 +30,8 @@ _BY_REASON = {
     "--table, schema.table elsewhere",
     "no-run": "take the id that --start or --show printed, or leave out --run to work on all "
     "recorded runs",
-    "denied": "give this role and database user the rights that are missing: `encfields doctor` "
-    "names them",
+    "denied": "give this role or database user the right that is missing, or run it as one who has "
+    "it; `encfields doctor` shows which actions KMS allows",
     "throttled": "wait, and run it again",
     "unreachable": "check network, address and credentials with `encfields doctor`, and run it "
     "again",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
@@ -11,12 +12,23 @@ from encfields.errors import KeyNotFoundError, KeyUnavailableError
 
 _CONFLICT_STATES = frozenset({"40001", "40P01", "23505"})
 _CONFLICT_NUMBERS = frozenset({1213, 1205, 1020})
-NOT_ALLOWED = frozenset({"42501", 1044, 1142, 1143})
-"""Codes for a database, table or column that the user has no right to: PostgreSQL's SQLSTATE,
+NOT_ALLOWED = frozenset({"42501", 1044, 1142, 1143, 1227, 1370, 1419})
+"""Codes for what the user has no right to, or lacks a privilege for: PostgreSQL's SQLSTATE,
 MariaDB's and MySQL's numbers."""
 
 _DENIED = NOT_ALLOWED | {"28000", "28P01", 1045}
 """Codes for lacking rights, and for a refused login."""
+
+_SAYS_WHAT_IS_DENIED = re.compile(
+    r"(?:permission denied for|must be owner of|violates row-level security policy for) "
+    r"(?:materialized view|foreign table|table|relation|view|sequence|schema|database|function|"
+    r"procedure|routine|type|language) [\w$.\"]+"
+    r"|[A-Z][A-Z, ]+ command denied to user '[^' ]*'@'[^' ]*'"
+    r" for (?:table|column|routine) [\w$.'`]+"
+    r"|Access denied for user '[^' ]*'@'[^' ]*' to database '[^' ]*'"
+    r"|you need \(at least one of\) the [A-Z_, or]+ privilege\(s\)"
+)
+"""How PostgreSQL, then MySQL and MariaDB, name what a user has no right to."""
 
 READ_ONLY = frozenset({"25006", 1290, 1792, 1836})
 """Codes for a read-only database or transaction."""
@@ -80,6 +92,15 @@ def is_denied(error: DBAPIError) -> bool:
     """Whether the database user lacks the right for a statement."""
     # MariaDB's own number says more than its SQLSTATE.
     return (error_number(error.orig) or sql_state(error.orig)) in NOT_ALLOWED
+
+
+def what_is_denied(cause: BaseException) -> str:
+    """The server's words for what the user has no right to; empty if it has others.
+
+    Not the whole message: a trigger can raise the same code with a text of its own.
+    """
+    said = _SAYS_WHAT_IS_DENIED.search(first_line(cause))
+    return said.group() if said else ""
 
 
 def is_read_only(error: DBAPIError) -> bool:
