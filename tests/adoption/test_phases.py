@@ -177,6 +177,19 @@ def test_what_an_onupdate_default_sets_is_written_in_both_columns(db: Database, 
     assert set(state(db).values()) == {"SI" if phase == "write-sealed" else "PSI"}
 
 
+def test_coalesce_with_the_column_itself_sets_or_keeps_both_columns(
+    app: Any, db: Database, phase: str
+):
+    kept = update(app).values(email=func.coalesce(bindparam("new"), app.email), note="changed")
+    with db.session() as session:
+        for n, new in ((1, "new@x"), (3, None)):
+            session.execute(kept.where(app.id == n), {"new": new})
+        session.commit()
+        read = session.scalars(select(app.email).where(app.note == "changed").order_by(app.id))
+        assert read.all() == ["new@x", LATER]
+    assert {state(db)[n] for n in (1, 3)} == {"SI" if phase == "write-sealed" else "PSI"}
+
+
 def test_rows_whose_keys_the_database_generates_are_written_in_both_columns(
     db: Database, phase: str
 ):

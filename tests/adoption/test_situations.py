@@ -16,10 +16,12 @@ from sqlalchemy import (
     Table,
     Uuid,
     bindparam,
+    func,
     insert,
     select,
     update,
 )
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.exc import DBAPIError
 
 from encfields import BlindIndex, CompoundBlindIndex, EncryptedType, Plaintext
@@ -35,6 +37,7 @@ from encfields.adopt import (
 )
 from encfields.bulk import SealedColumn, TableSpec
 from encfields.errors import DeclarationError
+from tests.adoption.models import PHASES
 from tests.database import Database
 from tests.servers.backends import Backend
 
@@ -215,6 +218,35 @@ def test_two_columns_of_one_compound_index_are_adopted_together(db: Database) ->
         assert adopt(db.engine, db.encryption, Adoption.of(both.c[name])).finished
     for name in ("first", "last"):
         assert ensure_adopted(db.engine, db.encryption, Adoption.of(both.c[name])).both == 2
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_an_upsert_names_a_column_whose_key_is_the_plaintext_s_name(
+    sqlite: Backend, phase: str
+) -> None:
+    db = Database(sqlite)
+    email = sealed("email", String(80), phase, index=BlindIndex())
+    table = Table("t", MetaData(), Column("id", Integer, primary_key=True), email)
+    db.create(table.metadata)
+    new = sqlite_insert(table)
+    excluded = new.excluded.email
+    changes: list[tuple[str | None, Any, str | None]] = [
+        ("new@x", excluded, "new@x"),
+        ("newer@x", excluded, "newer@x"),
+        ("none@x", None, None),
+        ("back@x", excluded, "back@x"),
+        ("none@x", bindparam(None, None, unique=True), None),
+    ]
+    if phase != "write-sealed":
+        kept = func.coalesce(excluded, table.c.email)
+        changes += [("again@x", kept, "again@x"), (None, kept, "again@x")]
+    with db.begin() as connection:
+        for given, value, expected in changes:
+            upsert = new.values(id=1, email=given)
+            connection.execute(
+                upsert.on_conflict_do_update(index_elements=["id"], set_={"email": value})
+            )
+            assert connection.scalar(select(table.c.email)) == expected
 
 
 @pytest.mark.parametrize("phase", ["read-sealed", "write-sealed"])

@@ -6,13 +6,26 @@ import logging
 from typing import Any
 
 import pytest
-from sqlalchemy import func, insert, literal_column, select, update
+from sqlalchemy import (
+    Column,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    delete,
+    func,
+    insert,
+    literal_column,
+    select,
+    update,
+)
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 
 from encfields.errors import BindingError
-from tests.adoption.models import customer
+from tests.adoption.models import customer, encrypted
 from tests.database import Database
+from tests.servers.backends import Backend
 
 
 @pytest.fixture(params=["write-both", "read-sealed"])
@@ -47,6 +60,23 @@ def test_an_update_of_many_rows_is_carried_and_named_with_its_place(
     assert "many@x" not in caplog.text
     with db.session() as session:
         assert session.scalars(select(app.id).where(app.email == "many@x")).all() == [2]
+
+
+def test_an_onupdate_default_of_unknown_rows_is_carried(sqlite: Backend):
+    db = Database(sqlite)
+    for phase, default in (("write-both", "set@x"), ("read-sealed", lambda: "set@x")):
+        id_, note = Column("id", Integer, primary_key=True), Column("note", String(40))
+        email: Column[str] = Column("email_enc", encrypted(phase), onupdate=default)
+        table = Table("customer", MetaData(), id_, note, email)
+        db.create(table.metadata)
+        with db.begin() as connection:
+            connection.execute(delete(table))
+            rows = [{"id": n, "email_enc": f"c{n}@x"} for n in (1, 2, 3)]
+            connection.execute(insert(table), rows)
+            connection.execute(update(table).where(table.c.id < 3).values(note="changed"))
+            emails = select(table.c.email_enc).order_by(table.c.id)
+            assert connection.scalars(emails).all() == ["set@x", "set@x", "c3@x"]
+    assert counted(db) == 2
 
 
 def test_an_sql_expression_is_computed_from_the_plaintext(app: Any, db: Database):

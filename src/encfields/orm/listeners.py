@@ -114,10 +114,11 @@ class EngineListeners:
         return statement, multiparams, params
 
     def _complete(self, execution: WriteExecution) -> None:
+        if isinstance(execution.statement, Update):
+            decide_values(execution)
         if Plaintext.is_used:
             write_plaintext_along(execution)
         if isinstance(execution.statement, Update):
-            decide_values(execution)
             execution.statement = with_row_named(execution.statement)
             type_application_bindparams(execution)
             complete_row_update(execution)

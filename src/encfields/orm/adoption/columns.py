@@ -127,11 +127,14 @@ class PlaintextOfRow:
 
     :param sealed: key of the encrypted column.
     :param phase: of the adoption.
+    :param default: the encrypted column's, which an UPDATE that leaves its rows pending does not
+        ask for.
     """
 
-    def __init__(self, sealed: str, phase: str) -> None:
+    def __init__(self, sealed: str, phase: str, default: Any = None) -> None:
         self.sealed = sealed
         self.phase = phase
+        self.default = default
 
     def __call__(self, context: Any) -> Any:
         if self.phase == WRITE_SEALED:
@@ -139,10 +142,12 @@ class PlaintextOfRow:
         # If rows are distinguished, SQLAlchemy expects string keys, but may find columns.
         given = context.get_current_parameters(isolate_multiinsert_groups=False)
         row = internals.row_of_default(context.current_column)
+        names = f"{self.sealed}{internals.MULTI_VALUES_SUFFIX}{row}", self.sealed
+        value = next((given[name] for name in names if name in given), None)
+        if self.default is not None and self.sealed not in given:
+            value = self.default.arg(context) if self.default.is_callable else self.default.arg
         # Hidden here too: a type that lets the database encrypt renders the bind itself.
-        return hidden(
-            given.get(f"{self.sealed}{internals.MULTI_VALUES_SUFFIX}{row}", given.get(self.sealed))
-        )
+        return hidden(value)
 
 
 def adopt_columns(table: Table) -> None:
@@ -195,13 +200,13 @@ def _append(table: Table, binding: ColumnBinding, adopts: Plaintext) -> None:
             f"it adopts {adopts.column!r}, and the table declares a column of that name as well: "
             "leave that one out, adopts= declares it",
         )
-    of_row = PlaintextOfRow(column.key, adopts.phase)
+    onupdate = column.onupdate
     plain = PlaintextColumn(
         adopts.column,
         PlaintextType(plaintext_type(column, adopts)),
         key=key,
-        default=of_row,
-        onupdate=None if column.onupdate is None else of_row,
+        default=PlaintextOfRow(column.key, adopts.phase),
+        onupdate=None if onupdate is None else PlaintextOfRow(column.key, adopts.phase, onupdate),
         nullable=True,
     )
     # Before the attribute's own column is made nullable: whether a row must have a value.

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import and_, not_, type_coerce
 from sqlalchemy import types as sa
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql import operators, visitors
 from sqlalchemy.sql.elements import BinaryExpression, ColumnElement, Grouping, TypeCoerce
+from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.selectable import Select
 from sqlalchemy.types import TypeEngine
 
 from encfields.errors import EncFieldsError
 from encfields.orm import internals
-from encfields.orm.adoption.columns import plaintext_column
+from encfields.orm.adoption.columns import PlaintextType, plaintext_column
 from encfields.orm.adoption.plaintext import WRITE_BOTH, adoption_of
 from encfields.orm.query.comparison import IndexComparison
 from encfields.orm.read.provenance import row_part, source_column
+
+if TYPE_CHECKING:
+    from encfields.orm.declare.columns import SealedColumnType
 
 
 class NullTest(internals.NegatableComparison):
@@ -116,7 +120,14 @@ def in_plaintext(expression: Any) -> Any:
 
     if hasattr(expression, "__clause_element__"):
         expression = expression.__clause_element__()
-    return visitors.replacement_traverse(expression, {}, replaced)
+    plain = visitors.replacement_traverse(expression, {}, replaced)
+    for element in visitors.iterate(plain):
+        adopts = adoption_of(element)
+        if isinstance(element, FunctionElement) and adopts is not None:
+            # One such as coalesce() has kept the type of what it was given.
+            sealed = cast("SealedColumnType", element.type)
+            element.type = PlaintextType(adopts.type or sealed.inner)
+    return plain
 
 
 def with_plaintext_asked(statement: Any) -> Any:

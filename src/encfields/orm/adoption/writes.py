@@ -101,6 +101,7 @@ class _Completion:
         in_rows = any(adopting.key in row for row in self._rows())
         if adopting.key not in stated and not in_rows:
             self._note_moved(adopting, stated)
+            self._leave_default_pending(adopting, stated)
             return
         if adopting.plain.key in stated:
             return
@@ -124,6 +125,15 @@ class _Completion:
             note_unsealed(
                 self._connection, adopting.binding, f"an UPDATE changes {', '.join(moves)}"
             )
+
+    def _leave_default_pending(self, adopting: _Adopting, stated: Mapping[str, Any]) -> None:
+        """Let only the plaintext have the column's ``onupdate`` default if its rows are unknown."""
+        column = adopting.binding.column
+        if column.onupdate is None or not adopting.adopts.carries_unsealable:
+            return
+        if why := self._cannot_be_sealed(adopting, stated):
+            note_unsealed(self._connection, adopting.binding, why)
+            self.statement = internals.with_update_values(self.statement, {column: null()})
 
     def _along(self, adopting: _Adopting, row: Mapping[str, Any]) -> Mapping[str, Any]:
         if adopting.key not in row or adopting.plain.key in row:
@@ -231,15 +241,20 @@ class _Completion:
         if name not in given or adopting.plain.key in given:
             return
         value = given[name]
+        if _is_none(value) and null_of(adopting.plain) is None:
+            value = null()
         along = internals.sibling_in(value, adopting.plain.key)
         clause = internals.post_values_clause(self.statement)
         is_sealed = is_excluded(value, adopting.binding.column) and targets_row_key(
             clause, adopting.binding
         )
-        if is_sealed or isinstance(value, Null) or not adopting.adopts.carries_unsealable:
-            added = null() if isinstance(value, Null) else along
-            if added is not None:
-                pairs = [(adopting.plain.key, added)]
+        if isinstance(value, Null):
+            pairs = [(name, null()), (adopting.plain.key, null())]
+            self.statement = internals.with_upsert_values(self.statement, pairs)
+            return
+        if is_sealed or not adopting.adopts.carries_unsealable:
+            if along is not None:
+                pairs = [(adopting.plain.key, along)]
                 self.statement = internals.with_upsert_values(self.statement, pairs)
             return
         note_unsealed(self._connection, adopting.binding, "an upsert may hit a row of another key")
@@ -268,6 +283,12 @@ def _as_value(value: Any, adopting: _Adopting) -> Any:
         if internals.is_expression(value)
         else bindparam(None, value, type_=adopting.type, unique=True)
     )
+
+
+def _is_none(value: Any) -> bool:
+    """Whether an upsert's SET gives a column ``None``, as it is or in a bind of its own."""
+    is_bind = isinstance(value, BindParameter) and value.unique
+    return (value.effective_value if is_bind else value) is None
 
 
 def _is_expression(value: Any) -> bool:

@@ -146,7 +146,9 @@ def refuse_copies_elsewhere(statement: Insert | Update) -> None:
 
     :raises CiphertextCopyError: it does.
     """
-    columns = {name: its for its in statement.table.c for name in (its.name, its.key)}
+    # An adopted column's name may be the key of the encrypted one, which SQLAlchemy goes by.
+    of_table = statement.table.c
+    columns = {its.name: its for its in of_table} | {its.key: its for its in of_table}
     for target, value in _assigned(statement):
         clause = clause_of(target)
         column: Any = clause if isinstance(clause, ColumnElement) else columns.get(clause)

@@ -28,7 +28,6 @@ from sqlalchemy.sql.functions import coalesce
 from sqlalchemy.types import TupleType, TypeDecorator
 
 from encfields.orm import internals
-from encfields.orm.adoption.plaintext import adoption_of
 from encfields.orm.declare.columns import is_encrypted
 from encfields.orm.query.comparison import is_converted, ungrouped
 
@@ -125,7 +124,7 @@ def _new_value(value: Any, column: Column[Any]) -> BindParameter[Any] | None:
     new = bindparam(None, None, unique=True) if isinstance(parts[0], Null) else parts[0]
     if not isinstance(new, BindParameter) or is_converted(new):
         return None
-    return None if adoption_of(column) is not None else new
+    return new
 
 
 def _decide_value(
