@@ -343,6 +343,9 @@ def test_the_bytes_of_a_message_are_not_compared_with_a_value(sqlite_clinic):
         literal(given).in_([raw]),
         tuple_(raw, Patient.id).in_([(given, 1)]),
         case({given: True}, value=raw, else_=False),
+        type_coerce(raw, LargeBinary).label("bytes") == given,
+        literal(given).in_(select(raw)),
+        select(select(raw.label("bytes")).subquery().c.bytes == given).scalar_subquery(),
     )
     with sqlite_clinic.session() as session, sqlite_clinic.statements() as seen:
         for criterion in criteria:
@@ -359,7 +362,13 @@ def test_the_bytes_of_a_message_are_not_compared_with_a_value(sqlite_clinic):
 def test_the_column_of_an_index_is_not_the_application_s_to_compare(sqlite_clinic):
     bidx = Patient.__table__.c.ssn_bidx
     with sqlite_clinic.session() as session, sqlite_clinic.statements() as seen:
-        for criterion in (bidx == CANARY, bidx == CANARY.encode(), bidx.in_([CANARY])):
+        for criterion in (
+            bidx == CANARY,
+            bidx == CANARY.encode(),
+            bidx.in_([CANARY]),
+            literal(CANARY).in_(select(bidx)),
+            case({CANARY: True}, value=bidx, else_=False),
+        ):
             with pytest.raises(BindingError) as caught:
                 session.execute(select(Patient.id).where(criterion))
             assert_absent(CANARY, caught.value)

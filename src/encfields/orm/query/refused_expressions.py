@@ -46,6 +46,7 @@ from encfields.orm.query.comparison import (
 )
 from encfields.orm.query.operator_names import operator_name
 from encfields.orm.query.raw_operands import selects_in
+from encfields.orm.query.statement_scope import unlabelled
 
 
 def check_expression(element: Any) -> None:
@@ -65,7 +66,7 @@ def check_expression(element: Any) -> None:
     elif (message := _message_compared_with_value(element)) is not None:
         is_case = isinstance(element, Case)
         raise ciphertext_refused(
-            message.clause,
+            message,
             f"{'CASE' if is_case else repr(operator_name(element.operator))} of its bytes with a "
             "value, which would be sent in plaintext,",
             "compare the column itself, as in column == value; to look for a message, select "
@@ -83,15 +84,16 @@ def check_expression(element: Any) -> None:
 
 
 def _message_compared_with_value(element: Any) -> Any | None:
-    """The bytes of a message that are compared with a value, or ``None``."""
+    """The encrypted column whose messages' bytes are compared with a value, or ``None``."""
     if isinstance(element, BinaryExpression):
         sides = [element.left, element.right]
     elif isinstance(element, Case) and element.value is not None:
         sides = [element.value, *(condition for condition, _ in element.whens)]
     else:
         return None
-    parts = [part for side in sides for part in _parts_of_row(ungrouped(side))]
-    message = next(filter(_is_message, parts), None)
+    parts = [part for side in sides for part in _compared(side)]
+    found = (column for column in map(_message_in, parts) if column is not None)
+    message = next(found, None)
     if message is None:
         return None
     inside = (element for part in parts for element in visitors.iterate(part))
@@ -99,14 +101,25 @@ def _message_compared_with_value(element: Any) -> Any | None:
     return message if has_value else None
 
 
-def _parts_of_row(side: Any) -> list[Any]:
-    return [*map(ungrouped, side.clauses)] if isinstance(side, ClauseList) else [side]
+def _compared(side: Any) -> list[Any]:
+    """What one side of a comparison is made of: a row's parts, and what a subquery selects."""
+    bare = unlabelled(side)
+    if isinstance(bare, ClauseList):
+        return [*map(unlabelled, bare.clauses)]
+    selected = [column for select in selects_in(bare) for column in select.selected_columns]
+    return [*map(unlabelled, selected)] or [bare]
 
 
-def _is_message(side: Any) -> bool:
-    """Whether it is an encrypted column under a type of bytes."""
-    is_coerced = isinstance(side, TypeCoerce) and not isinstance(side, BlindValue)
-    return is_coerced and next(ciphertexts_among((side.clause,)), None) is not None
+def _message_in(part: Any) -> Any | None:
+    """The encrypted column under a type of bytes, also in a subquery, or ``None``."""
+    for base in getattr(part, "base_columns", ()):
+        clause = base
+        while isinstance(clause, TypeCoerce) and not isinstance(clause, BlindValue):
+            clause = unlabelled(clause.clause)
+        if clause is not base:
+            for column in ciphertexts_among((clause,)):
+                return column
+    return None
 
 
 def _listed(element: Any) -> tuple[Any, ...]:

@@ -10,6 +10,7 @@ from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import (
     BinaryExpression,
     BindParameter,
+    Case,
     ClauseList,
     ColumnClause,
     TableValuedColumn,
@@ -22,6 +23,7 @@ from encfields.orm.declare.columns import is_encrypted
 from encfields.orm.declare.index_column_type import IndexColumnType
 from encfields.orm.query.ciphertext_uses import ciphertext_refused
 from encfields.orm.query.comparison import EQUALITY, MEMBERSHIP, OF_NULL_TOO
+from encfields.orm.query.raw_operands import selects_in
 from encfields.orm.query.statement_scope import unlabelled
 from encfields.orm.read.provenance import column_named, table_named
 
@@ -37,6 +39,8 @@ def check_index_column(element: Any) -> None:
     """
     if isinstance(element, BinaryExpression):
         parts = [*_listed(element.left), *_listed(element.right)]
+    elif isinstance(element, Case) and element.value is not None:
+        parts = [element.value, *(condition for condition, _ in element.whens)]
     elif isinstance(element, FunctionElement) and not isinstance(element, count):
         parts = list(getattr(element, "clauses", ()))
     else:
@@ -44,6 +48,8 @@ def check_index_column(element: Any) -> None:
     columns = [part for part in map(unlabelled, parts) if is_index_column(part)]
     if isinstance(element, BinaryExpression):
         gives_hash = element.operator in _OF_HASHES
+    elif isinstance(element, Case):
+        gives_hash = True
     else:
         gives_hash = isinstance(element.type, IndexColumnType)
     if columns and (not gives_hash or any(map(_has_value, parts))):
@@ -83,7 +89,10 @@ def check_whole_row(element: Any) -> None:
 
 def _listed(side: Any) -> tuple[Any, ...]:
     inside = unlabelled(side)
-    return tuple(inside.clauses) if isinstance(inside, ClauseList) else (inside,)
+    if isinstance(inside, ClauseList):
+        return tuple(inside.clauses)
+    selected = tuple(column for select in selects_in(inside) for column in select.selected_columns)
+    return selected or (inside,)
 
 
 def _has_value(part: Any) -> bool:
