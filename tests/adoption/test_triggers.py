@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import select, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from tests.adoption.models import customer
 from tests.database import Database
@@ -67,6 +67,15 @@ def test_a_value_is_never_lost_to_an_update_by_hand(app: Any, db: Database):
 
     with db.session() as session:
         assert session.scalars(select(app.email).order_by(app.id)).all() == ["c1@x", "c2@x", "c3@x"]
+
+
+def test_a_row_without_a_value_is_refused_as_by_not_null(app: Any, db: Database):
+    for statement in (
+        "INSERT INTO customer (id) VALUES (7)",
+        "UPDATE customer SET email = NULL, email_enc = NULL, email_enc_bidx = NULL",
+    ):
+        with pytest.raises(IntegrityError, match="must have a value"):
+            db.execute_plain(statement)
 
 
 def test_the_last_phase_is_refused_before_values_were_compared(app: Any, db: Database):

@@ -333,7 +333,9 @@ class Triggers:
         text = self._text(message)
         if self._name == "postgresql":
             return f"RAISE EXCEPTION USING MESSAGE = {text}, ERRCODE = 'check_violation';"
-        return f"SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = {text};"
+        # A missing value is the error that NOT NULL raised: drivers call it one of integrity.
+        code = "'23000' SET MYSQL_ERRNO = 1048," if message == _MISSING else "'45000' SET"
+        return f"SIGNAL SQLSTATE {code} MESSAGE_TEXT = {text};"
 
     def _text(self, message: str) -> str:
         column = f"{self._adopted.table}.{self._adopted.plain.name}"
