@@ -78,6 +78,8 @@ MAX_MESSAGE_CHARS = 4_000
 _CAUSE: Any = vars(BaseException)["__cause__"]
 """Where Python keeps what an exception was raised from."""
 
+_ARGS: Any = vars(BaseException)["args"]
+
 
 class ErrorDetails(TypedDict, total=False):
     """Keyword arguments of every error in the tree: where and why it happened."""
@@ -131,6 +133,15 @@ class EncFieldsError(DontWrapMixin, Exception):
     @__cause__.setter
     def __cause__(self, cause: BaseException | None) -> None:
         _CAUSE.__set__(self, cause)
+
+    @property
+    def args(self) -> tuple[Any, ...]:
+        """The whole text: all that a task queue keeps of an error, beside its class, in JSON."""
+        return (str(self),)
+
+    @args.setter
+    def args(self, args: tuple[Any, ...]) -> None:
+        _ARGS.__set__(self, args)
 
     def __str__(self) -> str:
         place, message = self._place(), shortened(self.message, MAX_MESSAGE_CHARS)

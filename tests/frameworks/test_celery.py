@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from encfields.bulk import Reencryption, Report, TableSpec
 from encfields.bulk.reencryption import report_of
+from encfields.errors import UnsupportedOperationError
 from tests.frameworks.processes import PATIENCE, running, wait_for
 from tests.frameworks.stored import assert_sealed
 from tests.servers.backends import Backend
@@ -102,6 +103,12 @@ def find(ssn):
 
 
 @app.task
+def find_like(ssn):
+    with Session(engine) as session:
+        return session.scalars(select(Patient.id).where(Patient.ssn.like(ssn))).all()
+
+
+@app.task
 def whoami():
     return os.getpid()
 """
@@ -143,6 +150,10 @@ def test_tasks_in_forked_processes_write_and_look_up(
         found = [application.find.delay(value) for value in values]
         wait_for(lambda: all(task.ready() for task in found), output)
         numbers = [task.get(timeout=PATIENCE) for task in found]
+        refused = application.find_like.delay("123%")
+        wait_for(refused.ready, output)
+        with pytest.raises(UnsupportedOperationError, match=r"^patient\.ssn: "):
+            refused.get(timeout=PATIENCE)
     assert numbers == [[number] for number, _, _ in answers]
     assert all(child != parent for _, child, parent in answers)
     parents = [f"of {number}" for number in range(2)]

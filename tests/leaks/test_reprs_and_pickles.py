@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine, bindparam, insert, inspect, select, update
 from sqlalchemy.orm import Session
 
-from encfields.errors import UnboundValueError
+from encfields.errors import UnboundValueError, UnreadableError
 from encfields.orm.write.pending import Pending
 from tests.leaks.model import (
     SSN,
@@ -110,3 +110,11 @@ def test_a_pickled_instance_holds_its_values_as_any_object_would(engine: Engine)
         loaded = session.scalars(select(Patient)).one()
         assert loaded.ssn == SSN
         assert pickle.loads(pickle.dumps(loaded)).ssn == SSN
+
+
+def test_an_error_made_again_from_its_arguments_says_where_it_happened() -> None:
+    """As a task queue makes it, from JSON."""
+    error = UnreadableError("it does not open", table="patient", row={"id": "1"})
+    error.column = "ssn"  # known later
+    assert str(type(error)(*error.args)) == str(error) == "patient.ssn, row id=1: it does not open"
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
