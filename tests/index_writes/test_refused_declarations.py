@@ -184,7 +184,7 @@ TABLES = {
         lambda: table_of(secret("a", index=BlindIndex(key="tenant/{tenant}"))),
     ),
     "an index on a function of the column": (
-        "expression",
+        "computed of a ciphertext",
         lambda: Index(
             "ix", func.lower(table_of(secret("ssn", index=BlindIndex())).c.ssn), unique=True
         ),
