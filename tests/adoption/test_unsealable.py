@@ -22,7 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 
-from encfields.errors import BindingError
+from encfields.errors import BindingError, UnsupportedOperationError
 from tests.adoption.models import customer, encrypted
 from tests.database import Database
 from tests.servers.backends import Backend
@@ -127,6 +127,21 @@ def test_every_upsert_of_the_old_application_goes_on(app: Any, db: Database):
     assert counted(db) == 1
 
 
+def test_an_upsert_sets_what_another_column_would_have_been_given(app: Any, db: Database):
+    table = app.__table__
+    if db.backend.family == "mariadb":
+        upsert: Any = mysql.insert(table).values(id=1, email_enc="own@x", note="other@x")
+        upsert = upsert.on_duplicate_key_update({"email_enc": upsert.inserted.note})
+    else:
+        dialect = postgresql if db.name == "postgresql" else sqlite
+        upsert = dialect.insert(table).values(id=1, email_enc="own@x", note="other@x")
+        changed = {"email_enc": upsert.excluded.note}
+        upsert = upsert.on_conflict_do_update(index_elements=["id"], set_=changed)
+    with db.begin() as connection:
+        connection.execute(upsert)
+    assert read(app, db) == ["other@x", "c2@x", "c3@x"]
+
+
 def test_from_the_last_phase_on_they_are_refused(db: Database):
     app = customer("write-sealed")
     db.create(app.metadata)
@@ -170,3 +185,42 @@ def test_an_update_of_the_key_of_a_row_without_plaintext_is_refused(db: Database
     with pytest.raises(DBAPIError, match="bound to"), db.begin() as connection:
         connection.execute(update(before).where(before.c.id == 1).values(id=9))
     assert read(app, db) == ["c1@x"]
+
+
+def test_a_value_is_not_lost_to_an_expression_over_a_plaintext_that_is_gone(db: Database):
+    after, before = (
+        Table(
+            "customer",
+            MetaData(),
+            Column("id", Integer, primary_key=True),
+            Column("email_enc", encrypted(phase)),
+        )
+        for phase in ("write-sealed", "read-sealed")
+    )
+    db.create(after.metadata)
+    with db.begin() as connection:
+        connection.execute(insert(after).values(id=1, email_enc="c1@x"))
+        connection.execute(insert(before).values(id=2, email_enc="c2@x"))
+
+    email = before.c.email_enc
+    changed = update(before).values(email_enc=func.upper(email))
+    if db.backend.family == "mariadb":
+        upsert: Any = mysql.insert(before).values(id=1, email_enc=None)
+        kept = func.coalesce(upsert.inserted.email_enc, email)
+        upsert = upsert.on_duplicate_key_update({"email_enc": kept})
+    else:
+        dialect = postgresql if db.name == "postgresql" else sqlite
+        upsert = dialect.insert(before).values(id=1, email_enc=None)
+        kept = func.coalesce(upsert.excluded.email_enc, email)
+        upsert = upsert.on_conflict_do_update(index_elements=["id"], set_={"email_enc": kept})
+    for statement in (changed, changed.where(before.c.id == 1), upsert):
+        with pytest.raises(DBAPIError, match="no longer has"), db.begin() as connection:
+            connection.execute(statement)
+    other = before.alias()
+    asked = select(other.c.email_enc).where(other.c.id == 1).scalar_subquery()
+    with pytest.raises(UnsupportedOperationError, match="subquery"), db.begin() as connection:
+        connection.execute(update(before).where(before.c.id == 2).values(email_enc=asked))
+    with db.begin() as connection:
+        connection.execute(changed.where(before.c.id == 2))
+        emails = connection.scalars(select(after.c.email_enc).order_by(after.c.id))
+        assert emails.all() == ["c1@x", "C2@X"]

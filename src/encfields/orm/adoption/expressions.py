@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy import and_, not_, type_coerce
+from sqlalchemy import and_, case, literal_column, not_, null, or_, type_coerce
+from sqlalchemy import cast as cast_in_sql
 from sqlalchemy import types as sa
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql import operators, visitors
-from sqlalchemy.sql.elements import BinaryExpression, ColumnElement, Grouping, TypeCoerce
+from sqlalchemy.sql.elements import BinaryExpression, ColumnElement, Grouping, Null, TypeCoerce
 from sqlalchemy.sql.functions import FunctionElement
-from sqlalchemy.sql.selectable import Select
+from sqlalchemy.sql.selectable import Select, SelectBase
 from sqlalchemy.types import TypeEngine
 
-from encfields.errors import EncFieldsError
+from encfields.errors import EncFieldsError, UnsupportedOperationError
 from encfields.orm import internals
 from encfields.orm.adoption.columns import PlaintextType, plaintext_column
 from encfields.orm.adoption.plaintext import WRITE_BOTH, adoption_of
 from encfields.orm.query.comparison import IndexComparison
-from encfields.orm.read.provenance import row_part, source_column
+from encfields.orm.read.provenance import column_named, row_part, source_column, table_named
+from encfields.orm.write.upsert_choices import is_of_inserted_row
 
 if TYPE_CHECKING:
     from encfields.orm.declare.columns import SealedColumnType
@@ -128,6 +130,82 @@ def in_plaintext(expression: Any) -> Any:
             sealed = cast("SealedColumnType", element.type)
             element.type = PlaintextType(adopts.type or sealed.inner)
     return plain
+
+
+class NullOfPending(Null):
+    """NULL in the encrypted column of a row whose plaintext an SQL expression computes.
+
+    In the phase ``"read-sealed"`` the plaintext that it computes from may be gone, since a process
+    of the next phase has written the row: it would compute NULL, and the sealed value would be
+    lost. For such a row it is empty bytes instead, which the adoption's trigger refuses.
+
+    :param read: the encrypted columns whose plaintexts the expression reads.
+    """
+
+    inherit_cache = False
+
+    def __new__(cls, read: Sequence[Any]) -> NullOfPending:  # SQLAlchemy's own is a singleton
+        return object.__new__(cls)
+
+    def __init__(self, read: Sequence[Any]) -> None:
+        self.read = read
+
+
+@compiles(NullOfPending)
+def _compile_null_of_pending(element: NullOfPending, compiler: Any, **kw: Any) -> str:
+    sealed_alone = [
+        and_(
+            plain_of(column, source_column(column)).is_(None),
+            type_coerce(column, sa.LargeBinary).is_not(None),
+        )
+        for column in element.read
+    ]
+    empty = cast_in_sql(literal_column("''"), sa.LargeBinary)
+    return str(compiler.process(case((or_(*sealed_alone), empty), else_=null()), **kw))
+
+
+def null_of_pending(expression: Any) -> Null:
+    """What an encrypted column is assigned if the plaintext column is assigned an expression.
+
+    :raises UnsupportedOperationError: it reads such a column in a subquery, whose rows may have no
+        plaintext any more.
+    """
+    if hasattr(expression, "__clause_element__"):
+        expression = expression.__clause_element__()
+    read: dict[int, Any] = {}
+    for element in _read_in(expression):
+        if isinstance(element, SelectBase):
+            _refuse_in_subquery(element)
+        elif _may_be_sealed_alone(element) and not is_of_inserted_row(element):
+            read[hash(element)] = element
+    return NullOfPending(list(read.values())) if read else null()
+
+
+def _read_in(expression: Any) -> Iterator[Any]:
+    """The elements of an expression, without those inside of its subqueries."""
+    yield expression
+    if isinstance(expression, OfPlaintext | PlaintextInPlace):
+        yield from _read_in(expression.element)
+    elif not isinstance(expression, SelectBase):
+        for element in expression.get_children():
+            yield from _read_in(element)
+
+
+def _may_be_sealed_alone(element: Any) -> bool:
+    adopts = adoption_of(element) if getattr(element, "table", None) is not None else None
+    return adopts is not None and adopts.phase != WRITE_BOTH
+
+
+def _refuse_in_subquery(subquery: Any) -> None:
+    for element in visitors.iterate(subquery):
+        if _may_be_sealed_alone(element):
+            raise UnsupportedOperationError(
+                "a subquery that is assigned reads it, and may read a row that has no plaintext "
+                "any more: read the value first, and assign that",
+                table=table_named(element),
+                column=column_named(element),
+                reason="adoption",
+            )
 
 
 def with_plaintext_asked(statement: Any) -> Any:

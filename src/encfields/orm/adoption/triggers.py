@@ -145,7 +145,8 @@ class Triggers:
         parts = [
             f"IF NOT is_new THEN IF {new} IS NOT NULL AND {new} = {old} AND ({self._changes()}) "
             f"THEN IF {plain_new} IS NULL AND {plain_old} IS NULL THEN {self._raise(_MOVED)} "
-            f"END IF; {blank} END IF; END IF;"
+            f"END IF; {blank} END IF; END IF;",
+            f"IF octet_length({new}) = 0 THEN {self._raise(_SEALED_ALONE)} END IF;",
         ]
         if stage == OPEN:
             parts.append(
@@ -164,6 +165,7 @@ class Triggers:
         plain = self._plain("NEW")
         missing = f"IF {plain} IS NULL AND {new} IS NULL THEN {self._raise(_MISSING)} END IF;"
         return (
+            f"IF octet_length({new}) = 0 THEN {self._raise(_SEALED_ALONE)} END IF; "
             f"IF is_new THEN IF {plain} IS NOT NULL THEN {self._raise(_CLOSED)} END IF; ELSE "
             f"IF {plain} IS NOT NULL AND ({self._changed(self._adopted.plain)}) THEN "
             f"{self._raise(_CLOSED)} END IF; "
@@ -203,9 +205,11 @@ class Triggers:
         new, old = self._sealed("NEW"), self._sealed("OLD")
         plain_new, plain_old = self._plain("NEW"), self._plain("OLD")
         kept = f"{new} IS NOT NULL AND {new} <=> {old}"
+        alone = self._if(f"LENGTH({new}) = 0", _SEALED_ALONE)
         if stage == CLOSED:
             return (
-                self._if(
+                f"{alone} "
+                + self._if(
                     f"{plain_new} IS NOT NULL AND ({self._changed(self._adopted.plain)})", _CLOSED
                 )
                 + f" IF {new} IS NOT NULL AND NOT ({new} <=> {old}) THEN SET {plain_new} = NULL;"
@@ -214,7 +218,7 @@ class Triggers:
             )
         blank = ", ".join(f"NEW.{self._quoted(n)} = NULL" for n in self._blanked())
         lost = self._if(f"{plain_new} IS NULL AND {plain_old} IS NULL", _MOVED)
-        parts = [f"IF {kept} AND ({self._changes()}) THEN {lost} SET {blank}; END IF;"]
+        parts = [f"{alone} IF {kept} AND ({self._changes()}) THEN {lost} SET {blank}; END IF;"]
         if stage == OPEN:
             early = f"{plain_new} IS NULL AND {new} IS NOT NULL AND NOT ({new} <=> {old})"
             parts.append(self._if(early, _TOO_EARLY))
@@ -263,7 +267,7 @@ class Triggers:
         new, old = self._sealed("NEW"), self._sealed("OLD")
         plain_new, plain_old = self._plain("NEW"), self._plain("OLD")
         moved = f"{new} IS NOT NULL AND {new} IS {old} AND ({self._moves()})"
-        checks: list[tuple[str, str]] = []
+        checks = [(f"length({new}) = 0", _SEALED_ALONE)]
         if stage == CLOSED:
             fence = f"{plain_new} IS NOT NULL AND ({self._changed(self._adopted.plain)})"
             missing = f"{plain_new} IS NULL AND {new} IS NULL"
@@ -380,4 +384,5 @@ class Triggers:
 _MOVED = "encfields: what {column} is bound to changes, and it is not sealed anew"
 _TOO_EARLY = "encfields: {column} must be written in plaintext too until ensure_adopted"
 _MISSING = "encfields: {column} must have a value"
+_SEALED_ALONE = "encfields: {column} is computed from plaintext that a row no longer has"
 _CLOSED = "encfields: {column} is closed: no process may write plaintext any more"

@@ -25,7 +25,7 @@ from encfields.orm.adoption.columns import (
     null_of,
     plaintext_type,
 )
-from encfields.orm.adoption.expressions import in_plaintext
+from encfields.orm.adoption.expressions import in_plaintext, null_of_pending
 from encfields.orm.adoption.plaintext import WRITE_SEALED, Plaintext
 from encfields.orm.declare.columns import ColumnBinding
 from encfields.orm.engine_encryption import attachment_of
@@ -165,9 +165,11 @@ class _Completion:
     def _leave_pending(self, adopting: _Adopting, stated: Mapping[str, Any], why: str) -> None:
         """Write only the plaintext: the next backfill seals the row."""
         note_unsealed(self._connection, adopting.binding, why)
-        added: dict[Column[Any], Any] = {adopting.binding.column: null()}
+        value = stated.get(adopting.key)
+        pending = null_of_pending(value) if _is_expression(value) else null()
+        added: dict[Column[Any], Any] = {adopting.binding.column: pending}
         if adopting.key in stated:
-            added[adopting.plain] = self._plain_value(adopting, stated[adopting.key])
+            added[adopting.plain] = self._plain_value(adopting, value)
         self.statement = internals.with_replaced_values(
             self.statement, adopting.binding.column, added
         )
@@ -207,7 +209,8 @@ class _Completion:
             self.statement = internals.with_insert_values(self.statement, [], added)
         elif _is_expression(value) and adopting.adopts.carries_unsealable:
             note_unsealed(self._connection, adopting.binding, "an INSERT gives an SQL expression")
-            added = {adopting.binding.column: null(), adopting.plain: in_plaintext(value)}
+            pending = null_of_pending(value)
+            added = {adopting.binding.column: pending, adopting.plain: in_plaintext(value)}
             column = adopting.binding.column
             self.statement = internals.with_insert_values(self.statement, [column], added)
 
@@ -243,11 +246,10 @@ class _Completion:
         value = given[name]
         if _is_none(value) and null_of(adopting.plain) is None:
             value = null()
-        along = internals.sibling_in(value, adopting.plain.key)
+        is_own = is_excluded(value, adopting.binding.column)
+        along = internals.sibling_in(value, adopting.plain.key) if is_own else None
         clause = internals.post_values_clause(self.statement)
-        is_sealed = is_excluded(value, adopting.binding.column) and targets_row_key(
-            clause, adopting.binding
-        )
+        is_sealed = is_own and targets_row_key(clause, adopting.binding)
         if isinstance(value, Null):
             pairs = [(name, null()), (adopting.plain.key, null())]
             self.statement = internals.with_upsert_values(self.statement, pairs)
@@ -259,7 +261,8 @@ class _Completion:
             return
         note_unsealed(self._connection, adopting.binding, "an upsert may hit a row of another key")
         plain = self._plain_value(adopting, value) if along is None else along
-        pairs = [(name, null()), (adopting.plain.key, _as_value(plain, adopting))]
+        pending = null_of_pending(value) if _is_expression(value) else null()
+        pairs = [(name, pending), (adopting.plain.key, _as_value(plain, adopting))]
         self.statement = internals.with_upsert_values(self.statement, pairs)
 
     # -- parameters ----------------------------------------------------------------------------

@@ -63,14 +63,18 @@ def is_excluded(value: Any, column: Column[Any]) -> bool:
     The alias may be of the table, or of its join with tables of subclasses that a mapped class is
     always loaded with.
     """
-    source = getattr(value, "table", None)
     return (
         isinstance(value, ColumnElement)
         and getattr(value, "key", None) == column.key
-        and isinstance(source, Alias)
-        and source.name in _INSERTED_ROW
+        and is_of_inserted_row(value)
         and any(hash(base) == hash(column) for base in value.base_columns)
     )
+
+
+def is_of_inserted_row(value: Any) -> bool:
+    """Whether `value` is a column of the row that an upsert would have inserted."""
+    source = getattr(value, "table", None)
+    return isinstance(source, Alias) and source.name in _INSERTED_ROW
 
 
 def mark_choices(execution: WriteExecution) -> None:
