@@ -195,6 +195,29 @@ def test_a_changed_key_of_a_child_takes_all_its_values_along(sqlite_db):
         assert told(session.get_one(Nurse, 9)) == ["n", "b"]
 
 
+def test_a_given_key_is_kept_by_a_subclass_whose_column_of_it_has_another_name(sqlite_db):
+    class Local(DeclarativeBase):
+        pass
+
+    class Device(Local):
+        __tablename__ = "device"
+        id: Mapped[int] = mapped_column("device_id", primary_key=True)
+        kind: Mapped[str] = mapped_column(String(20))
+        __mapper_args__: Any = {"polymorphic_on": "kind", "polymorphic_identity": "device"}  # noqa: RUF012
+
+    class Phone(Device):
+        __tablename__ = "phone"
+        id: Mapped[int] = mapped_column(ForeignKey(Device.id), primary_key=True)
+        pin: Mapped[str | None] = mapped_column(EncryptedType())
+        __mapper_args__: Any = {"polymorphic_identity": "phone"}  # noqa: RUF012
+
+    sqlite_db.create(Local.metadata)
+    with sqlite_db.session() as session:
+        session.execute(insert(Phone), [{"id": 30, "pin": "1"}, {"id": 31, "pin": None}])
+        found = session.scalars(select(Phone).order_by(Phone.id)).all()
+    assert [(phone.id, phone.pin) for phone in found] == [(30, "1"), (31, None)]
+
+
 BY_THE_SUBCLASS_S_KEY = {
     "a subquery": lambda one: one.subquery(),
     "a CTE": lambda one: one.cte(),

@@ -102,9 +102,13 @@ def row_by_key(statement: Insert, row: Mapping[Any, Any]) -> dict[str, Any]:
         if set(map(type, row)) <= _PLAIN_NAMES:
             return dict(row)  # the form of each of a flush's many rows
         return {str(getattr(name, "key", name)): value for name, value in row.items()}
+    # The parts of a mapped class's INSERT name the columns of their table, in which the key of a
+    # joined subclass may have another name than in the base class's.
+    of_part = getattr(statement, "_annotations", {}).get("_emit_insert_table")
+    named = of_part.c if of_part is not None else {}
     by_key: dict[str, Any] = {}
     for name, value in row.items():
-        columns = mapper.columns if isinstance(name, str) else {}
+        columns = mapper.columns if isinstance(name, str) and name not in named else {}
         column = columns.get(name) if name in columns else name
         by_key[str(getattr(column, "key", column))] = value
     return by_key
