@@ -102,6 +102,49 @@ def test_a_value_of_every_type_is_the_same_before_during_and_after(db: Database)
         assert list(written[1 : 1 + len(first)]) == list(first.values())
 
 
+def test_nan_and_the_infinities_are_adopted_where_a_database_holds_them(postgresql_db: Database):
+    db, kept = postgresql_db, [float("inf"), float("-inf"), float("nan"), 1.0]
+    old = Table(
+        "t",
+        MetaData(),
+        Column("id", sa.Integer, primary_key=True),
+        Column("n", sa.Double),
+        Column("l", sa.ARRAY(sa.Double)),
+    )
+    old.create(db.plain)
+    with db.plain.begin() as connection:
+        connection.execute(insert(old).values(id=1, n=kept[0], l=kept))
+        connection.execute(insert(old).values(id=2, n=kept[2], l=[]))
+    new = Table(
+        "t",
+        MetaData(),
+        Column("id", sa.Integer, primary_key=True),
+        *(
+            Column(
+                f"{name}_enc",
+                EncryptedType(
+                    old.c[name].type,
+                    name=f"t.{name}",
+                    adopts=Plaintext(name, phase="read-sealed"),
+                ),
+            )
+            for name in "nl"
+        ),
+    )
+    read = select(new.c.n_enc, new.c.l_enc).order_by(new.c.id)
+    expected = repr([(kept[0], kept), (kept[2], [])])
+    adoptions = [Adoption.of(new.c[f"{name}_enc"]) for name in "nl"]
+    for adoption in adoptions:
+        begin_adoption(db.engine, adoption)
+    with db.engine.connect() as connection:
+        assert repr([tuple(row) for row in connection.execute(read)]) == expected
+    for adoption in adoptions:
+        assert adopt(db.engine, db.encryption, adoption).finished
+        assert ensure_adopted(db.engine, db.encryption, adoption).both == 2
+    with db.engine.connect() as connection:
+        assert repr([tuple(row) for row in connection.execute(read)]) == expected
+
+
 @pytest.mark.parametrize("phase", ["write-both", "read-sealed"])
 def test_a_tenant_is_part_of_what_the_trigger_watches(db: Database, phase: Any):
     sealed = EncryptedType(

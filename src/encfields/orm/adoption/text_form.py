@@ -139,7 +139,8 @@ class TextForm:
             return self._sqlite_number()
         codec = codec_for(stored)
         if isinstance(stored, sa.Float):
-            return lambda data: codec.decode(float.__repr__(float(data)).encode(), dialect)
+            # The codec's own text: PostgreSQL writes 1 for 1.0, and has NaN and the infinities.
+            return lambda data: codec.decode(codec.encode(float(data), dialect), dialect)
         return lambda data: codec.decode(data, dialect)
 
     def _moment(self) -> Callable[[bytes], object]:
