@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from sqlalchemy import Column, Integer, MetaData, String, Table, insert, select, update
 from sqlalchemy import types as sa
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.engine.default import DefaultDialect
 
 from encfields import EncryptedType, Plaintext
 from encfields.adopt import (
@@ -20,6 +23,8 @@ from encfields.adopt import (
     ensure_adopted,
     refill_plaintext,
 )
+from encfields.adopt.equal_values import is_same_value
+from encfields.codecs import codec_for
 from tests.database import Database
 
 
@@ -45,6 +50,75 @@ def test_a_number_that_would_be_rounded_is_named_and_not_sealed(db: Database) ->
     assert {one.key["id"]: one.reason for one in report.quarantined} == {"1": "range", "2": "range"}
     with pytest.raises(AdoptionError, match="id=1: the number has more digits after the point"):
         ensure_adopted(db.engine, db.encryption, adoption)
+
+
+SPELT: dict[str, tuple[Any, Any]] = {
+    "json": (
+        sa.JSON().with_variant(JSONB(), "postgresql"),
+        {"zz": 1, "a": [True, 1.0, 1e300, {"y": None, "x": "ü"}]},
+    ),
+    "moment": (
+        sa.DateTime(timezone=True),
+        dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.timezone(dt.timedelta(hours=5, minutes=30))),
+    ),
+    "moments": (sa.ARRAY(sa.DateTime(timezone=True)), [dt.datetime(2026, 1, 2, tzinfo=dt.UTC)]),
+    "decimal": (sa.Numeric(), Decimal(2)),
+    "zero": (sa.Double(), -0.0),
+}
+
+
+def test_a_value_that_the_database_spells_in_another_way_is_the_one_that_was_written(
+    db: Database,
+) -> None:
+    spelt = {
+        name: one
+        for name, one in SPELT.items()
+        if db.name == "postgresql" or not name.startswith("moment")
+    }
+
+    def table(phase: Any) -> Table:
+        columns: list[Column[Any]] = [
+            Column(
+                f"{name}_enc",
+                EncryptedType(type_, name=f"t.{name}", adopts=Plaintext(name, phase=phase)),
+                key=name,
+            )
+            for name, (type_, _) in spelt.items()
+        ]
+        return Table("t", MetaData(), Column("id", Integer, primary_key=True), *columns)
+
+    both = table("write-both")
+    both.create(db.engine)
+    with db.begin() as connection:
+        if db.name == "postgresql":
+            connection.exec_driver_sql("SET timezone TO 'Asia/Tokyo'")
+        values = {name: value for name, (_, value) in spelt.items()}
+        connection.execute(insert(both).values(id=1, **values))
+    for name in spelt:
+        adoption = Adoption.of(both.c[name])
+        assert ensure_adopted(db.engine, db.encryption, adoption).both == 1
+        assert close_plaintext(db.engine, db.encryption, adoption).both == 1
+    with db.begin() as connection:
+        read = connection.execute(select(table("write-sealed"))).one()
+        assert tuple(read) == (1, *values.values())
+
+
+@pytest.mark.parametrize(
+    "type_, one, other",
+    [
+        (sa.JSON(), b'{"a":1}', b'{"a":true}'),
+        (sa.JSON(), b'{"a":[1,2]}', b'{"a":[2,1]}'),
+        (sa.JSON(), b"9007199254740993.0", b"9007199254740992.0"),
+        (sa.JSON(), b'"1"', b"1"),
+        (sa.JSON(), b"not JSON", b"{}"),
+        (sa.DateTime(), b"2026-01-02T03:04:05", b"2026-01-02T03:04:05+00:00"),
+        (sa.Numeric(), b"1.50", b"1.51"),
+        (sa.ARRAY(sa.Numeric()), b'["1.50"]', b'["1.51"]'),
+        (sa.String(), b"1.50", b"1.5"),
+    ],
+)
+def test_another_value_is_another_however_it_is_spelt(type_: Any, one: bytes, other: bytes) -> None:
+    assert not is_same_value(codec_for(type_), DefaultDialect(), one, other)
 
 
 PAIRS: dict[str, tuple[Any, list[tuple[Any, Any]]]] = {

@@ -1,7 +1,7 @@
 """Compares every sealed value with the plaintext beside it, without showing either.
 
 Values differ if they differ *after the column's type has read the plaintext*: a padded CHAR equals
-the text without padding.
+the text without padding, and a JSON object the same one with its keys in another order.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from encfields.adopt.adoption import Adoption
+from encfields.adopt.equal_values import is_same_value
 from encfields.bulk.connections import Connections
 from encfields.bulk.rows.key_order import Bounds
 from encfields.bulk.rows.places import message_bytes
@@ -20,6 +21,7 @@ from encfields.bulk.rows.reader import BatchReader
 from encfields.bulk.rows.reseal_and_index import IndexPlaces
 from encfields.bulk.rows.row_work import OF_THIS_VALUE
 from encfields.bulk.rows.stored_keys import Key, key_to_text, readable_key
+from encfields.codecs import codec_for
 from encfields.engine import engine_encryption
 from encfields.errors import EncFieldsError, ValueDecodingError, ValueEncodingError
 from encfields.message import open_
@@ -112,6 +114,7 @@ class Comparer:
         self.plain_at = self.reader.value_end
         self._cell = prepared.cell(prepared.targets[0], self.value_at)
         self._plain = PlaintextReader(prepared, 0)
+        self._codec, self._dialect = codec_for(prepared.values[0]), prepared.dialect
         self._indexes = IndexPlaces(prepared)
 
     def compare_row(self, row: Any, comparison: Comparison) -> bool:
@@ -151,7 +154,7 @@ class Comparer:
             opened = open_(data, context, find_key, key_ids)
         except OF_THIS_VALUE as error:
             return UNREADABLE, f"its sealed value does not open ({_reason(error)})"
-        if wanted is not None and opened != wanted:
+        if wanted is not None and not is_same_value(self._codec, self._dialect, opened, wanted):
             return DIFFERENT, "its sealed value differs from its plaintext"
         return None
 
