@@ -36,7 +36,7 @@ from encfields.adopt import (
     withdraw_adoption,
 )
 from encfields.bulk import SealedColumn, TableSpec
-from encfields.errors import DeclarationError
+from encfields.errors import DeclarationError, UnsupportedOperationError
 from tests.adoption.models import PHASES
 from tests.database import Database
 from tests.servers.backends import Backend
@@ -186,6 +186,24 @@ def test_null_of_json_is_a_value_and_sql_null_is_none(db: Database) -> None:
         connection.execute(update(last).where(last.c.id == 2).values(body=None))
         read = connection.execute(select(last.c.body).order_by(last.c.id)).scalars().all()
     assert read == [None, None, None, [1], [2], None]
+
+
+def test_a_part_of_json_is_not_asked_of_plaintext_that_a_row_may_no_longer_have(
+    sqlite: Backend,
+) -> None:
+    db = Database(sqlite)
+    table = Table(
+        "t",
+        MetaData(),
+        Column("id", Integer, primary_key=True),
+        sealed("body", JSON(), "read-sealed"),
+    )
+    table.create(db.engine)
+    part = table.c.body["a"].as_integer()
+    with db.begin() as connection:
+        for asked in (select(part), select(table.c.id).where(part == 1)):
+            with pytest.raises(UnsupportedOperationError, match="body_enc"):
+                connection.execute(asked)
 
 
 def test_two_columns_of_one_compound_index_are_adopted_together(db: Database) -> None:

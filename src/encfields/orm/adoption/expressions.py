@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from types import MethodType
 from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import and_, case, literal_column, not_, null, or_, type_coerce
@@ -101,6 +102,22 @@ class OfPlaintext(Grouping[Any]):
     def __init__(self, element: Any, refusal: Callable[[], EncFieldsError]) -> None:
         super().__init__(element)
         self.refusal = refusal
+
+    def __getattr__(self, name: str) -> Any:
+        """What SQLAlchemy's parentheses pass on to their element, such as ``as_integer()`` of JSON;
+        the result is an expression over the plaintext too."""
+        if "element" not in vars(self):  # while it is copied
+            raise AttributeError(name)
+        passed_on = getattr(self.element, name)
+        if name.startswith("_"):
+            return passed_on
+        if isinstance(passed_on, MethodType):
+            return lambda *given, **kw: self._over_plaintext(passed_on(*given, **kw))
+        return self._over_plaintext(passed_on)
+
+    def _over_plaintext(self, result: Any) -> Any:
+        is_expression = isinstance(result, ColumnElement)
+        return OfPlaintext(result, self.refusal) if is_expression else result
 
 
 @compiles(OfPlaintext)
