@@ -161,20 +161,15 @@ def test_a_migration_has_to_say_what_a_key_of_32_digits_is(sqlite: Backend) -> N
         adopt(db.engine, db.encryption, unsure)
 
 
+def _of_json(phase: str) -> Table:
+    body = sealed("body", JSON(), phase)
+    return Table("t", MetaData(), Column("id", Integer, primary_key=True), body)
+
+
 def test_null_of_json_is_a_value_and_sql_null_is_none(db: Database) -> None:
-    both = Table(
-        "t",
-        MetaData(),
-        Column("id", Integer, primary_key=True),
-        sealed("body", JSON(), "write-both"),
-    )
+    both = _of_json("write-both")
     both.create(db.engine)
-    last = Table(
-        "t",
-        MetaData(),
-        Column("id", Integer, primary_key=True),
-        sealed("body", JSON(), "write-sealed"),
-    )
+    last = _of_json("write-sealed")
     adoption = Adoption.of(both.c.body)
     with db.begin() as connection:
         connection.execute(insert(both), [{"id": 1, "body": None}, {"id": 2, "body": {"a": 1}}])
@@ -192,12 +187,7 @@ def test_a_part_of_json_is_not_asked_of_plaintext_that_a_row_may_no_longer_have(
     sqlite: Backend,
 ) -> None:
     db = Database(sqlite)
-    table = Table(
-        "t",
-        MetaData(),
-        Column("id", Integer, primary_key=True),
-        sealed("body", JSON(), "read-sealed"),
-    )
+    table = _of_json("read-sealed")
     table.create(db.engine)
     part = table.c.body["a"].as_integer()
     with db.begin() as connection:

@@ -20,7 +20,7 @@ from encfields.errors import EncFieldsError, UnsupportedOperationError
 from encfields.orm import internals
 from encfields.orm.adoption.columns import PlaintextType, plaintext_column
 from encfields.orm.adoption.plaintext import WRITE_BOTH, adoption_of
-from encfields.orm.query.comparison import IndexComparison
+from encfields.orm.query.comparison import IndexComparison, clause_of
 from encfields.orm.read.provenance import column_named, row_part, source_column, table_named
 from encfields.orm.write.upsert_choices import is_of_inserted_row
 
@@ -187,8 +187,7 @@ def null_of_pending(expression: Any) -> Null:
     :raises UnsupportedOperationError: it reads such a column in a subquery, whose rows may have no
         plaintext any more.
     """
-    if hasattr(expression, "__clause_element__"):
-        expression = expression.__clause_element__()
+    expression = clause_of(expression)
     read: dict[int, Any] = {}
     for element in _read_in(expression):
         if isinstance(element, SelectBase):
@@ -208,9 +207,14 @@ def _read_in(expression: Any) -> Iterator[Any]:
             yield from _read_in(element)
 
 
-def _may_be_sealed_alone(element: Any) -> bool:
+def _phase_of(element: Any) -> str | None:
+    """The phase that the adoption of an element's column is in, if it is such a column."""
     adopts = adoption_of(element) if getattr(element, "table", None) is not None else None
-    return adopts is not None and adopts.phase != WRITE_BOTH
+    return None if adopts is None else adopts.phase
+
+
+def _may_be_sealed_alone(element: Any) -> bool:
+    return _phase_of(element) not in (None, WRITE_BOTH)
 
 
 def _refuse_in_subquery(subquery: Any) -> None:
@@ -238,7 +242,6 @@ def with_plaintext_asked(statement: Any) -> Any:
 def _first_phase(expression: Any) -> Any:
     """The expression, or the same over plaintext if it names a column of the first phase."""
     for element in visitors.iterate(expression):
-        adopts = adoption_of(element) if getattr(element, "table", None) is not None else None
-        if adopts is not None and adopts.phase == WRITE_BOTH:
+        if _phase_of(element) == WRITE_BOTH:
             return in_plaintext(expression)
     return expression

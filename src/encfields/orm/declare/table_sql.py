@@ -18,7 +18,6 @@ from sqlalchemy.sql.elements import (
     BinaryExpression,
     BooleanClauseList,
     ColumnClause,
-    Grouping,
     Null,
     TextClause,
 )
@@ -28,6 +27,7 @@ from encfields.errors import DeclarationError
 from encfields.orm import internals
 from encfields.orm.declare.columns import is_encrypted
 from encfields.orm.declare.message_check import is_message, name_of_check
+from encfields.orm.query.comparison import ungrouped
 from encfields.orm.query.raw_names import encrypted_column_named
 
 _LENGTH = re.compile(r"(?i)\b(?:char_|character_)?length(?=\s*\()")
@@ -160,9 +160,9 @@ def _operands(clause: Any) -> Iterator[Any]:
     tested: set[int] = set()
     for element in visitors.iterate(clause):
         if isinstance(element, BinaryExpression) and _is_null_test(element):
-            tested.add(id(_bare(element.left)))
+            tested.add(id(ungrouped(element.left)))
         elif isinstance(element, FunctionElement) and _is_told_by_message(element):
-            tested.update(id(_bare(argument)) for argument in element.clauses)
+            tested.update(id(ungrouped(argument)) for argument in element.clauses)
         if id(element) not in tested and not isinstance(element, BooleanClauseList):
             yield element
 
@@ -173,9 +173,3 @@ def _is_null_test(element: BinaryExpression[Any]) -> bool:
 
 def _is_told_by_message(function: FunctionElement[Any]) -> bool:
     return str(getattr(function, "name", "")).lower() in _TOLD_BY_MESSAGE
-
-
-def _bare(element: Any) -> Any:
-    while isinstance(element, Grouping):
-        element = element.element
-    return element
