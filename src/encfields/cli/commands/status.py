@@ -8,8 +8,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby, pairwise
 from typing import Any, NamedTuple
 
-from sqlalchemy import Engine
-
 from encfields.bulk.survey.census import Census, census
 from encfields.bulk.survey.column_census import ColumnCensus, Example
 from encfields.bulk.survey.index_check import IndexCensus
@@ -21,6 +19,7 @@ from encfields.cli.parsing import add_command
 from encfields.cli.settings import Settings, add_common_options
 from encfields.cli.targets import add_sample_option, add_target_options, check_sample
 from encfields.errors import ConfigurationError
+from encfields.keys.admin import KeyAdmin
 from encfields.keys.versions import KeyVersions
 
 _DESCRIPTION = """\
@@ -56,16 +55,14 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     check_sample(arguments.sample)
     settings = Settings(arguments)
     with settings.open_engine() as engine:
-        known = _known_versions(settings, engine)
+        keys = settings.keys(engine, keys_needed=False)
+        known = _known_versions(keys)
         censuses = []
         specs = settings.specs()
         for spec in specs:
             with output.progress(f"reading {spec.table}") as progress:
                 censuses.append(census(engine, spec, sample=arguments.sample, progress=progress))
-        keyless_indexes = []
-        if known is not None:
-            keys = settings.keys(engine, keys_needed=False)
-            keyless_indexes = missing_beacons(keys, specs, censuses)
+        keyless_indexes = [] if known is None else missing_beacons(keys, specs, censuses)
     code = max(_code(census_, known) for census_ in censuses)
     code = exits.FAULTS if keyless_indexes else code
     print_status(censuses, known, code, output, keyless_indexes)
@@ -74,10 +71,10 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     return code
 
 
-def _known_versions(settings: Settings, engine: Engine) -> KeyVersions | None:
+def _known_versions(keys: KeyAdmin) -> KeyVersions | None:
     """The existing key versions; ``None`` if the database has no key table."""
     try:
-        return KeyVersions(settings.keys(engine, keys_needed=False).list())
+        return KeyVersions(keys.list())
     except ConfigurationError as error:
         if error.reason != "no-key-table":
             raise
