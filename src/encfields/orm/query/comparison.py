@@ -16,6 +16,7 @@ from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import (
     BinaryExpression,
     BindParameter,
+    ClauseList,
     CollectionAggregate,
     ColumnClause,
     ColumnElement,
@@ -310,6 +311,12 @@ def ungrouped(element: Any) -> Any:
     while isinstance(element, Grouping):
         element = element.element
     return element
+
+
+def members_of(listed: Any) -> list[Any]:
+    """The members of a list or row in SQL; none of anything else."""
+    element = ungrouped(listed)
+    return list(element.clauses) if isinstance(element, ClauseList) else []
 
 
 def is_column(operand: object) -> bool:

@@ -19,7 +19,6 @@ from sqlalchemy.sql.elements import (
     BinaryExpression,
     BindParameter,
     Case,
-    ClauseList,
     CollectionAggregate,
     ColumnElement,
     Grouping,
@@ -37,6 +36,7 @@ from encfields.orm.query.comparison import (
     MEMBERSHIP,
     NEGATIVE,
     IndexComparison,
+    members_of,
     ungrouped,
 )
 from encfields.orm.query.criteria_lookups import is_indexed
@@ -105,7 +105,7 @@ def is_looked_up_by_compiler(element: Any) -> bool:
     if isinstance(left, BindParameter):
         if operator in EQUALITY:
             return is_indexed(right)
-        columns = _members(right)
+        columns = members_of(right)
         is_found = operator in MEMBERSHIP and any(map(is_indexed, columns))
         return is_found and not any(map(_is_bare_ciphertext, columns))
     if isinstance(left, Tuple):
@@ -126,7 +126,7 @@ def _is_comparison_of_rows(element: BinaryExpression[Any]) -> bool:
     elif element.operator in MEMBERSHIP:
         if _is_in_bound_rows(element):
             return True
-        rows = _members(element.right)
+        rows = members_of(element.right)
     else:
         return False
     return bool(rows) and all(
@@ -157,13 +157,13 @@ def _as_lookups(binary: BinaryExpression[Any], compiler: Any) -> ColumnElement[A
         binds = _copies_of_bind(left, compiler)
         each = [
             _part_compared(column, equal, bind, binary)
-            for column, bind in zip(_members(right), binds, strict=False)
+            for column, bind in zip(members_of(right), binds, strict=False)
         ]
         return Grouping((and_ if differs else or_)(*each))
     if isinstance(left, Tuple):
         if _is_in_bound_rows(binary):
             return _in_bound_rows(binary, compiler)
-        rows = [right] if operator in EQUALITY else _members(right)
+        rows = [right] if operator in EQUALITY else members_of(right)
         within, among = (or_, and_) if differs else (and_, or_)
         each = [
             within(
@@ -202,11 +202,6 @@ def _as_searched_case(case: Case[Any]) -> Case[Any]:
         for value, result in case.whens
     ]
     return Case(*whens, else_=case.else_)
-
-
-def _members(listed: Any) -> list[Any]:
-    element = ungrouped(listed)
-    return list(element.clauses) if isinstance(element, ClauseList) else []
 
 
 def _is_in_bound_rows(element: BinaryExpression[Any]) -> bool:

@@ -11,7 +11,7 @@ up by itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, cast
 
 from sqlalchemy import and_, false, not_, null, or_, true
@@ -21,7 +21,6 @@ from sqlalchemy.sql.elements import (
     BinaryExpression,
     BindParameter,
     BooleanClauseList,
-    ClauseList,
     CollectionAggregate,
     ColumnClause,
     ColumnElement,
@@ -42,6 +41,7 @@ from encfields.orm.query.comparison import (
     BlindView,
     IndexComparison,
     is_converted,
+    members_of,
     ungrouped,
 )
 from encfields.orm.query.several_tenants import NOTHING_GIVEN, Given, with_look_ups_per_tenant
@@ -228,7 +228,7 @@ def found_in_columns(
     :returns: ``None`` if none of them has a blind index, the value is not known, or one of them
         cannot be compared, which is refused later.
     """
-    columns = list(_members(listed))
+    columns = members_of(listed)
     if not bind.unique or not any(map(is_indexed, columns)):
         return None
     value = _value_or_expression(bind)
@@ -262,12 +262,6 @@ def _compare_or_null(column: Any, operator: Any, value: Any) -> Any:
     return null() if value is None else operator(column, value)
 
 
-def _members(listed: Any) -> Iterator[Any]:
-    element = ungrouped(listed)
-    if isinstance(element, ClauseList):
-        yield from element.clauses
-
-
 def _single_row(other: Any) -> list[list[Any]] | None:
     return [list(map(_value_or_expression, other.clauses))] if isinstance(other, Tuple) else None
 
@@ -278,7 +272,7 @@ def _listed_rows(other: Any) -> list[list[Any]] | None:
         given = (other.effective_value if other.unique else None) or ()
         are_rows = other.unique and all(isinstance(row, tuple | list) for row in given)
         return [list(row) for row in given] if are_rows else None
-    rows = list(_members(other))
+    rows = members_of(other)
     if not rows or not all(isinstance(row, Tuple) for row in rows):
         return None
     return [list(map(_value_or_expression, row.clauses)) for row in rows]
