@@ -18,6 +18,13 @@ from tests.census.clinic import patient_table
 from tests.servers.backends import Backend
 
 
+@pytest.fixture
+def sqlite(sqlite: Backend) -> Backend:
+    """An empty file, because the command creates none."""
+    Path(sqlite.url.database or "").touch()
+    return sqlite
+
+
 @dataclass
 class Result:
     """What a run of the command left: exit status, standard output and standard error."""

@@ -47,6 +47,12 @@ def test_keys_are_made_from_a_file_and_listed_by_pattern(keys):
     assert listed(keys, "tenant/2", "nothing") == ["tenant/2"]
 
 
+def test_a_list_without_a_key_says_so(run, keys):
+    assert keys("keys", "list", "--like", "ward/*").out.startswith("No key is like 'ward/*'; ")
+    assert keys("keys", "list", "nothing").out == "None of these keys is in the key store.\n"
+    assert listed(keys, "--like", "ward/*") == []
+
+
 def test_ids_come_from_standard_input_too(keys, local_key, monkeypatch):
     piped = SimpleNamespace(buffer=io.BytesIO(b"tenant/1\n\nnew\n"), isatty=lambda: False)
     monkeypatch.setattr(sys, "stdin", piped)

@@ -10,12 +10,13 @@ from sqlalchemy import text
 from encfields import BlindIndex
 from encfields.cli import exits
 from tests.census.clinic import fill, patient_table
+from tests.cli.conftest import on_sqlite
 
 MODELS = """
 from encfields import BlindIndex
 from tests.census.clinic import patient_table
 
-table = patient_table(index=BlindIndex(versions={versions}))
+table = patient_table(index=BlindIndex(versions={versions}), **{options})
 metadata = table.metadata
 """
 
@@ -26,9 +27,9 @@ def models(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.M
     monkeypatch.syspath_prepend(str(tmp_path))
     test = "".join(c if c.isalnum() else "_" for c in request.node.nodeid)
 
-    def write(*versions: int) -> tuple[str, str]:
+    def write(*versions: int, **options: str) -> tuple[str, str]:
         name = f"models_{test}_{len(versions)}_{versions[-1]}"
-        (tmp_path / f"{name}.py").write_text(MODELS.format(versions=versions))
+        (tmp_path / f"{name}.py").write_text(MODELS.format(versions=versions, options=options))
         return "--models", f"{name}:metadata"
 
     return write
@@ -90,3 +91,18 @@ def test_an_index_whose_beacon_key_is_missing_is_no_current_one(
     document = on_database("status", "--json", *models(1)).json
     assert document["verdict"] == "faults"
     assert document["without_beacon_key"] == ["default"]
+
+
+@on_sqlite
+def test_each_tenants_beacon_key_is_looked_for(on_database, engine, encryption, models):
+    table = patient_table(index=BlindIndex(), key="tenant/{id}")
+    table.create(engine)
+    patients = range(101, 211)
+    encryption.keys.each(f"tenant/{number}" for number in patients).create()
+    fill(engine, table, patients)
+    _sql(
+        engine, "DELETE FROM encfields_keys WHERE purpose = 'beacon-key' AND key_id = 'tenant/210'"
+    )
+    encryption.keys.destroy("tenant/101", confirm="tenant/101", specs=None, at_once=True)
+    document = on_database("status", "--json", *models(1, key="tenant/{id}")).json
+    assert document["without_beacon_key"] == ["tenant/210"]

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import Engine, event, select, update
+from sqlalchemy import Engine, event, select, text, update
 
 from encfields import SqlKeyStore, attach, keyrings
 from encfields.errors import (
@@ -318,6 +318,20 @@ def test_a_store_of_one_beacon_key_serves_it_as_version_one_and_refuses_the_rest
         with pytest.raises(ConfigurationError) as caught:
             call("default")
         assert caught.value.reason == "one-beacon"
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+def test_keys_without_a_beacon_key_are_found_among_many(backend, keyring):
+    engine = backend.create_engine()
+    keys = attach(engine, SqlKeyStore(keyring)).keys
+    keys.create_table()
+    ids = [f"tenant/{number}" for number in range(120)]
+    keys.each(ids).create()
+    with engine.begin() as connection:
+        gone = "purpose = 'beacon-key' AND key_id IN ('tenant/7', 'tenant/119')"
+        connection.execute(text(f"DELETE FROM encfields_keys WHERE {gone}"))
+    assert keys.without_beacon([*ids, "unknown"]) == ["tenant/119", "tenant/7", "unknown"]
+    assert keys.without_beacon([]) == []
 
 
 async def test_the_verbs_have_twins_for_coroutines(async_backend, keyring):

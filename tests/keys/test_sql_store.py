@@ -340,6 +340,19 @@ def test_a_database_that_denies_the_table_is_a_matter_of_access(postgresql, keyr
     assert caught.value.reason == "denied"
 
 
+def test_a_refused_key_is_told_of_once(postgresql, keyring, caplog):
+    """psycopg logs it again if it was one of several parameters of one statement."""
+    admin = postgresql.create_engine()
+    SqlKeyStore(keyring, engine=admin).create_table()
+    with admin.begin() as connection:
+        connection.execute(
+            text("ALTER TABLE encfields_keys ADD CHECK (purpose <> 'branch-key') NOT VALID")
+        )
+    with pytest.raises(KeyUnavailableError):
+        SqlKeyStore(keyring, engine=admin).create("default")
+    assert [record for record in caplog.records if record.name == "psycopg"] == []
+
+
 def test_a_locked_sqlite_says_so(sqlite, keyring):
     engine = sqlite.create_engine(connect_args={"timeout": 0.1})
     store = SqlKeyStore(keyring, engine=engine)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from sqlalchemy import URL, Engine, create_engine, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
@@ -132,3 +134,29 @@ def engine_of(url: str) -> Engine:
             reason="async-driver",
         )
     return engine
+
+
+def require_file(engine: Engine) -> None:
+    """Refuse an SQLite database whose file is not there, which connecting would create.
+
+    :raises ConfigurationError: there is no such file.
+    """
+    file = _sqlite_file(engine)
+    if file is not None and not Path(file).exists():
+        raise ConfigurationError(
+            f"there is no SQLite file {file!r}; check the path, which is relative to the working "
+            "directory. `encfields keys create-table` creates the file",
+            reason="no-database-file",
+        )
+
+
+def _sqlite_file(engine: Engine) -> str | None:
+    """The file of an SQLite database, unless it is in memory or the application opens it itself."""
+    if engine.dialect.name != "sqlite" or connect_parameters(engine) is None:
+        return None
+    (name,), parameters = engine.dialect.create_connect_args(engine.url)
+    if not parameters.get("uri"):
+        return None if name in ("", ":memory:") else str(name)
+    parts = urlsplit(name)
+    is_in_memory = parts.path in ("", ":memory:") or "mode=memory" in parts.query.split("&")
+    return None if is_in_memory else unquote(parts.path)

@@ -152,3 +152,8 @@ def plain(text: str) -> str:
 def pairs_of(texts: Mapping[str, str | None]) -> str:
     """A row's identity, or an encryption context, in one line whatever it holds."""
     return ", ".join(f"{name}={printable(str(text))}" for name, text in texts.items())
+
+
+def how_many(number: int, noun: str) -> str:
+    """A number and what is counted."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

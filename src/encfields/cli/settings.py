@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 
 from encfields.bulk.rows.spec import TableSpec
 from encfields.cli.config_file import FILE_NAME, read_file
-from encfields.cli.database import Database
+from encfields.cli.database import Database, require_file
 from encfields.cli.key_store import (
     DYNAMODB,
     KEYRING_FORMS,
@@ -100,12 +100,15 @@ class Settings:
         return self.database().new_engine()
 
     @contextmanager
-    def open_engine(self) -> Iterator[Engine]:
+    def open_engine(self, *, creates_tables: bool = False) -> Iterator[Engine]:
         """A new engine on the database, whose connections end with the block.
 
-        :raises ConfigurationError: as :meth:`engine`.
+        :param creates_tables: whether the database may still be an SQLite file to be created.
+        :raises ConfigurationError: as :meth:`engine`; or there is no such SQLite file.
         """
         engine = self.engine()
+        if not creates_tables:
+            require_file(engine)
         try:
             yield engine
         finally:

@@ -151,6 +151,17 @@ class KeyAdmin:
 
     alist_beacons = twin_for_coroutines(list_beacons)
 
+    def without_beacon(self, key_ids: Iterable[str]) -> Sequence[str]:
+        """Those of some keys that have no beacon key in force, in order; nothing is unwrapped.
+
+        :param key_ids: branch key ids.
+        """
+        asked = set(key_ids)
+        held = {one.id for one in self._store.wrapped_beacons(asked)} if asked else set()
+        return sorted(asked - held)
+
+    awithout_beacon = twin_for_coroutines(without_beacon)
+
     def count_values(self, key_id: str, specs: CountableTables) -> list[ValuesUnder]:
         """Count what destroying a key would make unreadable. Reads every row; uses no key.
 

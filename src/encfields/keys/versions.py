@@ -210,9 +210,12 @@ class KeyVersions:
 
     def __init__(self, listed: Iterable[KeyVersion]) -> None:
         self._destroyed: dict[tuple[str, str], bool] = {}
+        self._is_left: dict[str, bool] = {}
         self.active: dict[str, str] = {}
         for version in listed:
-            self._destroyed[version.id, version.version] = version.destroyed_at is not None
+            is_destroyed = version.destroyed_at is not None
+            self._destroyed[version.id, version.version] = is_destroyed
+            self._is_left[version.id] = self._is_left.get(version.id, False) or not is_destroyed
             if version.active and version.destroyed_at is None:
                 self.active[version.id] = version.version
 
@@ -224,6 +227,10 @@ class KeyVersions:
         if destroyed is None:
             return MISSING
         return DESTROYED if destroyed else OLDER
+
+    def is_destroyed(self, key_id: str) -> bool:
+        """Whether a key is listed, and every version of it destroyed."""
+        return self._is_left.get(key_id) is False
 
     def opens(self, key_id: str, version: str) -> bool:
         """Whether the key of this version exists and is not destroyed."""

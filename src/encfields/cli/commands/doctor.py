@@ -13,7 +13,7 @@ from encfields.bulk.rows.spec import TableSpec
 from encfields.cli import exits
 from encfields.cli.application import engine_named
 from encfields.cli.key_store import DYNAMODB, any_key_store_of, key_store_of, parse_keyring
-from encfields.cli.output import Cell, Output
+from encfields.cli.output import Cell, Output, how_many
 from encfields.cli.parsing import add_command
 from encfields.cli.settings import Settings, add_common_options
 from encfields.cli.targets import add_target_options
@@ -64,9 +64,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     settings = Settings(arguments)
     of_engine = _application(settings)
     findings = [*check_libraries(), *_keyring(settings, arguments.key_id)]
-    with settings.open_engine() as engine:
-        findings += _database(settings, engine)
-    findings += of_engine
+    findings += [*_database(settings), *of_engine]
     bad = {"problem", "warning"} if arguments.strict else {"problem"}
     healthy = not any(finding.verdict in bad for finding in findings)
     if output.as_json:
@@ -97,7 +95,17 @@ def _keyring(settings: Settings, key_id: str) -> list[Finding]:
         return [Finding("keyring", "problem", error.message)]
 
 
-def _database(settings: Settings, engine: Engine) -> list[Finding]:
+def _database(settings: Settings) -> list[Finding]:
+    try:
+        with settings.open_engine() as engine:
+            return _tables(settings, engine)
+    except ConfigurationError as error:
+        if error.reason != "no-database-file":
+            raise
+        return [Finding("database", "problem", error.message)]
+
+
+def _tables(settings: Settings, engine: Engine) -> list[Finding]:
     findings = [check_clock(engine), *_keys(settings, engine)]
     try:
         specs = settings.specs()
@@ -155,7 +163,8 @@ def _print_findings(findings: Sequence[Finding], output: Output) -> None:
     count = Counter(finding.verdict for finding in findings)
     worst = "problem" if count["problem"] else "warning" if count["warning"] else "ok"
     output.line(
-        f"{count['problem']} problems, {count['warning']} warnings, {count['ok']} in order, "
+        f"{how_many(count['problem'], 'problem')}, {how_many(count['warning'], 'warning')}, "
+        f"{count['ok']} in order, "
         f"{count['skipped']} skipped.",
         style=_STYLES[worst],
     )

@@ -191,6 +191,8 @@ def stored_value(engine: Engine, place: str, key: list[str]) -> Any:
     :raises ConfigurationError: there is no such place or row, or the value is NULL.
     """
     table_name, _, column_name = place.rpartition(".")
+    if not table_name:
+        raise ConfigurationError(f"{place!r} names no column; write TABLE.COLUMN", reason="options")
     schema, _, bare = table_name.rpartition(".")
     try:
         table = Table(bare, MetaData(), schema=schema or None, autoload_with=engine)

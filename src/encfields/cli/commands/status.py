@@ -14,7 +14,7 @@ from encfields.bulk.survey.index_check import IndexCensus
 from encfields.cli import exits
 from encfields.cli.changing_columns import changing_columns, print_changes
 from encfields.cli.commands.status_beacons import missing_beacons
-from encfields.cli.output import Cell, Output, pairs_of
+from encfields.cli.output import Cell, Output, how_many, pairs_of
 from encfields.cli.parsing import add_command
 from encfields.cli.settings import Settings, add_common_options
 from encfields.cli.targets import add_sample_option, add_target_options, check_sample
@@ -26,9 +26,9 @@ _DESCRIPTION = """\
 Count, for each encrypted column, the values under each key version, those in another format,
 plaintext, NULLs, and those that are damaged, belong to another row or are under a key that is
 neither their column's nor one of its former keys; and for each blind index that --models declares,
-the rows that have a value but are not in it, and whether its beacon keys are there, of the first
-100 keys. It reads only the first bytes of each value, its header, and uses no key, so it needs no
---keyring: it reports what headers say, which `encfields verify` checks by opening the values.
+the rows that have a value but are not in it, and whether its beacon keys are there. It reads only
+the first bytes of each value, its header, and uses no key, so it needs no --keyring: it reports
+what headers say, which `encfields verify` checks by opening the values.
 Values under a version that was destroyed, or that the key table lacks, do not open and count as
 faults.
 """
@@ -62,7 +62,9 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         for spec in specs:
             with output.progress(f"reading {spec.table}") as progress:
                 censuses.append(census(engine, spec, sample=arguments.sample, progress=progress))
-        keyless_indexes = [] if known is None else missing_beacons(keys, specs, censuses)
+        keyless_indexes: Sequence[str] = (
+            [] if known is None else missing_beacons(keys, known, specs, censuses)
+        )
     code = max(_code(census_, known) for census_ in censuses)
     code = exits.FAULTS if keyless_indexes else code
     print_status(censuses, known, code, output, keyless_indexes)
@@ -275,14 +277,9 @@ def _summary(censuses: Sequence[Census], known: KeyVersions | None) -> str:
     counts = [f"{states[state]:,} {state}" for state in _STYLES if states[state]]
     columns = sum(len(census_.columns) for census_ in censuses)
     return (
-        f"{states.total():,} values in {counted(columns, 'column')} of "
-        f"{counted(len(censuses), 'table')}{': ' if counts else ''}{', '.join(counts)}."
+        f"{states.total():,} values in {how_many(columns, 'column')} of "
+        f"{how_many(len(censuses), 'table')}{': ' if counts else ''}{', '.join(counts)}."
     )
-
-
-def counted(number: int, noun: str) -> str:
-    """A number and what is counted."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def _example(state: str, example: Example) -> str:

@@ -146,7 +146,8 @@ class BranchKeys:
         rows = [self._wrapper.new_row(key_id, purpose, 1) for purpose in (BRANCH, BEACON)]
 
         def add(connection: Connection) -> None:
-            connection.execute(insert(self._table.table), rows)
+            # Not a list of parameters: psycopg logs a refused one as an aborted pipeline too.
+            connection.execute(insert(self._table.table).values(rows))
 
         try:
             self._table.add(add, rows)

@@ -31,7 +31,7 @@ LIST = "show every version of every key, or of the named ones; needs no keyring"
 def create_table(arguments: argparse.Namespace, output: Output) -> int:
     """Make it."""
     settings = Settings(arguments)
-    with settings.open_engine() as engine:
+    with settings.open_engine(creates_tables=True) as engine:
         keys = settings.keys(engine)
         keys.create_table()
         name = keys.store_name
@@ -57,7 +57,7 @@ def add_rotate_options(parser: argparse.ArgumentParser) -> None:
 def create(arguments: argparse.Namespace, output: Output) -> int:
     """Make them."""
     settings = Settings(arguments)
-    with settings.open_engine() as engine:
+    with settings.open_engine(creates_tables=arguments.create_table) as engine:
         keys = settings.keys(engine)
         if arguments.create_table:
             keys.create_table()
@@ -131,7 +131,10 @@ def list_versions(arguments: argparse.Namespace, output: Output) -> int:
     with settings.open_engine() as engine:
         keys = settings.keys(engine, keys_needed=False)
         versions = selection.selected(arguments, keys, all_by_default=True).list()
-    _print_versions(versions, output)
+    if not versions and not output.as_json:
+        output.line(selection.says_nothing_found(arguments))
+    else:
+        _print_versions(versions, output)
     return exits.OK
 
 

@@ -32,6 +32,8 @@ def count_values(arguments: argparse.Namespace, output: Output) -> int:
         counts = keys.count_values(arguments.key_id, specs)
     if output.as_json:
         output.json([asdict(place) for place in counts])
+    elif not counts:
+        output.line(f"No value of the named tables is under {arguments.key_id!r}.")
     else:
         rows = [[place.table, place.column, f"{place.values:,}"] for place in counts]
         output.table("values under the key", ["table", "column", "values"], rows, right=1)

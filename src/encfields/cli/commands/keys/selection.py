@@ -84,6 +84,16 @@ def selected(
     return keys.each(like=like)
 
 
+def says_nothing_found(arguments: argparse.Namespace) -> str:
+    """The sentence for keys of which there is none."""
+    like = getattr(arguments, "like", None)
+    if like is not None:
+        return f"No key is like {like!r}; quote a pattern, so that the shell leaves it alone."
+    if arguments.key_ids or arguments.file is not None:
+        return "None of these keys is in the key store."
+    return "The key store has no key yet; `encfields keys create ID` makes one."
+
+
 def _ids_in(file: str | None) -> list[str]:
     if file is None:
         return []
