@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+from itertools import count as count_up
 from typing import Any
 
 import pytest
@@ -19,6 +20,8 @@ from encfields.adopt import (
     ensure_adopted,
     refill_plaintext,
 )
+from encfields.bulk.options import Options
+from encfields.bulk.reencryption import Reencryption
 from encfields.bulk.rows.plaintext import Adopt
 from tests.adoption.models import customer
 from tests.adoption.version import ROWS, backfill, work
@@ -108,6 +111,30 @@ def test_a_plaintext_that_changes_while_it_is_sealed_is_no_fault_of_the_row(
     assert report.finished
     assert set(told) == {0}
     assert ensure_adopted(db.engine, db.encryption, adoption).both == count(db)
+
+
+def test_a_run_that_older_processes_outpace_ends_and_stands_in_no_other_run_s_way(
+    legacy: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db, keys = legacy, legacy.encryption
+    adoption = Adoption.of(customer("write-both").__table__.c.email_enc)
+    begin_adoption(db.engine, adoption)
+    outcome_of, turns = Adopt.outcome_of, count_up(1)
+
+    def outpaced(self: Adopt, rows: Any, reader: Any) -> Any:
+        outcome = outcome_of(self, rows, reader)
+        with db.plain.begin() as connection:
+            sql = "UPDATE customer SET email = :email WHERE id = 2"
+            connection.execute(text(sql), {"email": f"2:{next(turns)}"})
+        return outcome
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Adopt, "outcome_of", outpaced)
+        report = adopt(db.engine, keys, adoption, options=Options(max_sweeps=1))
+    assert not report.finished
+    assert 'Deploy the phase "write-both"' in (report.error or "")
+    assert Reencryption(db.engine, keys, adoption.spec).run().finished
+    assert adopt(db.engine, keys, adoption).finished
 
 
 def count(db: Database) -> int:

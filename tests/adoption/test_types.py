@@ -13,8 +13,15 @@ from sqlalchemy import JSON, Column, MetaData, Table, insert, select, text, upda
 from sqlalchemy import types as sa
 
 from encfields import BlindIndex, EncryptedType, Plaintext
-from encfields.adopt import Adoption, adopt, begin_adoption, ensure_adopted
+from encfields.adopt import (
+    Adoption,
+    adopt,
+    begin_adoption,
+    ensure_adopted,
+    refill_plaintext,
+)
 from tests.database import Database
+from tests.servers.backends import Backend
 
 
 class Grade(enum.Enum):
@@ -100,6 +107,36 @@ def test_a_value_of_every_type_is_the_same_before_during_and_after(db: Database)
         connection.execute(update(pending).where(pending.c.id == 50).values(**first))
         written = connection.execute(select(last).where(last.c.id == 50)).one()
         assert list(written[1 : 1 + len(first)]) == list(first.values())
+
+
+def test_a_value_that_the_plaintext_column_cannot_hold_ends_the_refill_and_is_named(
+    sqlite: Backend,
+) -> None:
+    def readings(phase: str) -> Table:
+        adopts = Plaintext("v", phase=phase)  # type: ignore[arg-type]
+        sealed = EncryptedType(sa.Float(), name="t.v", adopts=adopts)
+        return Table(
+            "t",
+            MetaData(),
+            Column("id", sa.Integer, primary_key=True),
+            Column("v_enc", sealed, key="v"),
+        )
+
+    db, table = Database(sqlite), readings("write-sealed")
+    with db.plain.begin() as connection:
+        connection.execute(text("CREATE TABLE t (id INTEGER PRIMARY KEY, v FLOAT)"))
+    adoption = Adoption.of(table.c.v)
+    begin_adoption(db.engine, adoption)
+    ensure_adopted(db.engine, db.encryption, adoption)
+    with db.engine.begin() as connection:  # SQLite stores NaN as NULL
+        connection.execute(insert(table), [{"id": 1, "v": 0.5}, {"id": 2, "v": float("nan")}])
+
+    report = refill_plaintext(db.engine, db.encryption, adoption)
+
+    assert [(q.key, q.reason) for q in report.quarantined] == [({"id": "2"}, "altered")]
+    with db.engine.connect() as connection:
+        values = {row.id: row.v for row in connection.execute(select(readings("read-sealed")))}
+    assert (values[1], values[2] != values[2]) == (0.5, True)
 
 
 def test_nan_and_the_infinities_are_adopted_where_a_database_holds_them(postgresql_db: Database):

@@ -32,8 +32,9 @@ class Refusal(Enum):
     TRIGGER = "trigger", "a trigger of the table refuses the change of the row"
     ALTERED = (
         "altered",
-        "a trigger or rule of the table, a column that pads or rounds, or a server that is not "
-        "strict changes what is written to the row, so the row was left as it was",
+        "a trigger or rule of the table, a column that pads or rounds or that stores the value as "
+        "NULL (as SQLite stores NaN), or a server that is not strict changes what is written to "
+        "the row, so the row was left as it was",
     )
     VALUE = "value", "a column does not accept the value: its type or its length"
     UNKNOWN = "refused", "the database refuses the row: a constraint, a column's type or a trigger"

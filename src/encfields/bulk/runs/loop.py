@@ -14,7 +14,7 @@ from encfields.bulk.errors import ReencryptionError
 from encfields.bulk.failures import Patience, TranslatedFailure
 from encfields.bulk.options import Options
 from encfields.bulk.rows.catalog import refuse_hidden_rows
-from encfields.bulk.rows.job import Job
+from encfields.bulk.rows.job import ADOPT, REFILL, Job
 from encfields.bulk.rows.key_order import Bounds
 from encfields.bulk.rows.prepared_job import PreparedJob
 from encfields.bulk.rows.reader import key_at
@@ -47,6 +47,23 @@ STALLED = (
     "(until its cache_ttl is over). Start the run again later. If that does not help, look for "
     "what changes the rows back, such as a deferred trigger or a job"
 )
+
+OUTPACED = {
+    ADOPT: (
+        "every sweep still found rows that have only plaintext: processes that do not know the "
+        "encrypted column, or statements that cannot be sealed (`encryption.stats.adoption` names "
+        "them), write them faster than sweeps finish. What was sealed stays, and the run has "
+        'ended. Deploy the phase "write-both" or "read-sealed" everywhere, and adopt once more '
+        "when no older process is left"
+    ),
+    REFILL: (
+        "every sweep still found rows without plaintext: a process is still in the phase "
+        '"write-sealed". What was written stays, and the run has ended. Deploy "read-sealed" '
+        "everywhere, and run refill_plaintext again"
+    ),
+}
+"""By kind of job, why the application can undo its work for as long as it likes. Such a run ends,
+for other runs may be due before the deployment that it waits for, and it would start over."""
 
 ALTERED = (
     "in every sweep, ranges recorded by its workers were altered or removed, so parts of the "
@@ -236,13 +253,22 @@ class RunLoop:
             self._end(run, noted)
             return ""
         if self._sweeps >= self._options.max_sweeps:
-            return STALLED if noted.is_whole else ALTERED
+            return self._give_up() if noted.is_whole else ALTERED
         if run.pass_number > 0 and self._stop.wait(min(0.1 * 2**self._sweeps, 10.0)):
             return None
         with self._connections.writing().begin() as begun:
             self._ranges.next_pass(begun.connection, run)
         self._sweeps += 1
         return None
+
+    def _give_up(self) -> str:
+        """Why the sweeps find work without an end. No other worker will fare better."""
+        outpaced = OUTPACED.get(self._prepared.job.kind)
+        if outpaced is None:
+            return STALLED
+        with self._connections.writing().begin() as begun:
+            self._store.abandon(begun.connection, self._run_id)
+        return outpaced
 
     def _began_after_joining(self, run: Run) -> bool:
         """Whether the pass began after this process joined the run.

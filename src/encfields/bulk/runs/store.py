@@ -118,9 +118,11 @@ class RunStore:
         if row is None:
             return None
         if row.fingerprint != job.fingerprint():
+            run_id = shown_id(row.id)
             raise ConflictingRunError(
-                f"run {shown_id(row.id)} with another description is working on the table: let it "
-                "finish, or end it with abandon()",
+                f"run {run_id} with another description is working on the table: let it finish "
+                f"(whatever began it continues it, as does `encfields reencrypt --run {run_id}`), "
+                f"or end it with abandon() or `encfields reencrypt --abandon {run_id}`",
                 table=job.table_name,
                 reason="conflicting-run",
             )

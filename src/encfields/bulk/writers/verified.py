@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import ColumnElement, false, func, select, update
 
 from encfields.bulk.errors import RowAlteredError
-from encfields.bulk.rows.job import ADOPT
+from encfields.bulk.rows.job import ADOPT, REFILL
 from encfields.bulk.rows.key_order import bound_parameters, key_from, key_upto
 from encfields.bulk.rows.row_work import ABSENT, same_value
 from encfields.databases import MYSQL_NAMES
@@ -89,7 +89,8 @@ class _StoredRow:
     :param places: the positions at which each of the following begins.
     :ivar cells: its encrypted values, or their digests if the database can hash.
     :ivar indexes: its blind indexes. :ivar identity: what its values are bound to besides the key.
-    :ivar plain: its plaintext columns, as written or compared.
+    :ivar plain: its plaintext columns, as written or compared; for a run that refills them,
+        whether each holds a value.
     """
 
     __slots__ = ("cells", "identity", "indexes", "plain")
@@ -112,11 +113,14 @@ class _StoredRows:
         self._key_width = len(key)
         self._to_plaintext = prepared.job.to_plaintext is not None
         self._adopts = prepared.job.kind == ADOPT
+        self._refilled = prepared.adopted_numbers if prepared.job.kind == REFILL else ()
         cells = [self._cell(column) for column in prepared.columns]
         beside = [*prepared.index_columns, *prepared.identity]
         plain: Sequence[ColumnElement[Any]] = prepared.plain if self._to_plaintext else ()
         if self._adopts:
             plain = [self._cell(cell) for cell in prepared.plain_cells]
+        if self._refilled:
+            plain = [column.is_not(None) for column in prepared.plain]
         indexes = len(cells)
         identity = indexes + len(prepared.index_columns)
         self._places = (indexes, identity, identity + len(prepared.identity))
@@ -179,11 +183,17 @@ class _StoredRows:
             if not all(n is None or same_value(p, n) for p, n in zip(row.plain, new, strict=True)):
                 return False
             new = [None] * len(new)
-        if not all(map(self._is, row.cells, new)):
+        if not all(map(self._is, row.cells, new)) or self._stays_empty(row, change):
             return False
         kept = (s == b for s, b, n in zip(row.cells, before.cells, new, strict=True) if n is None)
         indexes = before.indexes if change.indexes is None else list(map(_bytes, change.indexes))
         return all(kept) and row.indexes == indexes and row.identity == before.identity
+
+    def _stays_empty(self, row: _StoredRow, change: RowChange) -> bool:
+        """Whether a plaintext that was written is NULL, as SQLite stores NaN: the run would find
+        the row again and again."""
+        refilled = zip(self._refilled, row.plain, strict=False)
+        return any(change.new[number] is not None and not held for number, held in refilled)
 
     def _is(self, stored: Any, value: bytes | None) -> bool:
         if value is None:
