@@ -29,7 +29,9 @@ from sqlalchemy.orm import (
     lazyload,
     registry,
     relationship,
+    remote,
     selectinload,
+    subqueryload,
 )
 
 from encfields import BlindIndex, EncryptedType
@@ -68,7 +70,9 @@ B_ROWS: list[Any] = [(1, "x"), (2, "x"), (3, "w"), (4, "y")]
 
 class Holder:
     id: int
+    v: str | None
     held: list[Held]
+    alike: list[Holder]
 
 
 class Held:
@@ -83,7 +87,13 @@ _mapped.map_imperatively(
     properties={
         "held": relationship(
             Held, primaryjoin=foreign(b.c.v) == a.c.v, order_by=b.c.id, viewonly=True
-        )
+        ),
+        "alike": relationship(
+            Holder,
+            primaryjoin=foreign(remote(a.c.plain)) == a.c.plain,
+            viewonly=True,
+            order_by=a.c.id,
+        ),
     },
 )
 
@@ -272,6 +282,18 @@ def test_relationships_are_loaded_under_whichever_version_a_row_has(rotating, lo
         found = {holder.id: [one.id for one in holder.held] for holder in holders}
     joins = load in (joinedload, selectinload)
     assert found == (by_join if joins else dict.fromkeys((10, 11, 12), every))
+
+
+@pytest.mark.parametrize("load", [selectinload, subqueryload, joinedload])
+def test_a_loader_s_criteria_about_both_ends_find_either_version(rotating, load):
+    """Those about the class that is loaded are also met by the rows that it is loaded for."""
+    holder: Any = Holder
+    alike = load(holder.alike.and_(holder.v == "x"))
+    statement = select(Holder).where(holder.id < 20).options(alike).order_by(holder.id)
+    with rotating.session() as session:
+        holders = session.scalars(statement).unique().all()
+        found = {holder.id: [one.id for one in holder.alike] for holder in holders}
+    assert found == {key: [10, 11, 12] for key in (10, 11, 12)}
 
 
 def test_not_in_a_subquery_is_not_confused_by_rows_that_lack_a_version(rotating):

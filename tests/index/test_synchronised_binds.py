@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -10,6 +11,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import (
     Float,
+    Interval,
     String,
     TypeDecorator,
     Uuid,
@@ -53,6 +55,7 @@ class Measured(SyncBase):
     uuid: Mapped[UUID] = mapped_column(EncryptedType(Uuid, index=BlindIndex()))
     size: Mapped[float] = mapped_column(EncryptedType(Float, index=BlindIndex()))
     mail: Mapped[str] = mapped_column(EncryptedType(Lower, index=BlindIndex()), default="a@x")
+    pause: Mapped[timedelta | None] = mapped_column(EncryptedType(Interval, index=BlindIndex()))
 
 
 ONE = UUID(int=1)
@@ -112,6 +115,21 @@ def test_a_row_is_not_evaluated_in_python_even_on_request(sqlite_db: Database) -
         found = session.get_one(Measured, 1)
         session.query(Measured).where(asked).update({"name": "new"}, synchronize_session="evaluate")
         assert found.name == "new"
+
+
+def test_an_interval_is_evaluated_in_python_as_in_a_plain_column(sqlite_db: Database) -> None:
+    """SQLAlchemy's type is a TypeDecorator, but none of the application's own."""
+    sqlite_db.create(SyncBase.metadata)
+    asked = Measured.pause == timedelta(hours=1)
+    with sqlite_db.session() as session:
+        session.add(Measured(id=1, name="old", uuid=ONE, size=0.1, pause=timedelta(hours=1)))
+        session.commit()
+        found = session.get_one(Measured, 1)
+        with sqlite_db.statements() as sent:
+            session.execute(update(Measured).where(asked).values(name="new"))
+        assert found.name == "new"
+    (only,) = sent
+    assert "RETURNING" not in only.statement
 
 
 def test_of_several_parameter_sets_sqlalchemy_says_what_to_do(sqlite_db: Database) -> None:

@@ -10,10 +10,12 @@ import pytest
 from sqlalchemy import (
     Column,
     Date,
+    Dialect,
     Integer,
     MetaData,
     String,
     Table,
+    TypeDecorator,
     insert,
     inspect,
     null,
@@ -255,6 +257,43 @@ def test_a_deferred_attribute_is_taken_along(db):
         first.b = "New"
         session.commit()
     check_indexes(db, Deferring, *DEFERRING)
+
+
+class Said(TypeDecorator[str]):
+    """A text that stands where nothing was said; None is no NULL."""
+
+    impl = String
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str:
+        return "nothing" if value is None else value
+
+
+class Saying(Base):
+    __tablename__ = "saying"
+    __table_args__ = (CompoundBlindIndex("both", "who", "what"),)
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    who: Mapped[str | None] = mapped_column(EncryptedType(String(20)))
+    what: Mapped[str | None] = mapped_column(EncryptedType(Said(20)))
+
+
+@pytest.mark.parametrize("how", ["object", "bulk"])
+def test_none_for_one_column_is_indexed_where_it_is_a_value(db, how):
+    db.create(Base.metadata)
+    with db.session() as session:
+        session.add_all(Saying(id=n, who="ada", what="yes") for n in (1, 2))
+        session.add(Saying(id=3, who="ada", what=null()))
+        session.commit()
+        if how == "object":
+            session.get_one(Saying, 1).what = None
+            session.get_one(Saying, 3).who = "eve"
+        else:
+            session.execute(update(Saying), [{"id": 1, "what": None}])
+            session.execute(update(Saying), [{"id": 3, "who": "eve"}])
+        session.commit()
+        asked = select(Saying.id).where(blind(Saying, "both").matches(who="ada", what="nothing"))
+        assert session.scalars(asked).all() == [1]
+    assert stored(db, Saying.__table__, "both_bidx")[3,] is None
 
 
 def test_a_name_and_its_parts_never_run_into_each_other(db):

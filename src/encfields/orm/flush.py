@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sqlalchemy import Column, Table
 from sqlalchemy.sql.elements import BinaryExpression, ClauseList
 from sqlalchemy.sql.visitors import iterate
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy.types import Interval, TypeDecorator
 
 from encfields.orm import internals
 from encfields.orm.declare.columns import binding_of, is_encrypted
@@ -257,11 +257,12 @@ def _compares_as_given(element: Any) -> bool:
 
 def _has_forms(column: Any) -> bool:
     """Whether it is looked up by values that are loaded in another form."""
-    return isinstance(_inner_of_indexed(column), (*OF_SEVERAL_FORMS, TypeDecorator))
+    return isinstance(_inner_of_indexed(column), OF_SEVERAL_FORMS) or _is_of_own_type(column)
 
 
 def _is_of_own_type(column: Any) -> bool:
-    return isinstance(_inner_of_indexed(column), TypeDecorator)
+    inner = _inner_of_indexed(column)
+    return isinstance(inner, TypeDecorator) and type(inner) is not Interval
 
 
 def _inner_of_indexed(column: Any) -> Any:

@@ -2,7 +2,7 @@
 
 Read::
 
-    sqlalchemy.sql.elements.BindParameter          _clone _cloned_set
+    sqlalchemy.sql.elements.BindParameter          _clone _cloned_set _deannotate
 
 Overridden::
 
@@ -89,12 +89,19 @@ def retyped_bind(
 
     :param rename: give it a name of its own, unless the application chose its name.
     """
-    copied: BindParameter[Any] = bind._clone(maintain_key=not rename)
+    copied = _renamed(bind) if rename and bind.unique else copy_of_bind(bind)
     copied.type = type_
     # Some executions that share the cached statement may get the value from a callable.
     if copied.callable is None and not copied.required:
         value = copied.value
         copied.callable = lambda: value
+    return copied
+
+
+def _renamed(bind: BindParameter[Any]) -> BindParameter[Any]:
+    # The copy of an annotated bind, as in a loader's criteria, would keep the name.
+    copied: BindParameter[Any] = bind._deannotate()._clone()
+    copied.value, copied.callable, copied.required = bind.value, bind.callable, bind.required
     return copied
 
 

@@ -105,7 +105,7 @@ class IndexedBind:
     def _values_of_row(
         self, values: Mapping[str, Any], mark: object, dialect: Dialect
     ) -> list[object] | None:
-        """The values that the index is of; ``None`` if one of those that are set is NULL."""
+        """The values that the index is of; ``None`` if one of them is NULL."""
         if self.is_null(values):
             return None
         if UNSTATED in self.sources and not isinstance(mark, IndexWithRest):
@@ -117,9 +117,9 @@ class IndexedBind:
             if type(value) is Sealed:
                 value = to_be_written(value)
             if isinstance(value, Carried):
-                value = (
-                    None if value.data is None else stored_value_to_index(part, value.data, dialect)
-                )
+                if value.data is None:  # NULL, also where None is a value
+                    return None
+                value = stored_value_to_index(part, value.data, dialect)
             given.append(value)
         return given
 

@@ -211,7 +211,12 @@ class RowUpdate:
         name = index.index_column.key
         if name in self._set:
             return  # the application's own value, which the plan refuses
-        needed = [row for row in self.rows if not any(is_null(row[key]) for key in stated)]
+        none_is_value = {source.column.key: source.none_is_value for source in index.sources}
+        needed = [
+            row
+            for row in self.rows
+            if not any(is_null(row[key], none_is_value=none_is_value[key]) for key in stated)
+        ]
         for row in self.rows:
             row[name] = IndexWithRest({})
         if not needed:
