@@ -66,7 +66,7 @@ def _look(
 ) -> Counter[tuple[str, ...]]:
     """Every program of the range; of each kind of finding one is shortened and printed."""
     found: Counter[tuple[str, ...]] = Counter()
-    start, done = time.monotonic(), 0
+    start, done, used = time.monotonic(), 0, time.process_time()
     gc.freeze()  # what was imported stays
     for seed in range(first, first + arguments.programs):
         if time.monotonic() - start > arguments.seconds:
@@ -90,7 +90,8 @@ def _look(
                 print(shown[1].details, flush=True)
     name = database.engines.plain.dialect.name
     told = f"{done} programs from seed {first} on: {sum(found.values())} findings"
-    print(f"{name}: {told}", file=sys.stderr)
+    pace = done / (time.process_time() - used)
+    print(f"{name}: {told}; {pace:.1f} in a second of the processor", file=sys.stderr)
     for kind, count in found.most_common():
         print(f"{count:5} {' / '.join(kind)}", file=sys.stderr)
     return found

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from encfields.databases import MYSQL_NAMES
+from tests.differential.bulk_steps import synchronized
 from tests.differential.models import SLOTS, Schema
 from tests.differential.step import RowStep, Step, WholeRowStep
 from tests.differential.world import World
@@ -186,7 +187,8 @@ class SetNull(Step):
             sa.delete(item) if self.delete else sa.update(item).values({self.name: None})
         )
         session: Any = world.sessions[self.session]
-        return session.execute(statement.where(*where)).rowcount
+        options = {"synchronize_session": synchronized(world, session, [self.by], "auto")}
+        return session.execute(statement.where(*where), execution_options=options).rowcount
 
 
 CORE_STEPS = (BulkInsert, UpdateRow, BulkUpdate, Upsert, SetNull)

@@ -52,7 +52,7 @@ class Reencrypt(Audit):
         audit = super().run(world)
         if world.encryption is not None:
             for table in world.twin.base.metadata.sorted_tables:
-                if not bindings_of(table):
+                if not bindings_of(table) or not _has_rows(world, table):
                     continue
                 spec = TableSpec.from_table(table)
                 options = Options(duty_cycle=1, batch_rows=2)
@@ -60,6 +60,13 @@ class Reencrypt(Audit):
             super().run(world)
         world.take_events()  # this side's second look had some
         return audit
+
+
+def _has_rows(world: World, table: sa.Table) -> bool:
+    with world.bulk_engine.connect() as connection:
+        return bool(
+            connection.scalar(sa.select(sa.select(sa.text("1")).select_from(table).exists()))
+        )
 
 
 @dataclass(frozen=True)

@@ -195,6 +195,9 @@ KINDS = {
 }
 
 
+OF_APPLICATIONS = ("decorated", "words", "stated")
+"""Kinds of which only the application's own type knows how it converts."""
+
 NONE_IS_VALUE = ("json null", "stated")
 """Kinds to which ``None`` is a value, and not NULL."""
 

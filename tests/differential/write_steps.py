@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from encfields.databases import MYSQL_NAMES
-from tests.differential.bulk_steps import SYNCHRONIZE
+from tests.differential.bulk_steps import SYNCHRONIZE, synchronized
 from tests.differential.models import SLOTS, Schema
 from tests.differential.step import RowStep, Step, WholeRowStep
 from tests.differential.world import World
@@ -219,7 +219,8 @@ class UpdateWhere(Step):
         if self.way == "core":
             statement: Any = sa.update(item.__table__).where(*where).values(touched=8)
             return session.connection().execute(statement).rowcount
-        options = {"synchronize_session": self.synchronize}
+        how = synchronized(world, session, [self.by], self.synchronize)
+        options = {"synchronize_session": how}
         is_delete = self.way.startswith("delete")
         value = item.touched + 1 if self.way == "expression" else 8
         statement = sa.delete(item) if is_delete else sa.update(item).values(touched=value)
