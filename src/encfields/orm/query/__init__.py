@@ -34,6 +34,7 @@ What is refused:
 ``refused_expressions``      uses in operators, functions, CAST and CASE
 ``refused_clauses``          uses in conditions, ORDER BY, GROUP BY, DISTINCT and UNION
 ``refused_parts``            index columns as they are, and whole rows as one value
+``stored_bytes``             bytes of messages and hashes behind other types, names and functions
 ``application_sql``          those in what an application compiles itself
 ``raw_names``                columns that raw SQL names
 ``ciphertext_uses``          finds ciphertext in an expression, and its errors

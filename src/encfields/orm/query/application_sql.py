@@ -26,8 +26,9 @@ from encfields.orm.query.raw_names import (
     is_tested_for_null,
     unquoted,
 )
-from encfields.orm.query.refused_parts import index_column_refused, is_index_column
+from encfields.orm.query.refused_parts import index_column_refused
 from encfields.orm.query.statement_elements import is_of_application, parts_kept
+from encfields.orm.query.stored_bytes import is_index_column
 from encfields.orm.read.packed import DELIVERED
 
 _MARK = "encfields_mark_"

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from encfields.orm.declare.columns import is_encrypted
 from encfields.orm.declare.index_column_type import IndexColumnType
+from encfields.orm.query.comparison import BlindView
 
 _QUOTED = r'"(?:[^"]|"")*"|`(?:[^`]|``)*`'
 _ESCAPED = r"'(?:[^'\\]|\\.|'')*'"
@@ -69,7 +70,7 @@ ORDER_WORDS = (_NULLS, _FRAME, _DIRECTION)
 _MADE = rf"(?i)\b(?:view|table|into|join|of)\s+(?:if\s+(?:not\s+)?exists\s+)?(?:{WORD})"
 """The name of what a statement creates, writes to, joins or locks."""
 
-_COMPARED = re.compile(r"(?i)\s*(?:=|<>|!=|in\b|is\s+(?:not\s+)?distinct\s+from)\s*\(?\s*:\w")
+_COMPARED = re.compile(r"(?i)[\s)]*(?:=|<>|!=|in\b|is\s+(?:not\s+)?distinct\s+from)\s*\(?\s*:\w")
 """What stands behind a column that a value is compared with."""
 
 _SUBQUERY = re.compile(r"(?i)\(\s*(?:select|with)\b")
@@ -104,15 +105,22 @@ class Named(NamedTuple):
 
 
 def encrypted_column_named(
-    sql: str, columns: Iterable[Any], around: Callable[[], Iterable[Any]] = tuple
+    sql: str,
+    columns: Iterable[Any],
+    around: Callable[[], Iterable[Any]] = tuple,
+    behind: Callable[[Any], Any | None] = lambda column: None,
 ) -> Any | None:
     """The encrypted column that raw SQL names outside IS [NOT] NULL, or ``None``.
 
     :param columns: that it may name, encrypted or not.
     :param around: gives those of the surrounding statement, which it may name with their table.
+    :param behind: gives the encrypted column, or its index, that a subquery's column holds without
+        showing it.
     """
     known = columns if isinstance(columns, list) else list(columns)
-    found = (_named_in(bare, known, around) for bare in readings(re.sub(TYPED, blanked, sql)))
+    found = (
+        _named_in(bare, known, around, behind) for bare in readings(re.sub(TYPED, blanked, sql))
+    )
     return next((column for column in found if column is not None), None)
 
 
@@ -127,7 +135,12 @@ def readings(sql: str) -> Iterator[str]:
         yield re.sub(f"(?s){_QUOTED}|{no_names}", _blanked_unless_name, sql)
 
 
-def _named_in(bare: str, columns: Iterable[Any], around: Callable[[], Iterable[Any]]) -> Any | None:
+def _named_in(
+    bare: str,
+    columns: Iterable[Any],
+    around: Callable[[], Iterable[Any]],
+    behind: Callable[[Any], Any | None],
+) -> Any | None:
     sql = bare
     for nameless in (BINDS, UNITS, *ORDER_WORDS, _TOLD_BY_CIPHERTEXT, _MADE):
         bare = re.sub(nameless, blanked, bare)
@@ -149,10 +162,11 @@ def _named_in(bare: str, columns: Iterable[Any], around: Callable[[], Iterable[A
             named = _row_of(name, by_name)
         if not named:
             continue
-        is_hash = _COMPARED.match(sql, found.end()) is not None
-        is_meant = all(_is_meant(one.column, is_hash) for one in named)
+        is_compared = _COMPARED.match(sql, found.end()) is not None
+        meant = [_meant(one.column, behind(one.column), is_compared) for one in named]
+        is_meant = all(one is not None for one in meant)
         if is_meant and not is_tested_for_null(bare, found.start(), found.end()):
-            return named[0].column
+            return meant[0]
     return None
 
 
@@ -242,9 +256,17 @@ def columns_by_name(columns: Iterable[Any]) -> dict[str, list[Named]]:
     return by_name
 
 
-def _is_meant(column: Any, is_compared: bool) -> bool:
-    """Whether it is encrypted, or the column of a blind index that a value is compared with."""
-    return is_encrypted(column) or (is_compared and isinstance(column.type, IndexColumnType))
+def _meant(column: Any, behind: Any | None, is_compared: bool) -> Any | None:
+    """The encrypted column that a column is or holds; its blind index only where that is compared
+    with a value."""
+    for one in (behind, column):
+        if one is not None and (is_encrypted(one) or (is_compared and _is_hash(one))):
+            return one
+    return None
+
+
+def _is_hash(element: Any) -> bool:
+    return isinstance(element.type, IndexColumnType | BlindView)
 
 
 def _is_plain(word: str) -> bool:

@@ -52,6 +52,7 @@ from encfields.orm.query.raw_names import (
 )
 from encfields.orm.query.raw_order import is_raw_name, name_in_sql
 from encfields.orm.query.sorted_names import columns_of, parts_of_list
+from encfields.orm.query.stored_bytes import stored_in
 
 Columns = Callable[[], Iterable[Any]]
 
@@ -158,8 +159,15 @@ def encrypted_name_given(statement: Any, value: Any) -> Any | None:
 
 def _named_in(texts: Iterable[str], columns: Iterable[Any], around: Columns = tuple) -> Any | None:
     known = list(columns)
-    found = (encrypted_column_named(text, known, around) for text in texts)
+    found = (encrypted_column_named(text, known, around, encrypted_origin) for text in texts)
     return next((column for column in found if column is not None), None)
+
+
+def encrypted_origin(column: Any) -> Any | None:
+    """The encrypted column, or its index, that a subquery's column holds: under another type, or
+    selected there in raw SQL."""
+    stored = stored_in(column)
+    return encrypted_column_behind((column,)) if stored is None else stored
 
 
 def _given_selects(elements: Iterable[Any]) -> Any | None:

@@ -38,15 +38,18 @@ _SORTED_OR_GROUPED_BY = (
 )
 
 
-def encrypted_column_sorted_by(select: Any, froms: Callable[[], Iterable[Any]]) -> Any | None:
+def encrypted_column_sorted_by(
+    select: Any, froms: Callable[[], Iterable[Any]], behind: Callable[[Any], Any | None]
+) -> Any | None:
     """The encrypted column that a SELECT or UNION sorts or groups by in raw SQL, or ``None``.
 
     :param froms: gives what it selects from.
+    :param behind: gives the encrypted column that a subquery selects in raw SQL.
     """
     clauses = [clause for clause in _clauses_of(select) if _may_sort(clause)]
     if not clauses:
         return None
-    scope = Scope(froms, list(select.selected_columns), lambda: _places(select))
+    scope = Scope(froms, list(select.selected_columns), lambda: _places(select), behind)
     for clause in clauses:
         scopes = (scope,) if clause.select is None else (_scope_of(clause.select), scope)
         found = encrypted_column_in(clause, scopes)

@@ -8,7 +8,7 @@ compared with messages, or read as one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from typing import Any
 
@@ -42,6 +42,7 @@ from encfields.orm.query.raw_operands import (
     encrypted_operand_of_join,
     encrypted_operand_of_select,
     encrypted_operand_of_write,
+    encrypted_origin,
 )
 from encfields.orm.query.raw_order import (
     encrypted_column_sorted_by,
@@ -49,8 +50,9 @@ from encfields.orm.query.raw_order import (
     named,
     window_parts,
 )
-from encfields.orm.query.refused_parts import index_column_refused, is_index_column
+from encfields.orm.query.refused_parts import index_column_refused
 from encfields.orm.query.statement_scope import unlabelled
+from encfields.orm.query.stored_bytes import is_hash, named_column, sorted_bytes, stored_in
 from encfields.orm.read.provenance import column_named, table_named
 
 
@@ -100,33 +102,44 @@ def check_select(select: Select[Any], around: Columns) -> None:
 
 def _check_order_by(select: Any) -> None:
     clauses = [named(select, clause) for clause in internals.order_by_clauses(select)]
-    for element in ciphertexts_among(_as_bytes(clause) for clause in clauses):
+    for element in _messages_among(clauses):
         meant = _or_another(internals.order_by_clauses(select))
         raise ciphertext_refused(element, "ORDER BY", "sort after loading" + meant)
     windows = list(window_parts(select))
     for element in ciphertexts_among(_as_bytes(part) for part, _ in windows):
+        fix = "number or sort the rows after loading"
+        raise ciphertext_refused(element, "a window", fix + _or_blind(element))
+    for element in _messages_among(part for part, is_order in windows if is_order):
         raise ciphertext_refused(element, "a window", "number or sort the rows after loading")
     _check_order_of_hashes(select, [*clauses, *(part for part, is_order in windows if is_order)])
     _refuse_raw_order(encrypted_column_behind([*clauses, *(part for part, _ in windows)]))
 
 
+def _messages_among(clauses: Iterable[Any]) -> Iterator[Any]:
+    """The encrypted columns whose messages the clauses sort by, also by what is computed of one."""
+    for clause in map(_as_bytes, clauses):
+        found = sorted_bytes(clause)
+        if found is not None and not is_hash(found):
+            yield found
+
+
 def _check_order_of_hashes(select: Any, clauses: Iterable[Any]) -> None:
     """Refuse to sort by a blind index, but for rows that DISTINCT ON has put together by it."""
-    hashes = [element for element in map(_as_bytes, clauses) if _is_hash(element)]
+    hashes = [element for element in map(_as_bytes, clauses) if _sorted_hash(element)]
     if hashes and isinstance(select, Select):
         distinct_on = internals.distinct_on_clauses(select)
         together = [_as_bytes(named(select, clause)) for clause in distinct_on]
         hashes = [element for element in hashes if not any(map(element.compare, together))]
     for element in hashes:
-        raise _order_of_hashes(element)
+        raise _order_of_hashes(sorted_bytes(element))
 
 
-def _is_hash(element: Any) -> bool:
-    return isinstance(element, BlindValue) or is_index_column(element)
+def _sorted_hash(element: Any) -> bool:
+    return is_hash(sorted_bytes(element))
 
 
 def _order_of_hashes(element: Any) -> UnsupportedOperationError:
-    column = element.clause if isinstance(element, BlindValue) else element
+    column = named_column(element)
     return UnsupportedOperationError(
         "a blind index holds hashes, whose order says nothing of the values' order: sort after "
         "loading, or by a column that is not encrypted",
@@ -150,11 +163,11 @@ def _is_coerced(element: Any) -> bool:
 
 def _check_raw_order(select: Any, froms: Callable[[], Iterable[Any]]) -> None:
     """Refuse raw SQL that sorts or groups by an encrypted column."""
-    _refuse_raw_order(encrypted_column_sorted_by(select, froms))
+    _refuse_raw_order(encrypted_column_sorted_by(select, froms, encrypted_origin))
 
 
 def _refuse_raw_order(element: Any | None) -> None:
-    if is_index_column(element):
+    if is_hash(element):
         raise _order_of_hashes(element)
     if element is not None:
         raise ciphertext_refused(
@@ -191,7 +204,7 @@ def check_write(statement: Any, around: Columns) -> None:
 
 
 def _refuse_raw_operand(element: Any | None) -> None:
-    if is_index_column(element):
+    if is_hash(element):
         raise index_column_refused(element)
     if element is not None:
         raise ciphertext_refused(
@@ -281,17 +294,19 @@ def _refuse_value_below_ciphertext(compound: CompoundSelect[Any]) -> None:
                 f"{_kind_of(compound)} would send a value in plaintext, "
                 "beside ciphertext, which equals no value: compare the column itself, as in "
                 "column == value, or have null() in its place",
-                table=table_named(encrypted),
-                column=column_named(encrypted),
+                table=table_named(named_column(encrypted)),
+                column=column_named(named_column(encrypted)),
                 reason="usage",
             )
 
 
 def _ciphertext(select: Any, column: Any) -> Any | None:
-    """The encrypted column behind one of a SELECT's columns, also by its name in raw SQL."""
+    """The encrypted column behind one of a SELECT's columns, also by its bytes under another type,
+    or by its name in raw SQL."""
     if isinstance(column, BindParameter):
         return None
-    return column if is_encrypted(column) else encrypted_name_of(select, column)
+    stored = stored_in(column)
+    return encrypted_name_of(select, column) if stored is None else stored
 
 
 def _has_value(column: Any) -> bool:

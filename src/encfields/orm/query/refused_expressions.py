@@ -26,6 +26,7 @@ from sqlalchemy.sql.selectable import (
     FromClause,
 )
 
+from encfields.errors import UnsupportedOperationError
 from encfields.orm import internals
 from encfields.orm.query.ciphertext_uses import (
     COLUMN_FIRST,
@@ -46,7 +47,15 @@ from encfields.orm.query.comparison import (
 )
 from encfields.orm.query.operator_names import operator_name
 from encfields.orm.query.raw_operands import selects_in
+from encfields.orm.query.refused_parts import index_column_refused
 from encfields.orm.query.statement_scope import unlabelled
+from encfields.orm.query.stored_bytes import (
+    compares_arguments,
+    disguised_bytes,
+    is_hash,
+    is_index_column,
+    values_beside,
+)
 
 
 def check_expression(element: Any) -> None:
@@ -63,15 +72,10 @@ def check_expression(element: Any) -> None:
             )
         for hashed in hashes_among(arguments):
             raise hash_refused(hashed, f"the function {name}()")
-    elif (message := _message_compared_with_value(element)) is not None:
+        _check_arguments(element, arguments, f"the function {name}()")
+    elif (stored := _bytes_compared_with_value(element)) is not None:
         is_case = isinstance(element, Case)
-        raise ciphertext_refused(
-            message,
-            f"{'CASE' if is_case else repr(operator_name(element.operator))} of its bytes with a "
-            "value, which would be sent in plaintext,",
-            "compare the column itself, as in column == value; to look for a message, select "
-            "type_coerce(column, LargeBinary) and compare in Python",
-        )
+        raise _bytes_refused(stored, "CASE" if is_case else repr(operator_name(element.operator)))
     elif not _may_hold_ciphertext(element):
         parts = [*element.get_children(), *_listed(element)]
         # Prefer one that no index can answer.
@@ -83,8 +87,39 @@ def check_expression(element: Any) -> None:
                 raise hash_refused(hashed, _use(element), fix)
 
 
-def _message_compared_with_value(element: Any) -> Any | None:
-    """The encrypted column whose messages' bytes are compared with a value, or ``None``."""
+def _check_arguments(function: Any, arguments: Any, what: str) -> None:
+    """Refuse a message's bytes beside a value, which a function may compare them with, and any use
+    of a hash's."""
+    for one in arguments:
+        stored = disguised_bytes(one)
+        if stored is None:
+            continue
+        if is_hash(stored):
+            raise _bytes_refused(stored, what)
+        others = (other for other in arguments if other is not one)
+        if compares_arguments(function) and any(map(_has_value, others)):
+            raise _bytes_refused(stored, what)
+
+
+def _bytes_refused(stored: Any, what: str) -> UnsupportedOperationError:
+    """The refusal of stored bytes beside a value.
+
+    :param stored: whose they are. :param what: what would get them.
+    """
+    if is_index_column(stored):
+        return index_column_refused(stored)
+    if is_hash(stored):
+        return hash_refused(stored, what)
+    return ciphertext_refused(
+        stored,
+        f"{what} of its bytes with a value, which would be sent in plaintext,",
+        "compare the column itself, as in column == value; to look for a message, select "
+        "type_coerce(column, LargeBinary) and compare in Python",
+    )
+
+
+def _bytes_compared_with_value(element: Any) -> Any | None:
+    """The encrypted column, or its index, whose stored bytes are compared with a value."""
     if isinstance(element, BinaryExpression):
         sides = [element.left, element.right]
     elif isinstance(element, Case) and element.value is not None:
@@ -92,13 +127,19 @@ def _message_compared_with_value(element: Any) -> Any | None:
     else:
         return None
     parts = [part for side in sides for part in _compared(side)]
-    found = (column for column in map(_message_in, parts) if column is not None)
-    message = next(found, None)
-    if message is None:
+    stored = [disguised_bytes(part) for part in parts]
+    first = next((column for column in stored if column is not None), None)
+    if first is None:
         return None
-    inside = (element for part in parts for element in visitors.iterate(part))
-    has_value = any(isinstance(one, BindParameter) for one in inside)
-    return message if has_value else None
+    beside = (
+        _has_value(part) if column is None else next(values_beside(part), None) is not None
+        for part, column in zip(parts, stored, strict=True)
+    )
+    return first if any(beside) else None
+
+
+def _has_value(part: Any) -> bool:
+    return any(isinstance(element, BindParameter) for element in visitors.iterate(part))
 
 
 def _compared(side: Any) -> list[Any]:
@@ -108,18 +149,6 @@ def _compared(side: Any) -> list[Any]:
         return [*map(unlabelled, bare.clauses)]
     selected = [column for select in selects_in(bare) for column in select.selected_columns]
     return [*map(unlabelled, selected)] or [bare]
-
-
-def _message_in(part: Any) -> Any | None:
-    """The encrypted column under a type of bytes, also in a subquery, or ``None``."""
-    for base in getattr(part, "base_columns", ()):
-        clause = base
-        while isinstance(clause, TypeCoerce) and not isinstance(clause, BlindValue):
-            clause = unlabelled(clause.clause)
-        if clause is not base:
-            for column in ciphertexts_among((clause,)):
-                return column
-    return None
 
 
 def _listed(element: Any) -> tuple[Any, ...]:

@@ -12,10 +12,9 @@ from sqlalchemy.sql.elements import (
     BindParameter,
     Case,
     ClauseList,
-    ColumnClause,
     TableValuedColumn,
 )
-from sqlalchemy.sql.functions import FunctionElement, count
+from sqlalchemy.sql.functions import FunctionElement, coalesce, count
 from sqlalchemy.sql.visitors import iterate
 
 from encfields.errors import UnsupportedOperationError
@@ -25,6 +24,7 @@ from encfields.orm.query.ciphertext_uses import ciphertext_refused
 from encfields.orm.query.comparison import EQUALITY, MEMBERSHIP, OF_NULL_TOO
 from encfields.orm.query.raw_operands import selects_in
 from encfields.orm.query.statement_scope import unlabelled
+from encfields.orm.query.stored_bytes import is_index_column, named_column
 from encfields.orm.read.provenance import column_named, table_named
 
 _OF_HASHES = (*EQUALITY, *MEMBERSHIP, *OF_NULL_TOO, operators.is_, operators.is_not)
@@ -51,13 +51,14 @@ def check_index_column(element: Any) -> None:
     elif isinstance(element, Case):
         gives_hash = True
     else:
-        gives_hash = isinstance(element.type, IndexColumnType)
+        gives_hash = isinstance(element.type, IndexColumnType) and isinstance(element, coalesce)
     if columns and (not gives_hash or any(map(_has_value, parts))):
         raise index_column_refused(columns[0])
 
 
 def index_column_refused(column: Any) -> UnsupportedOperationError:
-    """The refusal of an index column in the place of the column that it is an index of."""
+    """The refusal of an index, or its column, in the place of the column that it is an index of."""
+    column = named_column(column)
     return UnsupportedOperationError(
         "the column of a blind index holds hashes, which equal no value: compare the encrypted "
         "column instead, as in column == value",
@@ -65,11 +66,6 @@ def index_column_refused(column: Any) -> UnsupportedOperationError:
         column=column_named(column),
         reason="companion",
     )
-
-
-def is_index_column(element: Any) -> bool:
-    """Whether it is the column of a blind index, a table's or what is selected of one."""
-    return isinstance(element, ColumnClause) and isinstance(element.type, IndexColumnType)
 
 
 def check_whole_row(element: Any) -> None:

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 from sqlalchemy.sql.selectable import Join
 
 from encfields.orm.declare.columns import is_encrypted
-from encfields.orm.declare.index_column_type import IndexColumnType
 from encfields.orm.query.raw_names import (
     BINDS,
     ORDER_WORDS,
@@ -34,6 +33,7 @@ from encfields.orm.query.raw_names import (
     subqueries_in,
     unquoted,
 )
+from encfields.orm.query.stored_bytes import sorted_bytes
 
 _COUNTED = rf"(?i)\bcount\s*\(\s*(?:(?:{WORD})\s*\.\s*)*(?:{WORD})\s*\)"
 _NAME = re.compile(rf"(?<!\w)(?P<qualifier>(?:(?:{WORD})\s*\.\s*)*)(?P<name>{WORD})(?!\w|\s*[(.])")
@@ -65,6 +65,7 @@ class Scope:
     :param froms: gives what it selects from.
     :param selected: the columns that it selects, which may be meant by label.
     :param places: gives what is selected at each position: a column, or raw SQL.
+    :param behind: gives the encrypted column that a subquery's column holds without showing it.
     """
 
     def __init__(
@@ -72,8 +73,10 @@ class Scope:
         froms: Callable[[], Iterable[Any]],
         selected: Sequence[Any] = (),
         places: Callable[[], Iterable[Any]] = tuple,
+        behind: Callable[[Any], Any | None] = lambda column: None,
     ) -> None:
         self._froms = froms
+        self._behind = behind
         self._places = places
         self.selected = selected
 
@@ -81,6 +84,16 @@ class Scope:
         """What is selected at a position, counted from 1."""
         every = [*self._places()]
         return every[int(position) - 1] if 0 < int(position) <= len(every) else None
+
+    def sealed(self, column: Any, *, is_order: bool) -> Any | None:
+        """The encrypted column that a column is, or holds; in an ORDER BY, which sorts by bytes
+        whatever their type, also that of a message or a hash under another type."""
+        if is_encrypted(column):
+            return column
+        found = self._behind(column)
+        if found is None and is_order:
+            found = sorted_bytes(column)
+        return found if is_order or is_encrypted(found) else None
 
     def labelled_in_raw_sql(self, name: str) -> Clause | None:
         """What is selected in raw SQL under a label, such as ``lower(name) AS label``."""
@@ -144,7 +157,7 @@ def _encrypted_in_part(
         placed = scopes[0].at(part)
         if isinstance(placed, Clause):
             return encrypted_column_in(placed, scopes)
-        return placed if is_encrypted(placed) else None
+        return scopes[0].sealed(placed, is_order=clause.is_order)
     subqueries = list(subqueries_in(sql))
     for found in _NAME.finditer(sql, start, end):
         *qualifiers, name = map(folded, re.findall(WORD, found.group()))
@@ -166,8 +179,9 @@ def _labelled(name: str, scopes: Sequence[Scope]) -> Any | None:
     of_that_name = (column for column in scopes[0].selected if _name_of(column) == name)
     labelled = next(of_that_name, None)
     for column in (labelled,) if labelled is not None else scopes[0].selected_as(name):
-        if is_encrypted(column):
-            return column
+        sealed = scopes[0].sealed(column, is_order=True)
+        if sealed is not None:
+            return sealed
     raw = scopes[0].labelled_in_raw_sql(name)
     if raw is not None:
         return encrypted_column_in(raw, scopes)
@@ -186,15 +200,11 @@ def _meant(qualifiers: list[str], name: str, scopes: Sequence[Scope], is_order: 
         if not qualifiers:
             columns += scope.selected_as(name, with_labels=not columns)
         if columns:
-            sealed = (c for c in columns if is_encrypted(c) or (is_order and _is_hash(c)))
-            return next(sealed, None)
+            found = (scope.sealed(column, is_order=is_order) for column in columns)
+            return next((column for column in found if column is not None), None)
         if qualifiers and scope.has_source(qualifiers[-1]):
             return None
     return next((c for scope in scopes for known, c in scope.encrypted if known == name), None)
-
-
-def _is_hash(column: Any) -> bool:
-    return isinstance(column.type, IndexColumnType)
 
 
 def _in_subquery(sql: str, qualifiers: list[str], name: str, scopes: Sequence[Scope]) -> Any | None:
