@@ -253,10 +253,44 @@ def test_any_of_a_subquery_is_refused(sqlite_clinic):
         session.scalars(select(Patient.id).where(Patient.ssn == any_(numbers)))
 
 
-def test_a_union_of_numbers_is_refused(sqlite_clinic):
-    numbers = select(Claim.ssn).union_all(select(Patient.ssn))
-    with sqlite_clinic.session() as session, pytest.raises(UnsupportedOperationError):
-        session.scalars(select(Patient.id).where(Patient.ssn.in_(numbers)))
+IN_A_QUERY: dict[str, tuple[Any, list[int], list[int]]] = {
+    "UNION": (
+        select(Claim.ssn).where(Claim.id == 1).union(select(Claim.ssn).where(Claim.id > 2)),
+        [1, 2],
+        [],
+    ),
+    "UNION ALL of three, in parentheses": (
+        select(Claim.ssn)
+        .where(Claim.id == 3)
+        .union_all(
+            select(Claim.ssn)
+            .where(Claim.id == 4)
+            .union_all(select(Patient.ssn).where(Patient.id == 3))
+        ),
+        [2, 3],
+        [1],
+    ),
+    "DISTINCT": (select(Claim.ssn).distinct(), [1, 2], []),
+    "DISTINCT, of a UNION": (
+        select(Claim.ssn).where(Claim.id < 3).distinct().union(select(Claim.ssn.label("other"))),
+        [1, 2],
+        [],
+    ),
+    "GROUP BY": (select(Claim.ssn).group_by(Claim.ssn).having(func.count() > 1), [1], [2, 3]),
+    "GROUP BY another column too": (
+        select(Claim.ssn).group_by(Claim.ssn, Claim.amount).having(func.sum(Claim.amount) > 20),
+        [2],
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", IN_A_QUERY)
+def test_a_value_is_in_a_query_that_unites_or_groups_values(clinic, name):
+    """As with a plain column: a NULL of the query makes NOT IN unknown."""
+    query, found, others = IN_A_QUERY[name]
+    assert ids(clinic, select(Patient.id).where(Patient.ssn.in_(query))) == found
+    assert ids(clinic, select(Patient.id).where(~Patient.ssn.in_(query))) == others
 
 
 def test_insert_is_no_join(sqlite_clinic):

@@ -151,7 +151,11 @@ CONDITIONS: dict[str, Callable[[], Any]] = {
     "index as a condition": lambda: index,
     "in and()": lambda: and_(number, Patient.id == 1),
     "index in and()": lambda: and_(index, Patient.id == 1),
-    "in a union": lambda: number.in_(select(Claim.ssn).union(select(number))),
+    "in an intersection": lambda: number.in_(select(Claim.ssn).intersect(select(number))),
+    "in a part of a union": lambda: number.in_(select(Claim.ssn).union(select(number)).limit(1)),
+    "in a union of a part": lambda: number.in_(
+        select(Claim.ssn).union(select(number).order_by(Patient.id).limit(1))
+    ),
     "in two columns": lambda: number.in_(select(Claim.ssn, Claim.id)),
     "scalar of an expression": lambda: number == select(func.max(Claim.ssn)).scalar_subquery(),
     "scalar of a plain column": lambda: number == select(Patient.name).scalar_subquery(),

@@ -128,6 +128,7 @@ from encfields.orm.internals.selects import (
     is_bare_select,
     is_distinct,
     is_label_reference,
+    is_plain_union,
     join_conditions,
     order_by_clauses,
     prefixes_and_suffixes,
@@ -136,7 +137,9 @@ from encfields.orm.internals.selects import (
     stands_for_its_parts,
     statement_hints,
     top_level_from,
+    with_group_by,
     with_order_by,
+    without_distinct,
 )
 from encfields.orm.internals.statement_cache import (
     CacheKey,

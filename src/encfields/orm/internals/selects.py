@@ -14,7 +14,7 @@ Read::
 
 Written::
 
-    sqlalchemy.sql.selectable.Select               _order_by_clauses
+    sqlalchemy.sql.selectable.Select               _distinct _group_by_clauses _order_by_clauses
 """
 
 from __future__ import annotations
@@ -197,3 +197,23 @@ def with_order_by(select: Any, clauses: tuple[Any, ...]) -> Any:
     changed = select._generate()
     changed._order_by_clauses = clauses
     return changed
+
+
+def with_group_by(select: Any, clauses: tuple[Any, ...]) -> Any:
+    """The same SELECT with another GROUP BY."""
+    changed = select._generate()
+    changed._group_by_clauses = clauses
+    return changed
+
+
+def without_distinct(select: Any) -> Any:
+    """The same SELECT without DISTINCT, unless that is a prefix of the application's own."""
+    changed = select._generate()
+    changed._distinct = False
+    return changed
+
+
+def is_plain_union(compound: Any) -> bool:
+    """Whether it is a UNION or UNION ALL, of all rows, that nothing is added to."""
+    is_union = compound.keyword.name in ("UNION", "UNION_ALL")
+    return is_union and not has_row_limit(compound) and not compound._independent_ctes

@@ -42,6 +42,7 @@ from encfields.orm.query.comparison import (
 )
 from encfields.orm.query.criteria_lookups import compared_to_list
 from encfields.orm.query.index_operand import index_column_of_view
+from encfields.orm.query.listed_by_query import selects_listed
 from encfields.orm.query.loaded_form import OF_SEVERAL_FORMS, asks_for_null, in_loaded_form
 from encfields.orm.query.operator_names import operator_name
 from encfields.orm.query.resolution import null_given, resolved
@@ -145,8 +146,18 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
                     return compared
         if isinstance(self.expr, TypeCoerce) and self.expr.clause.type is self.expr.type:
             return self.expr.clause.operate(op, *other, **kwargs)
+        if op in MEMBERSHIP and cast("SealedColumnType", self.expr.type).indexes:
+            selects = selects_listed(other[0])
+            if selects is not None:
+                return self._in_one_of(op, selects, **kwargs)
         other = tuple(map(_uncoerced, other))
         return self._operate(op, *other, **kwargs)
+
+    def _in_one_of(self, op: Any, selects: list[Any], **kwargs: Any) -> ColumnElement[Any]:
+        compared = [self._operate(op, select, **kwargs) for select in selects]
+        if len(compared) == 1:
+            return compared[0]
+        return (or_ if op is operators.in_op else and_)(*compared).self_group()
 
     def _operate(self, op: Any, *other: Any, **kwargs: Any) -> ColumnElement[Any]:
         operand = other[0] if other else None

@@ -155,8 +155,9 @@ def asked(part: Any) -> IndexOperand | None:
         inner = part.element if isinstance(part, ScalarSelect) else part
         if not isinstance(inner, Select) or len(inner.selected_columns) != 1:
             raise UnsupportedOperationError(
-                "an encrypted column can be compared with a subquery of one column, and not with "
-                "a UNION",
+                "an encrypted column can be compared with a SELECT of one column, or be in a UNION "
+                "of such without LIMIT, and not with an INTERSECT or EXCEPT: write and_() of two "
+                "in_(), or exists()",
                 reason="operator",
             )
         (column,) = inner.selected_columns
