@@ -264,6 +264,17 @@ def label(session: Session) -> Numbers:
 
 
 @shape
+def column_and_its_label(session: Session) -> Numbers:
+    """Both under the column's own name, and the label under it alone, as with a plain column."""
+    both = Card.number, Card.number.label("number")
+    rows = session.execute(select(Card.id, *both).order_by(Card.id)).all()
+    assert [row[1] for row in rows] == [row[2] for row in rows]
+    labelled = session.connection().execute(select(card.c.number.label("n")).order_by(card.c.id))
+    assert all(card.c.number not in row._mapping for row in labelled)
+    return [row[1] for row in rows]
+
+
+@shape
 def column_of_an_alias(session: Session) -> Numbers:
     other = aliased(Card)
     return ordered(session, select(other.number).order_by(other.id))

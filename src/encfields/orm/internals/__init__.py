@@ -21,6 +21,7 @@ from encfields.orm.internals.compiled import (
     Assigned,
     BoundValue,
     Expression,
+    LabelsOfCells,
     assignments,
     bind_name,
     bound_values,

@@ -10,6 +10,10 @@ Read::
     sqlalchemy.sql.dml.Insert                      _compile_state_factory
     sqlalchemy.sql.dml.InsertDMLState              _has_multi_parameters
     sqlalchemy.sql.dml.DMLState                    _dict_parameters _multi_parameters
+
+Overridden::
+
+    sqlalchemy.sql.compiler.SQLCompiler            _add_to_result_map
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Column
 from sqlalchemy.engine.interfaces import ExecuteStyle
 from sqlalchemy.sql.dml import Insert, Update
-from sqlalchemy.sql.elements import BindParameter, ColumnElement
+from sqlalchemy.sql.elements import BindParameter, ColumnElement, Label
 from sqlalchemy.types import TypeEngine
 
 from encfields.orm.internals.statement_cache import clones_of
@@ -253,9 +257,30 @@ def result_position(
     """
     for position, entry in enumerate(compiled._result_columns):
         delivered = getattr(entry.type, "delivers_row_key", False)
-        if delivered and any(is_wanted(part) for part in entry.objects):
+        if delivered and any(map(is_wanted, (*entry.objects, *_labelled(entry.objects)))):
             return position, entry.type
     return None
+
+
+class LabelsOfCells:
+    """Mixed into a dialect's compiler class: a row has a labelled column under its label alone.
+
+    SQLAlchemy names a column that its type reads by an expression in its label's place too. If the
+    statement selects the column as well, the ORM then cannot tell which of the two it is.
+    """
+
+    def _add_to_result_map(
+        self, keyname: str, name: str, objects: tuple[Any, ...], type_: TypeEngine[Any]
+    ) -> None:
+        if getattr(type_, "delivers_row_key", False):
+            labelled = _labelled(objects)
+            objects = tuple(o for o in objects if not any(o is column for column in labelled))
+        super()._add_to_result_map(keyname, name, objects, type_)  # type: ignore[misc]
+
+
+def _labelled(objects: Sequence[Any]) -> list[Any]:
+    """What is behind the labels by which SQLAlchemy identifies a result column."""
+    return [part.element for part in objects if isinstance(part, Label)]
 
 
 def result_processors(result: Any) -> Sequence[Any]:

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
 
 
-class _LookupCompiler:
+class _LookupCompiler(internals.LabelsOfCells):
     """Mixed into a dialect's compiler class."""
 
     process: Callable[..., str]
