@@ -219,9 +219,9 @@ UNEQUAL: dict[str, tuple[Table, Table]] = {
     "lengths": (_table("a", domain="d"), _table("b", domain="d", bits=256)),
     "keys": (_table("a", domain="d"), _table("b", domain="d", key="other")),
     "truncated": (_table("a", domain="d", bits=16), _table("b", domain="d", bits=16)),
-    "tenants": (
+    "templates": (
         _table("a", domain="d", key="t/{tenant}"),
-        _table("b", domain="d", key="t/{tenant}"),
+        _table("b", domain="d", key="u/{tenant}"),
     ),
     "versions": (_table("a", domain="d", versions=(1,)), _table("b", domain="d", versions=(2,))),
 }

@@ -14,6 +14,7 @@ Comparisons in a statement, and how they are compiled:
 ``several_tenants``    a look-up in a list of tenants
 ``resolution``         which index answers a comparison
 ``index_operand``      one side of a comparison
+``joined_tenants``     whether two columns that are compared are of one tenant
 ``statement_scope``    the statements and conditions around a comparison
 ``operator_names``     names of operators in error messages
 =====================  =====================================================================

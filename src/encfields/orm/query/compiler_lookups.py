@@ -40,10 +40,10 @@ from encfields.orm.query.comparison import (
     ungrouped,
 )
 from encfields.orm.query.criteria_lookups import is_indexed
-from encfields.orm.query.index_operand import IndexOperand, asked
+from encfields.orm.query.index_operand import IndexOperand, asked, refused
 from encfields.orm.query.lookup_type import Compared, LookupType, renamed_bind
 from encfields.orm.query.null_tests import null_test_marked
-from encfields.orm.query.resolution import answering, refused
+from encfields.orm.query.resolution import answering
 from encfields.orm.query.statement_scope import enclosing
 from encfields.orm.write.hidden_values import veil_all
 

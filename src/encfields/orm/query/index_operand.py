@@ -10,12 +10,13 @@ from sqlalchemy.sql.elements import BindParameter, ColumnElement, Grouping, Labe
 from sqlalchemy.sql.selectable import CompoundSelect, ScalarSelect, Select, TextualSelect
 from sqlalchemy.sql.visitors import iterate
 
-from encfields.errors import UnreadableError, UnsupportedOperationError
+from encfields.errors import EncFieldsError, UnreadableError, UnsupportedOperationError
 from encfields.orm.adoption.plaintext import WRITE_SEALED, adoption_of
 from encfields.orm.declare.columns import is_encrypted
 from encfields.orm.declare.index_binding import IndexBinding
 from encfields.orm.declare.table_indexes import indexes_of
-from encfields.orm.query.comparison import BlindValue, BlindView, viewed
+from encfields.orm.query.comparison import BlindValue, BlindView, IndexComparison, viewed
+from encfields.orm.query.operator_names import operator_name
 from encfields.orm.read.provenance import row_part, same_row, sibling, source_column
 from encfields.orm.read.union_reads import branches_of, selects_rows
 
@@ -213,3 +214,14 @@ def index_column_of_view(view: BlindValue) -> ColumnElement[Any]:
             reason="adoption",
         )
     return operand.selected(groups[0][0])
+
+
+def refused(index_side: IndexOperand | None, element: IndexComparison, why: str) -> EncFieldsError:
+    """The error for a comparison that no index answers."""
+    written = element.written or element.operator
+    return UnsupportedOperationError(
+        f"{operator_name(written)!r} cannot be answered: {why}",
+        table=str(index_side.column.table.fullname) if index_side else None,
+        column=index_side.column.name if index_side else None,
+        reason="operator",
+    )

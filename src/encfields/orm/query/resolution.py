@@ -51,14 +51,14 @@ from encfields.orm.query.comparison import (
     is_converted_for,
     ungrouped,
 )
-from encfields.orm.query.index_operand import IndexOperand, asked
+from encfields.orm.query.index_operand import IndexOperand, asked, refused
+from encfields.orm.query.joined_tenants import NEED_ONE_TENANT, have_one_key
 from encfields.orm.query.lookup_type import (
     Compared,
     LookupType,
     SharedLookupType,
     renamed_bind,
 )
-from encfields.orm.query.operator_names import operator_name
 from encfields.orm.query.statement_scope import enclosing
 from encfields.orm.read.provenance import column_named, table_named
 
@@ -82,7 +82,7 @@ def resolved(element: IndexComparison, compiler: Any) -> ColumnElement[Any]:
     if left is not None and right is not None:
         if is_answered_by_plaintext(left, right):
             return joined_in_plaintext(element, left, right)
-        return _join(element, left, right)
+        return _join(element, left, right, compiler)
     operand = element.right if left is not None else element.left
     versions = answering(element, index_side)
     if is_answered_by_plaintext(index_side):
@@ -176,7 +176,9 @@ def answering(element: IndexComparison, index_side: IndexOperand) -> list[IndexB
 # -- columns compared with columns -------------------------------------------------------------
 
 
-def _join(element: IndexComparison, left: IndexOperand, right: IndexOperand) -> ColumnElement[Any]:
+def _join(
+    element: IndexComparison, left: IndexOperand, right: IndexOperand, compiler: Any
+) -> ColumnElement[Any]:
     """Two columns compared by indexes in which equal values have equal hashes."""
     if any(v[0].other for side in (left, right) for v in side.candidates()):
         raise refused(
@@ -189,7 +191,9 @@ def _join(element: IndexComparison, left: IndexOperand, right: IndexOperand) -> 
         for theirs in right.candidates():
             filters = left.needs_filter(ours[0]) or right.needs_filter(theirs[0])
             pairs = list(_pairs(ours, theirs, left, right))
-            if pairs and not filters and not ours[0].key_columns:
+            if pairs and not filters:
+                if not have_one_key(element, (left, right), pairs[0], compiler):
+                    raise refused(left, element, NEED_ONE_TENANT)
                 by_index = either_version(element, _joined_sides(element, left, right, pairs))
                 if is_last_phase(left, right):
                     return by_index
@@ -200,8 +204,7 @@ def _join(element: IndexComparison, left: IndexOperand, right: IndexOperand) -> 
         left,
         element,
         "the two columns have no full-length blind index in common: equal values have equal hashes "
-        "only under the same domain=, transform, bits= and key, and the key must be a plain id, "
-        "not a template",
+        "only under the same domain=, transform, bits= and key",
     )
 
 
@@ -318,17 +321,6 @@ def _lookup(
     if index is not versions[0]:
         value = renamed_bind(value, compiler, index)
     return internals.retyped_bind(value, LookupType(index, compared), rename=False)
-
-
-def refused(index_side: IndexOperand | None, element: IndexComparison, why: str) -> EncFieldsError:
-    """The error for a comparison that no index answers."""
-    written = element.written or element.operator
-    return UnsupportedOperationError(
-        f"{operator_name(written)!r} cannot be answered: {why}",
-        table=str(index_side.column.table.fullname) if index_side else None,
-        column=index_side.column.name if index_side else None,
-        reason="operator",
-    )
 
 
 class VersionSides(NamedTuple):
