@@ -13,11 +13,13 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    and_,
     bindparam,
     case,
     delete,
     event,
     exists,
+    false,
     func,
     insert,
     literal_column,
@@ -49,6 +51,7 @@ from encfields import BlindIndex, EncryptedType
 from encfields.errors import ContextMismatchError, DecryptionError, UnsupportedOperationError
 from encfields.index.transforms import casefold, last
 from tests.database import CANARY, Database
+from tests.index.clinic import Patient
 from tests.turns import databases_by_turns
 
 pytestmark = databases_by_turns
@@ -186,6 +189,73 @@ def test_several_comparisons_are_all_judged(town):
         found = {(a.id, b.id) for a, b in session.execute(pairs)}
     ones, twos = (1, 41, 81), (2, 42, 82)
     assert found == {(a, b) for a in ones for b in twos if b > a}
+
+
+given: Any = bindparam("given")
+
+EITHER: dict[str, tuple[Any, Callable[[dict[str, Any]], bool]]] = {
+    "two values": (
+        or_(Person.name == "name-7", Person.name == "name-8"),
+        lambda one: one["name"] in ("name-7", "name-8"),
+    ),
+    "a list, a value": (
+        or_(Person.name.in_(["name-7", "name-8"]), Person.name == "name-1"),
+        lambda one: one["name"] in ("name-7", "name-8", "name-1"),
+    ),
+    "a value or NULL": (
+        or_(Person.name == "name-7", Person.name.is_(None)),
+        lambda one: one["name"] in ("name-7", None),
+    ),
+    "two columns": (
+        or_(Person.name == "name-7", Person.phone == "555-0003", Person.city == "BONN"),
+        lambda one: one["name"] == "name-7" or one["phone"] == "555-0003" or one["city"] == "BONN",
+    ),
+    "AND within": (
+        or_(and_(Person.name == "name-7", Person.city == "Bonn"), Person.name == "name-8"),
+        lambda one: (one["name"], one["city"]) == ("name-7", "Bonn") or one["name"] == "name-8",
+    ),
+    "beside another condition": (
+        and_(Person.id < 60, or_(Person.name == "name-7", Person.name == "name-8")),
+        lambda one: one["id"] < 60 and one["name"] in ("name-7", "name-8"),
+    ),
+    "nothing else": (or_(false(), Person.name == "name-7"), lambda one: one["name"] == "name-7"),
+    "a bind that is given": (
+        or_(given.is_(None), Person.name == given),
+        lambda one: one["name"] == "name-7",
+    ),
+    "a bind, of part of the value": (
+        or_(given.is_(None), Person.city == given),
+        lambda one: False,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", EITHER)
+def test_each_part_of_an_or_is_judged(town, name):
+    condition, is_asked = EITHER[name]
+    asked = select(Person).where(condition)
+    values = {"given": "name-7"} if "bind" in name else {}
+    wanted = [n for n in range(ROWS) if is_asked(_person(n))]
+    with town.session() as session:
+        assert sorted(one.id for one in session.scalars(asked, values)) == wanted
+
+
+def test_an_or_with_a_bind_that_is_null_has_every_row(town):
+    asked = select(Person).where(or_(given.is_(None), Person.name == given))
+    neither = select(Person).where(or_(given.is_not(None), Person.name == given))
+    with town.session() as session:
+        for _ in range(2):
+            assert len(session.scalars(asked, {"given": None}).all()) == ROWS
+            assert session.scalars(neither, {"given": None}).all() == []
+            assert len(session.scalars(neither, {"given": "name-7"}).all()) == ROWS
+
+
+def test_a_row_that_another_part_of_an_or_found_is_no_sign_of_tampering(sqlite_clinic, caplog):
+    asked = or_(Patient.ssn == "ssn-1", Patient.mail == "USER2@X.ORG")
+    with sqlite_clinic.session() as session:
+        assert [one.id for one in session.scalars(select(Patient).where(asked))] == [1]
+    assert sqlite_clinic.encryption.stats.index_mismatches == 0
+    assert not caplog.records
 
 
 def test_a_transform_is_judged_after_it_was_applied(town):
@@ -391,7 +461,26 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "fetch": (lambda: select(Person).where(alike).fetch(1), "LIMIT"),
     "slice": (lambda: select(Person).where(alike).slice(0, 2), "LIMIT"),
     "or": (lambda: select(Person).where(or_(alike, Person.id == 1)), "OR"),
-    "or of two": (lambda: select(Person).where(or_(alike, Person.name == "name-8")), "OR"),
+    "or of an and with another column": (
+        lambda: select(Person).where(or_(and_(alike, Person.id == 1), Person.name == "name-8")),
+        "OR",
+    ),
+    "or of what is selected too": (
+        lambda: select(Person, alike).where(or_(alike, Person.name == "name-8")),
+        "OR",
+    ),
+    "or without the column": (
+        lambda: select(Person.id).where(or_(alike, Person.name == "name-8")),
+        "OR",
+    ),
+    "or with limit": (
+        lambda: select(Person).where(or_(alike, Person.name == "name-8")).limit(1),
+        "LIMIT",
+    ),
+    "or with count": (
+        lambda: select(Person, func.count().over()).where(or_(alike, Person.name.is_(None))),
+        "window",
+    ),
     "not": (lambda: select(Person).where(~alike), "differ"),
     "not of and": (lambda: select(Person).where(not_((alike) & (Person.id == 1))), "NOT"),
     "case": (lambda: select(Person).where(case((alike, 1), else_=0) == 1), "expression"),

@@ -21,13 +21,15 @@ Comparisons in a statement, and how they are compiled:
 
 Values, and rows:
 
-================  =====================================================================
-``lookup_type``   the type of a value that is looked up
-``lookup_plan``   which binds of a statement are looked up, and which tell the tenant
-``lookups``       hashes the values at each execution
-``recheck_plan``  which rows to compare again after decryption
-``recheck``       drops rows that do not match
-================  =====================================================================
+======================  ===============================================================
+``lookup_type``         the type of a value that is looked up
+``lookup_plan``         which binds of a statement are looked up, and which tell the tenant
+``lookups``             hashes the values at each execution
+``recheck_plan``        which rows to compare again after decryption
+``alternatives``        the same where that is a part of an OR
+``recheck_conditions``  what the rows are compared with
+``recheck``             drops rows that do not match
+======================  ===============================================================
 
 What is refused:
 

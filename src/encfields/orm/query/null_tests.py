@@ -82,7 +82,7 @@ def null_test_marked(test: BinaryExpression[Any], compiler: Any) -> BinaryExpres
 
     :param compiler: the current one.
     """
-    bind = _tested(test)
+    bind = tested_bind(test)
     inner = None if bind is None else _compared_as(bind, compiler)
     if bind is None or inner is None:
         return test
@@ -95,7 +95,8 @@ def null_test_marked(test: BinaryExpression[Any], compiler: Any) -> BinaryExpres
     return BinaryExpression(marked, test.right, test.operator, type_=test.type)
 
 
-def _tested(test: BinaryExpression[Any]) -> BindParameter[Any] | None:
+def tested_bind(test: BinaryExpression[Any]) -> BindParameter[Any] | None:
+    """The bind of one value that is tested for NULL; ``None`` if it is not such a test."""
     if test.operator not in _IS or not isinstance(test.right, Null):
         return None
     tested: Any = test.left

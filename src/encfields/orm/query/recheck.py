@@ -19,7 +19,14 @@ from encfields.errors import EncFieldsError, ValueEncodingError
 from encfields.message import core
 from encfields.orm import internals
 from encfields.orm.query.lookup_type import CompoundValue
-from encfields.orm.query.recheck_plan import AnyOf, Condition, DeliveredCell, RowFilter
+from encfields.orm.query.recheck_conditions import (
+    AnyOf,
+    Condition,
+    DeliveredCell,
+    NoValueGiven,
+    NullTest,
+    RowFilter,
+)
 from encfields.orm.read.results import FetchedRows
 from encfields.traces import leaves_no_trace
 
@@ -61,6 +68,10 @@ class FoundRow:
                 opened[position] = cell.open(delivered[position])
             values.append(opened[position])
         return values
+
+    def is_null_at(self, position: int) -> bool:
+        """Whether the cell at a position is NULL."""
+        return self._delivered[position] is None
 
     def as_opened(self) -> tuple[Any, ...]:
         """The row with the opened values in place of their cells."""
@@ -128,6 +139,13 @@ def _as_test(condition: Condition, context: Any) -> Callable[[FoundRow], bool]:
     """A condition with the values of one execution."""
     if isinstance(condition, RowFilter):
         return _Check(condition, context).holds
+    if isinstance(condition, NullTest):
+        position, is_null = condition.cell.position, condition.is_null
+        return lambda row: row.is_null_at(position) is is_null
+    if isinstance(condition, NoValueGiven):
+        (given,) = internals.bound_values(context, condition.bind)
+        is_met = (given is None) is condition.is_null
+        return lambda row: is_met
     parts = [_as_test(each, context) for each in condition.parts]
     among = any if isinstance(condition, AnyOf) else all
     return lambda row: among(part(row) for part in parts)

@@ -11,32 +11,26 @@ hash. Its rows are compared wherever the statement selects the value.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import BooleanClauseList, Grouping
 from sqlalchemy.sql.selectable import AliasedReturnsRows, Select
 
 from encfields.errors import UnreadableError, UnsupportedOperationError
-from encfields.message import core
 from encfields.orm import internals
-from encfields.orm.declare.index_binding import is_indexed_as_stored
-from encfields.orm.query.comparison import NEGATIVE
+from encfields.orm.query.alternatives import Alternatives, delivered_cell, is_nested
 from encfields.orm.query.grouping import merges_rows
 from encfields.orm.query.lookup_plan import LookupBind
 from encfields.orm.query.lookup_type import Compared
-from encfields.orm.query.lookups import normalised_lookup, whole_lookup
+from encfields.orm.query.recheck_conditions import AllOf, AnyOf, Condition, RowFilter
 from encfields.orm.query.statement_scope import certain_sources, conjunction_of
-from encfields.orm.read.lazy import carried
 from encfields.orm.read.provenance import proxies, sibling
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
 
     from encfields.orm.declare.index_binding import IndexBinding
-    from encfields.orm.read.row_reader import RowReader
 
 
 _ADVICE = (
@@ -60,7 +54,16 @@ def plan_filters(
     for lookup in lookups:
         compared = lookup.type.compared
         (needed if compared.needs_filter else exact).setdefault(compared, []).append(lookup)
+    planned: list[Condition] = []
+    if needed:
+        alternatives = Alternatives(needed, exact, compiled, dialect)
+        for condition, groups in alternatives.conditions(statement):
+            _refuse_hidden_rows(groups[0][0].type.index, statement)
+            planned.append(condition)
+            for group in groups:
+                del needed[group[0].type.compared]
     return (
+        *planned,
         *(_needed_filter(group, compiled, statement, dialect) for group in needed.values()),
         *_Verifiable(exact, compiled, dialect).conditions(statement, ()),
     )
@@ -73,13 +76,17 @@ def _needed_filter(
     group: list[LookupBind], compiled: Any, statement: Any, dialect: Dialect
 ) -> RowFilter:
     index, compared = group[0].type.index, group[0].type.compared
-    why = _obstacle(compared, statement)
-    if why is not None:
-        raise _not_possible_error(index, why)
+    if isinstance(statement, Select) and not _is_condition(compared, statement):
+        raise _not_possible_error(
+            index,
+            "the comparison is part of a NOT, a subquery or an expression, or of an OR with "
+            "conditions that are not about encrypted columns that are selected",
+        )
+    _refuse_hidden_rows(index, statement)
     cells = []
     for source in index.sources:
         expression = sibling(compared.scope.expression, source.column, compared.scope.column)
-        cell = _delivered_cell(compiled, _same_as(expression), dialect)
+        cell = delivered_cell(compiled, expression, dialect)
         if cell is None:
             raise _not_possible_error(
                 index, f"the encrypted column {source.column_name} is not selected"
@@ -88,13 +95,21 @@ def _needed_filter(
     return RowFilter.of(group, cells, dialect)
 
 
-def _obstacle(compared: Compared, statement: Any) -> str | None:
+def _is_condition(compared: Compared, statement: Any) -> bool:
+    """Whether the comparison is one of the conditions that all rows must meet."""
+    place = compared.element.place if compared.element.is_all else None
+    return not is_nested(compared) and any(one is place for one in conjunction_of(statement))
+
+
+def _refuse_hidden_rows(index: IndexBinding, statement: Any) -> None:
+    why = _obstacle(statement)
+    if why is not None:
+        raise _not_possible_error(index, why)
+
+
+def _obstacle(statement: Any) -> str | None:
     if not isinstance(statement, Select):
         return "the statement is not a SELECT"
-    is_nested = len(compared.enclosing) > 1 or compared.scope.subquery is not None
-    place = compared.element.place if compared.element.is_all else None
-    if is_nested or not any(criterion is place for criterion in conjunction_of(statement)):
-        return "the comparison is part of an OR, a NOT, a subquery or an expression"
     if internals.has_row_limit(statement):
         return "LIMIT or OFFSET would count them"
     if internals.is_distinct(statement) or internals.group_by_clauses(statement):
@@ -176,115 +191,14 @@ class _Verifiable:
                 expression = sibling(scope.expression, source.column, scope.column)
             except UnreadableError:
                 return None
-            wanted = _through(via, expression) if via else _same_as(expression)
-            cell = _delivered_cell(self._compiled, wanted, self._dialect)
+            wanted = _through(via, expression) if via else None
+            cell = delivered_cell(self._compiled, expression, self._dialect, wanted)
             if cell is None:
                 return None
             cells.append(cell)
         return RowFilter.of(group, cells, self._dialect)
 
 
-def _delivered_cell(
-    compiled: Any, is_wanted: Callable[[Any], bool], dialect: Dialect
-) -> DeliveredCell | None:
-    delivered = internals.result_position(compiled, is_wanted)
-    if delivered is None:
-        return None
-    position, type_ = delivered
-    reader = cast("RowReader", type_)
-    if not is_indexed_as_stored(reader.binding):
-        return DeliveredCell(position, reader, reader.opener(dialect), is_shown=True)
-    carry = reader.opener(dialect, carried)
-    return DeliveredCell(position, reader, lambda cell: carry(_as_delivered(cell)), is_shown=False)
-
-
-def _as_delivered(cell: Any) -> Any:
-    return cell.cell if type(cell) is core.OpenedCell else cell
-
-
-def _same_as(expression: Any) -> Callable[[Any], bool]:
-    return lambda part: hash(part) == hash(expression)
-
-
 def _through(via: tuple[Any, ...], expression: Any) -> Callable[[Any], bool]:
     """Whether a column is the subquery's and selects `expression`."""
     return lambda part: proxies(part, expression, via)
-
-
-class DeliveredCell(NamedTuple):
-    """Where a row has one of an index's columns.
-
-    :ivar position: in the driver's row.
-    :ivar reader: the column's reader, which tells a cell's row.
-    :ivar open: gives the comparable value of a cell.
-    :ivar is_shown: whether that is the value that the result shows.
-    """
-
-    position: int
-    reader: RowReader
-    open: Callable[[Any], Any]
-    is_shown: bool
-
-
-@dataclass(slots=True, eq=False, repr=False)
-class RowFilter:
-    """One comparison, and where its rows contain the columns.
-
-    :ivar index: the index that answers it.
-    :ivar binds: its look-up binds.
-    :ivar cells: one for each column of the index.
-    :ivar form: gives the same result for two values that the comparison treats as equal.
-    :ivar is_full: whether the index finds only matches, unless tampered with.
-    :ivar is_negative: whether it asks for rows that differ.
-    :ivar is_checked: whether a value without a form was refused when hashed.
-    :ivar takes_none: whether ``None`` can be looked up like any value.
-    """
-
-    index: IndexBinding
-    binds: tuple[str, ...]
-    cells: tuple[DeliveredCell, ...]
-    form: Callable[[object], bytes | None]
-    is_full: bool
-    is_negative: bool
-    is_checked: bool
-    takes_none: bool
-
-    @classmethod
-    def of(cls, group: list[LookupBind], cells: list[DeliveredCell], dialect: Dialect) -> RowFilter:
-        """The filter of a comparison, from its binds and the cells of its columns."""
-        type_ = group[0].type
-        index, compared = type_.index, type_.compared
-        return cls(
-            index=index,
-            binds=tuple(lookup.bind for lookup in group),
-            cells=tuple(cells),
-            form=_form(index.of_values, compared, dialect),
-            is_full=not compared.needs_filter,
-            is_negative=compared.element.operator in NEGATIVE,
-            is_checked=index.is_exact or compared.scope.view is not None,
-            takes_none=any(source.none_is_value for source in index.sources),
-        )
-
-
-def _form(
-    index: IndexBinding, compared: Compared, dialect: Dialect
-) -> Callable[[object], bytes | None]:
-    """See :attr:`RowFilter.form`."""
-    if compared.scope.view is None:
-        return partial(whole_lookup, index.whole_form(dialect))
-    return partial(normalised_lookup, index, index.forms(dialect, asked=True))
-
-
-class AnyOf(NamedTuple):
-    """An OR, all of whose parts can be compared."""
-
-    parts: tuple[Condition, ...]
-
-
-class AllOf(NamedTuple):
-    """An AND; parts that cannot be compared are left out of it."""
-
-    parts: tuple[Condition, ...]
-
-
-Condition = RowFilter | AnyOf | AllOf

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from encfields.orm.declare.columns import ColumnBinding
     from encfields.orm.declare.row_keys import IdentityBind
     from encfields.orm.query.lookup_plan import LookupBind
-    from encfields.orm.query.recheck_plan import Condition
+    from encfields.orm.query.recheck_conditions import Condition
     from encfields.orm.write.index_values import IndexedBind
 
 RAW_COPY_OPTION = "encfields_raw_copy"

@@ -1,0 +1,183 @@
+"""Plans which rows of an OR to compare again, where one of its parts may find too many.
+
+A row that an index found belongs to the result if any part of the OR holds for it. So each part has
+to be known of the row: a comparison of an encrypted column that is selected, whether such a column
+is NULL, or whether a bind is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
+
+from sqlalchemy.sql import operators
+from sqlalchemy.sql.elements import (
+    BinaryExpression,
+    BooleanClauseList,
+    False_,
+    Null,
+    True_,
+)
+from sqlalchemy.sql.selectable import Select
+from sqlalchemy.types import TypeDecorator
+
+from encfields.errors import UnreadableError
+from encfields.message import core
+from encfields.orm import internals
+from encfields.orm.declare.columns import is_encrypted
+from encfields.orm.declare.index_binding import is_indexed_as_stored
+from encfields.orm.query.comparison import ungrouped
+from encfields.orm.query.lookup_plan import LookupBind
+from encfields.orm.query.lookup_type import Compared
+from encfields.orm.query.null_tests import tested_bind
+from encfields.orm.query.recheck_conditions import (
+    AllOf,
+    AnyOf,
+    Condition,
+    DeliveredCell,
+    NoValueGiven,
+    NullTest,
+    RowFilter,
+)
+from encfields.orm.query.statement_scope import conjunction_of
+from encfields.orm.read.lazy import carried
+from encfields.orm.read.provenance import sibling
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Dialect
+
+    from encfields.orm.read.row_reader import RowReader
+
+Group = list[LookupBind]
+"""The binds of one comparison."""
+
+
+def is_nested(compared: Compared) -> bool:
+    """Whether a comparison is in a subquery, or with one."""
+    return len(compared.enclosing) > 1 or compared.scope.subquery is not None
+
+
+def delivered_cell(
+    compiled: Any,
+    expression: Any,
+    dialect: Dialect,
+    is_wanted: Callable[[Any], bool] | None = None,
+) -> DeliveredCell | None:
+    """Where the rows have the value of an encrypted column; ``None`` if they do not.
+
+    :param is_wanted: whether a selected column is it; by default, whether it is `expression`.
+    """
+
+    def is_same(part: Any) -> bool:
+        return hash(part) == hash(expression)
+
+    delivered = internals.result_position(compiled, is_wanted or is_same)
+    if delivered is None:
+        return None
+    position, type_ = delivered
+    reader = cast("RowReader", type_)
+    if not is_indexed_as_stored(reader.binding):
+        return DeliveredCell(position, reader, reader.opener(dialect), is_shown=True)
+    carry = reader.opener(dialect, carried)
+    return DeliveredCell(position, reader, lambda cell: carry(_as_delivered(cell)), is_shown=False)
+
+
+def _as_delivered(cell: Any) -> Any:
+    return cell.cell if type(cell) is core.OpenedCell else cell
+
+
+class Alternatives:
+    """Finds each OR of a statement whose parts are all known of a row.
+
+    :param needed: the comparisons that may find too many rows, each with its binds.
+    :param exact: those by full-length indexes.
+    """
+
+    def __init__(
+        self,
+        needed: dict[Compared, Group],
+        exact: dict[Compared, Group],
+        compiled: Any,
+        dialect: Dialect,
+    ) -> None:
+        self._compiled = compiled
+        self._dialect = dialect
+        self._needed = needed
+        self._groups: dict[int, list[Group]] = {}
+        for compared, group in (*needed.items(), *exact.items()):
+            if compared.element.is_all and not is_nested(compared):
+                self._groups.setdefault(id(compared.element.place), []).append(group)
+        self._used: list[Group] = []
+
+    def conditions(self, statement: Any) -> Iterator[tuple[Condition, list[Group]]]:
+        """What the rows must meet for each OR, and its comparisons that may find too many."""
+        if not isinstance(statement, Select):
+            return
+        for criterion in conjunction_of(statement):
+            if not isinstance(criterion, BooleanClauseList):
+                continue
+            self._used = []
+            condition = self._known(criterion)
+            found = [group for group in self._used if group[0].type.compared in self._needed]
+            if condition is not None and found:
+                yield condition, found
+
+    def _known(self, part: Any) -> Condition | None:
+        """What a part of an OR is of a row; ``None`` if that is not known."""
+        part = ungrouped(part)
+        if isinstance(part, BooleanClauseList):
+            parts = [self._known(each) for each in part.clauses]
+            known = tuple(each for each in parts if each is not None)
+            if len(known) < len(parts):
+                return None
+            return AnyOf(known) if part.operator is operators.or_ else AllOf(known)
+        if isinstance(part, True_ | False_):
+            return AllOf(()) if isinstance(part, True_) else AnyOf(())
+        if id(part) in self._groups:
+            return self._comparison(self._groups[id(part)])
+        return self._null_test(part) if type(part) is BinaryExpression else None
+
+    def _comparison(self, groups: list[Group]) -> Condition | None:
+        if len(groups) > 1:  # the same object is compared elsewhere too
+            return None
+        (group,) = groups
+        scope = group[0].type.compared.scope
+        cells = []
+        for source in group[0].type.index.sources:
+            try:
+                expression = sibling(scope.expression, source.column, scope.column)
+            except UnreadableError:
+                return None
+            cell = delivered_cell(self._compiled, expression, self._dialect)
+            if cell is None:
+                return None
+            cells.append(cell)
+        self._used.append(group)
+        # A row that another part found is no sign of tampering.
+        return replace(RowFilter.of(group, cells, self._dialect), is_full=False)
+
+    def _null_test(self, part: BinaryExpression[Any]) -> Condition | None:
+        is_null, bind, tested = part.operator is operators.is_, tested_bind(part), part.left
+        if bind is not None:
+            is_known = not bind.unique and self._stores_none_as_null(bind.key)
+            return NoValueGiven(bind.key, is_null) if is_known else None
+        is_test = part.operator in (operators.is_, operators.is_not)
+        if not is_test or not isinstance(part.right, Null) or not is_encrypted(tested):
+            return None
+        if cast("Any", tested.type).adopts is not None:
+            return None  # what is NULL may still have a plaintext
+        cell = delivered_cell(self._compiled, tested, self._dialect)
+        return None if cell is None else NullTest(cell, is_null)
+
+    def _stores_none_as_null(self, bind: str) -> bool:
+        """Whether a bind is looked up in columns that store ``None``, and only that, as NULL."""
+        indexes = [
+            lookup.type.index
+            for groups in self._groups.values()
+            for group in groups
+            for lookup in group
+            if lookup.bind == bind
+        ]
+        types = [cast("Any", source.column.type).inner for i in indexes for source in i.sources]
+        return bool(types) and not any(isinstance(type_, TypeDecorator) for type_ in types)

@@ -1,0 +1,112 @@
+"""The conditions that the rows of a statement are compared with again after decryption."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from encfields.orm.query.comparison import NEGATIVE
+from encfields.orm.query.lookup_plan import LookupBind
+from encfields.orm.query.lookup_type import Compared
+from encfields.orm.query.lookups import normalised_lookup, whole_lookup
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Dialect
+
+    from encfields.orm.declare.index_binding import IndexBinding
+    from encfields.orm.read.row_reader import RowReader
+
+
+class DeliveredCell(NamedTuple):
+    """Where a row has one of an index's columns.
+
+    :ivar position: in the driver's row.
+    :ivar reader: the column's reader, which tells a cell's row.
+    :ivar open: gives the comparable value of a cell.
+    :ivar is_shown: whether that is the value that the result shows.
+    """
+
+    position: int
+    reader: RowReader
+    open: Callable[[Any], Any]
+    is_shown: bool
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class RowFilter:
+    """One comparison, and where its rows contain the columns.
+
+    :ivar index: the index that answers it.
+    :ivar binds: its look-up binds.
+    :ivar cells: one for each column of the index.
+    :ivar form: gives the same result for two values that the comparison treats as equal.
+    :ivar is_full: whether the index finds only matches, unless tampered with.
+    :ivar is_negative: whether it asks for rows that differ.
+    :ivar is_checked: whether a value without a form was refused when hashed.
+    :ivar takes_none: whether ``None`` can be looked up like any value.
+    """
+
+    index: IndexBinding
+    binds: tuple[str, ...]
+    cells: tuple[DeliveredCell, ...]
+    form: Callable[[object], bytes | None]
+    is_full: bool
+    is_negative: bool
+    is_checked: bool
+    takes_none: bool
+
+    @classmethod
+    def of(cls, group: list[LookupBind], cells: list[DeliveredCell], dialect: Dialect) -> RowFilter:
+        """The filter of a comparison, from its binds and the cells of its columns."""
+        type_ = group[0].type
+        index, compared = type_.index, type_.compared
+        return cls(
+            index=index,
+            binds=tuple(lookup.bind for lookup in group),
+            cells=tuple(cells),
+            form=_form(index.of_values, compared, dialect),
+            is_full=not compared.needs_filter,
+            is_negative=compared.element.operator in NEGATIVE,
+            is_checked=index.is_exact or compared.scope.view is not None,
+            takes_none=any(source.none_is_value for source in index.sources),
+        )
+
+
+def _form(
+    index: IndexBinding, compared: Compared, dialect: Dialect
+) -> Callable[[object], bytes | None]:
+    """See :attr:`RowFilter.form`."""
+    if compared.scope.view is None:
+        return partial(whole_lookup, index.whole_form(dialect))
+    return partial(normalised_lookup, index, index.forms(dialect, asked=True))
+
+
+class AnyOf(NamedTuple):
+    """An OR, all of whose parts can be compared."""
+
+    parts: tuple[Condition, ...]
+
+
+class AllOf(NamedTuple):
+    """An AND; parts that cannot be compared are left out of it."""
+
+    parts: tuple[Condition, ...]
+
+
+class NullTest(NamedTuple):
+    """IS NULL of an encrypted column that the rows contain, or IS NOT NULL."""
+
+    cell: DeliveredCell
+    is_null: bool
+
+
+class NoValueGiven(NamedTuple):
+    """Whether a bind is NULL in an execution, or is not."""
+
+    bind: str
+    is_null: bool
+
+
+Condition = RowFilter | AnyOf | AllOf | NullTest | NoValueGiven
