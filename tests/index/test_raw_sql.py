@@ -99,6 +99,9 @@ CONDITIONS: dict[str, Callable[[], Any]] = {
         x=value
     ),
     "by its index": lambda: text("ssn_bidx = :x").bindparams(x=value),
+    "by its index, value first in raw SQL": lambda: text(":x = ssn_bidx").bindparams(x=value),
+    "by its index, between values": lambda: text("ssn_bidx BETWEEN :x AND :x").bindparams(x=value),
+    "by a part of its index": lambda: text("substr(ssn_bidx, 1, 2) = :x").bindparams(x=value),
     "by a name of its index": lambda: column("ssn_bidx") == value,
     "by its index, value first": lambda: literal(value) == patient.c.ssn_bidx,
     "by its index, in a list": lambda: literal(value).in_([patient.c.ssn_bidx]),

@@ -242,6 +242,22 @@ def test_a_statement_without_an_answer_is_refused_and_sends_nothing(sqlite_clini
     assert seen == []
 
 
+def test_a_column_that_is_not_encrypted_is_not_united_with_one_that_is(sqlite_clinic):
+    below = select(Patient.id, number).union_all(select(Patient.id, Patient.name))
+    both = (
+        select(Patient.id, number, null())
+        .where(Patient.id == 1)
+        .union_all(select(Patient.id, null(), Patient.name).where(Patient.id == 2))
+    )
+    with sqlite_clinic.session() as session:
+        with pytest.raises(UnsupportedOperationError, match=r"patient\.ssn: .*patient\.name"):
+            session.execute(below)
+        assert sorted(map(tuple, session.execute(both))) == [
+            (1, "ssn-1", None),
+            (2, None, "name-2"),
+        ]
+
+
 UNREFUSED: dict[str, Any] = {
     "the bind's name": text("patient.id = :ssn").bindparams(ssn=2),
     "IS NULL": text("(ssn IS NOT NULL AND patient.id = :n)").bindparams(n=2),

@@ -70,8 +70,11 @@ ORDER_WORDS = (_NULLS, _FRAME, _DIRECTION)
 _MADE = rf"(?i)\b(?:view|table|into|join|of)\s+(?:if\s+(?:not\s+)?exists\s+)?(?:{WORD})"
 """The name of what a statement creates, writes to, joins or locks."""
 
-_COMPARED = re.compile(r"(?i)[\s)]*(?:=|<>|!=|in\b|is\s+(?:not\s+)?distinct\s+from)\s*\(?\s*:\w")
-"""What stands behind a column that a value is compared with."""
+_BETWEEN_CONDITIONS = re.compile(r"(?i)\b(?:and|case|else|or|then|when|where)\b")
+"""Words at which one condition ends and another begins."""
+
+_VALUE = re.compile(r"(?<![:\w]):\w")
+"""The beginning of a bind."""
 
 _SUBQUERY = re.compile(r"(?i)\(\s*(?:select|with)\b")
 
@@ -162,12 +165,20 @@ def _named_in(
             named = _row_of(name, by_name)
         if not named:
             continue
-        is_compared = _COMPARED.match(sql, found.end()) is not None
+        is_compared = _is_beside_value(sql, found.start(), found.end())
         meant = [_meant(one.column, behind(one.column), is_compared) for one in named]
         is_meant = all(one is not None for one in meant)
         if is_meant and not is_tested_for_null(bare, found.start(), found.end()):
             return meant[0]
     return None
+
+
+def _is_beside_value(sql: str, start: int, end: int) -> bool:
+    """Whether a place in raw SQL is in one condition with a value."""
+    ends = (found.end() for found in _BETWEEN_CONDITIONS.finditer(sql, 0, start))
+    following = _BETWEEN_CONDITIONS.search(sql, end)
+    condition = sql[max(ends, default=0) : following.start() if following else len(sql)]
+    return _VALUE.search(condition) is not None
 
 
 def _whole_rows(sql: str) -> Iterator[str]:
@@ -187,7 +198,7 @@ def parts_with_values(sql: str) -> Iterator[str]:
         if character == "," and depth == 0:
             part = bare[start:place]
             start = place + 1
-            if re.search(r"(?<![:\w]):\w", part):
+            if _VALUE.search(part):
                 yield part
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy.sql.dml import UpdateBase
 from sqlalchemy.sql.elements import (
     BindParameter,
+    ColumnClause,
     Grouping,
     Label,
     TypeCoerce,
@@ -248,6 +249,7 @@ def check_compound(compound: CompoundSelect[Any]) -> None:
     _check_raw_order(compound, tuple)
     _refuse_ciphertext_below_other_column(compound)
     _refuse_value_below_ciphertext(compound)
+    _refuse_plain_column_beside_ciphertext(compound)
     keyword = compound.keyword.name
     if keyword.endswith("ALL"):
         return
@@ -298,6 +300,30 @@ def _refuse_value_below_ciphertext(compound: CompoundSelect[Any]) -> None:
                 column=column_named(named_column(encrypted)),
                 reason="usage",
             )
+
+
+def _refuse_plain_column_beside_ciphertext(compound: CompoundSelect[Any]) -> None:
+    """Refuse a column that is not encrypted at the position of another SELECT's encrypted one.
+
+    :raises UnsupportedOperationError: there is such a column.
+    """
+    for place in zip(*map(_columns, compound.selects), strict=False):
+        encrypted = next(filter(is_encrypted, place), None)
+        plain = next(filter(_is_plain_column, place), None)
+        if encrypted is not None and plain is not None:
+            raise UnsupportedOperationError(
+                f"{_kind_of(compound)} would have values of {table_named(plain)}."
+                f"{column_named(plain)}, which is not encrypted, in one column with its messages: "
+                "select them in two columns, with null() below each, or in two statements",
+                table=table_named(encrypted),
+                column=column_named(encrypted),
+                reason="usage",
+            )
+
+
+def _is_plain_column(column: Any) -> bool:
+    has_table = isinstance(column, ColumnClause) and column.table is not None
+    return has_table and encrypted_origin(column) is None
 
 
 def _ciphertext(select: Any, column: Any) -> Any | None:
