@@ -63,10 +63,10 @@ class Recorder:
         self.rowcount = -1
         self.statements: list[Statement] = []
 
-    def exec_driver_sql(self, text: str, parameters: Any = None) -> Any:
+    def exec_driver_sql(self, text: str, parameters: Any = None, **options: Any) -> Any:
         self.statements.append(Statement(text, parameters))
         if text.startswith("SELECT"):
-            return self._asked.exec_driver_sql(text, parameters)
+            return self._asked.exec_driver_sql(text, parameters, **options)
         return self
 
 

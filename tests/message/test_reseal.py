@@ -139,6 +139,25 @@ def test_current_means_this_context_key_and_version(resealer, old, key, context)
     assert not resealer.is_current(b"", context)
 
 
+def test_stale_are_of_many_those_that_are_not_current(resealer, old, key, context):
+    elsewhere = serialize({"enc:column": "patient.ssn", "enc:row:id": "43"})
+    messages = [
+        seal(b"value", context, key),
+        seal(b"value", context, old),
+        seal(b"value", elsewhere, key),
+        b"",
+        seal(b"value", elsewhere, key),
+        # The version's bytes where they would be, in what is no message at all.
+        b"\0" + seal(b"value", context, key)[1:],
+    ]
+    contexts = [context, context, context, context, elsewhere, context]
+    assert [*map(resealer.is_current, messages, contexts)] == [
+        True, False, False, False, True, False
+    ]  # fmt: skip
+    assert resealer.stale(range(6), messages, contexts) == [1, 2, 3, 5]
+    assert resealer.stale([0, 3], messages, contexts) == [3]
+
+
 def test_no_two_messages_share_their_random_bytes(resealer, context):
     frame = resealer.frame(context)
     messages = [resealer.seal(b"", context, frame) for _ in range(1000)]

@@ -13,6 +13,7 @@ import hmac
 import os
 import struct
 import uuid
+from collections.abc import Sequence
 
 from cryptography.exceptions import InvalidTag
 
@@ -92,6 +93,22 @@ class Resealer:
             and data.startswith(MAGIC)
             and data.startswith(self.frame(context), _FRAMED_OFFSET)
         )
+
+    def stale(
+        self, numbers: Sequence[int], messages: Sequence[bytes], contexts: Sequence[bytes]
+    ) -> list[int]:
+        """Which of these messages are not :meth:`is_current`, each in its context.
+
+        :raises BindingError: a context is too long, and the value's version is this one.
+        """
+        version, offset, is_current = self._version, self._version_offset, self.is_current
+        return [
+            number
+            for number in numbers
+            # The first of the checks decides about most values of a run.
+            if not messages[number].startswith(version, offset + len(contexts[number]))
+            or not is_current(messages[number], contexts[number])
+        ]
 
     def open_(self, data: bytes, context: bytes, frame: bytes, key_ids: tuple[str, ...]) -> bytes:
         """:func:`encfields.message.sealing.open_`, but faster for messages of this branch key id.

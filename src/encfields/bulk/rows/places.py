@@ -14,6 +14,7 @@ from encfields.errors import MalformedMessageError
 from encfields.message import read_header
 from encfields.message.header import CONTEXT_OFFSET
 from encfields.orm.declare.columns import ColumnBinding
+from encfields.orm.declare.row_keys import texts_of_each
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
@@ -146,16 +147,17 @@ class SealedCell:
         )
         self._one_part = self._parts[0] if len(self._parts) == 1 else None
 
-    def contexts(self, rows: Sequence[Any]) -> list[bytes] | None:
+    def contexts(self, columns: Sequence[Sequence[Any]]) -> list[bytes] | None:
         """Serialised contexts of many rows' values at once; ``None`` where each needs
         :meth:`place`: the key has several parts or spellings, or determines the branch key.
 
+        :param columns: the rows' values, column by column.
         :raises UnknownIdentityError: a key does not have the form that its type writes.
         """
         if self._one_part is None or not self.is_exact or self.binding.fixed_key_ids is None:
             return None
         at, convert = self._one_part
-        return self.binding.context.serialize_each([convert(row[at]) for row in rows])
+        return self.binding.context.serialize_each(texts_of_each(convert, columns[at]))
 
     def place(self, row: Any, data: bytes) -> tuple[bytes, tuple[str, ...]]:
         """Serialised context of the row's value, and the branch key ids under which it opens: the

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from encfields.bulk.rows.places import SealedCell, message_bytes
 from encfields.bulk.rows.prepared_job import PreparedJob
@@ -17,32 +17,45 @@ if TYPE_CHECKING:
     from encfields.engine import Encryption
 
 
-_ToReseal = tuple[int, bytes, bytes, bytes, tuple[str, ...]]
-"""A value to reseal: its row's number, its message, its context after and before, and the key ids
-that may open it. A plain tuple, because every row makes one."""
+class _ToReseal(NamedTuple):
+    """Values to reseal, column by column: one object for each value would take longer than most of
+    what is done with it.
+
+    :param numbers: of their rows. :param messages: as stored.
+    :param places: contexts to seal for. :param contexts: of the messages.
+    :param key_ids: under which each may open.
+    """
+
+    numbers: Sequence[int]
+    messages: list[bytes]
+    places: list[bytes]
+    contexts: list[bytes]
+    key_ids: Sequence[tuple[str, ...]]
+
 
 _STORED = frozenset((bytes, type(None)))
 """Types in which most drivers deliver a stored value."""
 
 
-def _reseal_together(resealer: Resealer, waiting: Sequence[_ToReseal]) -> list[bytes | None]:
+def _reseal_together(resealer: Resealer, values: _ToReseal) -> list[bytes | None]:
     """The new messages, if all values can be resealed in one call; else ``None`` for each."""
-    _, messages, places, contexts, key_ids = zip(*waiting, strict=True)
-    if not all(map(resealer.opens_under, set(key_ids))):
-        return [None] * len(waiting)
+    unsealed: list[bytes | None] = [None] * len(values.messages)
+    if not all(map(resealer.opens_under, set(values.key_ids))):
+        return unsealed
     try:
-        return resealer.reseal_many(list(messages), list(contexts), list(places))
+        return resealer.reseal_many(values.messages, values.contexts, values.places)
     except OF_THIS_VALUE:  # of one key version: find out which values have it
-        return [None] * len(waiting)
+        return unsealed
 
 
-def _reseal_alone(resealer: Resealer, value: _ToReseal) -> bytes:
+def _reseal_alone(resealer: Resealer, values: _ToReseal, at: int) -> bytes:
     """The new message of one value.
 
     :raises EncFieldsError: the value does not open.
     """
-    _, data, place, context, key_ids = value
-    plaintext = resealer.open_(data, context, resealer.frame(context), key_ids)
+    place, context = values.places[at], values.contexts[at]
+    frame, key_ids = resealer.frame(context), values.key_ids[at]
+    plaintext = resealer.open_(values.messages[at], context, frame, key_ids)
     return resealer.seal(plaintext, place, resealer.frame(place))
 
 
@@ -65,16 +78,21 @@ class Reseal:
     def outcome_of(self, rows: Sequence[Any], reader: BatchReader) -> BatchOutcome:
         outcome = BatchOutcome(seen=len(rows))
         self._resealers = {}
-        rows = list(map(tuple, rows))
-        columns = [self._column(rows, *column, reader, outcome) for column in self._columns]
-        old = zip(*(replaced for replaced, _ in columns), strict=True)
-        new = zip(*(sealed for _, sealed in columns), strict=True)
-        unchanged, width = (None,) * len(columns), reader.key_width
+        if not rows:
+            return outcome
+        cells = list(zip(*rows, strict=True))
+        columns = [self._column(rows, cells, *one, reader, outcome) for one in self._columns]
+        keys = list(zip(*cells[: reader.key_width], strict=True))
+        old, new = (list(zip(*each, strict=True)) for each in zip(*columns, strict=True))
+        if not any(None in sealed for _, sealed in columns):
+            outcome.changes = list(map(RowChange, keys, old, new))
+            return outcome
+        unchanged = (None,) * len(columns)
         refused = {refused_value.key for refused_value in outcome.refused}
-        for row, before, after in zip(rows, old, new, strict=True):
+        for key, before, after in zip(keys, old, new, strict=True):
             if after != unchanged:
-                outcome.changes.append(RowChange(row[:width], before, after))
-            elif not refused or row[:width] not in refused:
+                outcome.changes.append(RowChange(key, before, after))
+            elif not refused or key not in refused:
                 outcome.current += 1
         return outcome
 
@@ -90,21 +108,30 @@ class Reseal:
     def _column(
         self,
         rows: Sequence[Any],
+        cells: Sequence[Sequence[Any]],
         target: SealedCell,
         source: SealedCell,
         reader: BatchReader,
         outcome: BatchOutcome,
-    ) -> tuple[list[bytes | None], list[bytes | None]]:
-        """One column's old and new values, ``None`` for rows left as they are."""
+    ) -> tuple[Sequence[bytes | None], Sequence[bytes | None]]:
+        """One column's old and new values, ``None`` for rows left as they are.
+
+        :param cells: the values of the rows, column by column.
+        """
+        stale = None if self._moves else self._all_to_reseal(cells, target)
+        if stale is None:
+            stale = self._to_reseal(rows, target, source, reader, outcome)
         replaced: list[bytes | None] = [None] * len(rows)
         sealed: list[bytes | None] = [None] * len(rows)
-        for key_id, values in self._to_reseal(rows, target, source, reader, outcome).items():
+        for key_id, values in stale.items():
             resealer = self._resealers[key_id]
-            for value, new in zip(values, _reseal_together(resealer, values), strict=True):
-                number, data = value[:2]
+            new = _reseal_together(resealer, values)
+            if len(new) == len(rows) and None not in new:
+                return values.messages, new
+            for at, (number, message) in enumerate(zip(values.numbers, new, strict=True)):
                 try:
-                    sealed[number] = new or _reseal_alone(resealer, value)
-                    replaced[number] = data
+                    sealed[number] = message or _reseal_alone(resealer, values, at)
+                    replaced[number] = values.messages[at]
                 except OF_THIS_VALUE as error:
                     outcome.refuse(reader.key_of(rows[number]), target.binding.column_name, error)
         return replaced, sealed
@@ -116,13 +143,10 @@ class Reseal:
         source: SealedCell,
         reader: BatchReader,
         outcome: BatchOutcome,
-    ) -> dict[str, list[_ToReseal]]:
+    ) -> dict[str, _ToReseal]:
         """One column's values to reseal, by the branch key id to seal under."""
-        together = None if self._moves else self._all_to_reseal(rows, target)
-        if together is not None:
-            return together
         value_at, resealers, moves = target.value_at, self._resealers, self._moves
-        waiting: dict[str, list[_ToReseal]] = {}
+        waiting: dict[str, list[tuple[Any, ...]]] = {}
         for number, row in enumerate(rows):
             data = row[value_at]
             if data is None:
@@ -138,30 +162,37 @@ class Reseal:
                     waiting.setdefault(key_ids[0], []).append(value)
             except OF_THIS_VALUE as error:
                 outcome.refuse(reader.key_of(row), target.binding.column_name, error)
-        return waiting
+        return {
+            key_id: _ToReseal(*map(list, zip(*values, strict=True)))
+            for key_id, values in waiting.items()
+        }
 
     def _all_to_reseal(
-        self, rows: Sequence[Any], target: SealedCell
-    ) -> dict[str, list[_ToReseal]] | None:
+        self, cells: Sequence[Sequence[Any]], target: SealedCell
+    ) -> dict[str, _ToReseal] | None:
         """The same, faster, for the usual case of bindings that differ only in the row's key;
         ``None`` if each value has to be checked, or one is refused."""
-        value_at, key_ids = target.value_at, target.binding.fixed_key_ids
-        kinds = {type(row[value_at]) for row in rows}
+        values, key_ids = cells[target.value_at], target.binding.fixed_key_ids
+        kinds = set(map(type, values))
         if key_ids is None or bytes not in kinds or not kinds <= _STORED:
             return None
         try:
-            contexts = target.contexts(rows)
+            contexts = target.contexts(cells)
             if contexts is None:
                 return None
-            is_current = self._resealer(key_ids[0]).is_current
-            waiting = [
-                (number, data, context, context, key_ids)
-                for number, (row, context) in enumerate(zip(rows, contexts, strict=True))
-                if (data := row[value_at]) is not None and not is_current(data, context)
-            ]
+            numbers: Sequence[int] = range(len(values))
+            if kinds != {bytes}:
+                numbers = [number for number, data in enumerate(values) if data is not None]
+            numbers = self._resealer(key_ids[0]).stale(numbers, values, contexts)
         except OF_THIS_VALUE:
             return None
-        return {key_ids[0]: waiting} if waiting else {}
+        messages: list[bytes] = list(map(values.__getitem__, numbers))
+        places = contexts
+        if len(numbers) < len(values):
+            places = list(map(contexts.__getitem__, numbers))
+        if not messages:
+            return {}
+        return {key_ids[0]: _ToReseal(numbers, messages, places, places, [key_ids] * len(messages))}
 
     def _open(
         self,

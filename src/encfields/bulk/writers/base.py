@@ -73,6 +73,16 @@ def shape_of(change: RowChange) -> ChangeShape:
     )
 
 
+def shapes_of(changes: Sequence[RowChange]) -> list[ChangeShape]:
+    """The shapes of many changes."""
+    _, old, new, indexes, _ = zip(*changes, strict=True)
+    # Found out for all at once if every change has the same shape, as most batches' have.
+    replaces_one = len(old[0]) == 1 and indexes.count(None) == len(changes)
+    if replaces_one and (None,) not in new and (None,) not in old and (ABSENT,) not in old:
+        return [_WHOLE] * len(changes)
+    return list(map(shape_of, changes))
+
+
 def by_shape(changes: Sequence[RowChange]) -> Iterator[tuple[ChangeShape, list[RowChange]]]:
     """Consecutive changes of the same shape."""
     for shape, group in groupby(changes, key=shape_of):

@@ -9,16 +9,22 @@ deleted rows.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from itertools import groupby, repeat
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, CursorResult, select
 
 from encfields.bulk.errors import ReencryptionError
 from encfields.bulk.rows.key_order import bound_parameters, key_from, key_upto
 from encfields.bulk.rows.row_work import RowChange
 from encfields.bulk.rows.stored_keys import key_to_text, readable_key
-from encfields.bulk.writers.base import IDENTIFYING_BYTES, ChangeShape, UnchangedPlaintext, shape_of
+from encfields.bulk.writers.base import (
+    IDENTIFYING_BYTES,
+    ChangeShape,
+    UnchangedPlaintext,
+    shape_of,
+    shapes_of,
+)
 
 if TYPE_CHECKING:
     from encfields.bulk.rows.prepared_job import PreparedJob
@@ -31,6 +37,9 @@ MAX_STATEMENT_BYTES = 4 * 2**20
 
 _ROW_BYTES = 4096
 """Bytes in a statement for a row's key and everything else but its values."""
+
+_STATEMENT_ROW_BYTES = 256
+"""Approximate bytes of a row in a statement, but for its values."""
 
 _AT_ONCE = "SET STATEMENT innodb_lock_wait_timeout=0 FOR "
 """Do not wait for another transaction's uncommitted entry in a unique index: that transaction may
@@ -69,14 +78,13 @@ class MysqlWriter:
         if not self._packet:
             asked = connection.exec_driver_sql("SELECT @@max_allowed_packet")
             self._packet = int(asked.scalar_one())
-        rows = self._rows(changes)
+        rows = self._lock_rows(connection, self._rows(changes))
         # By shape, so that all rows of a statement have the same comparison.
-        rows = sorted(self._lock_rows(connection, rows), key=lambda row: row.shape)
-        written = 0
-        for shape, group in groupby(rows, key=lambda row: row.shape):
-            for part in self._parts(list(group)):
-                written += self._swap(connection, shape, part)
-        return written
+        return sum(
+            self._swap(connection, part[0].shape, part)
+            for group in _by_shape(rows)
+            for part in self._parts(group)
+        )
 
     def _lock_rows(self, connection: Connection, rows: list[_Row]) -> list[_Row]:
         """Lock rows for this transaction; leave out those locked by others."""
@@ -85,7 +93,7 @@ class MysqlWriter:
             parameters: list[Any] = []
             where = self._any_of(rows, parameters)
             statement = f"SELECT COUNT(*) FROM {self._table} WHERE {where} FOR UPDATE SKIP LOCKED"  # noqa: S608
-            count = connection.exec_driver_sql(statement, tuple(parameters)).scalar_one()
+            count = _execute(connection, statement, parameters).scalar_one()
             if count == len(rows):
                 return rows
         bounds = bound_parameters("first", rows[0].change.key)
@@ -109,7 +117,7 @@ class MysqlWriter:
         where = self._unchanged(shape, rows, parameters)
         # Quoted names, placeholders, integers and hexadecimal only, here and below.
         update = f"UPDATE {self._table} SET {', '.join(sets)} WHERE {where}"  # noqa: S608
-        return connection.exec_driver_sql(self._at_once + update, tuple(parameters)).rowcount
+        return _execute(connection, self._at_once + update, parameters).rowcount
 
     def _case(
         self,
@@ -119,8 +127,7 @@ class MysqlWriter:
         parameters: list[Any],
     ) -> str:
         """SQL that gives each row its value of one column."""
-        for row in rows:
-            parameters += row.parameters
+        _add_parameters(rows, parameters)
         # Hexadecimal needs no escaping, and the server reads it fastest.
         cases = [
             f"WHEN {row.condition} THEN NULL"
@@ -135,10 +142,10 @@ class MysqlWriter:
         """SQL for "the row is one of these and still holds what was read"."""
         where = [self._any_of(rows, parameters)]
         for i in shape.compared:
-            heads = ",".join(
-                f"x'{(row.change.old[i] or b'')[:IDENTIFYING_BYTES].hex()}'" for row in rows
+            heads = "',x'".join(
+                [(row.change.old[i] or b"")[:IDENTIFYING_BYTES].hex() for row in rows]
             )
-            where.append(f"LEFT({self._columns[i]}, {IDENTIFYING_BYTES}) IN ({heads})")
+            where.append(f"LEFT({self._columns[i]}, {IDENTIFYING_BYTES}) IN (x'{heads}')")
         where += [f"{self._columns[i]} IS NULL" for i in shape.absent]
         for number, form in enumerate(self._plain.forms):
             expected = [self._plain.expected(row.change.plain)[number] for row in rows]
@@ -151,8 +158,7 @@ class MysqlWriter:
 
     def _any_of(self, rows: Sequence[_Row], parameters: list[Any]) -> str:
         """SQL for "the key is one of these"; without tuples, for which MySQL would scan."""
-        for row in rows:
-            parameters += row.parameters
+        _add_parameters(rows, parameters)
         conditions = [row.condition for row in rows]
         if len(self._key) == 1:
             return f"{self._key[0]} IN ({','.join(conditions)})"
@@ -160,12 +166,11 @@ class MysqlWriter:
 
     def _rows(self, changes: Sequence[RowChange]) -> list[_Row]:
         """The changes, each with its key in SQL: integers as literals, the rest as parameters."""
-        plain = self._bind == [None] and all(type(change.key[0]) is int for change in changes)
-        if plain:
-            return [
-                _Row(change, shape_of(change), str(change.key[0]), (), _size(change))
-                for change in changes
-            ]
+        if self._bind == [None]:
+            keys = [change.key[0] for change in changes]
+            if set(map(type, keys)) == {int}:
+                texts, shapes = map(int.__repr__, keys), shapes_of(changes)
+                return list(map(_Row, changes, shapes, texts, repeat(()), _sizes(changes)))
         return list(map(self._row, changes))
 
     def _row(self, change: RowChange) -> _Row:
@@ -178,9 +183,13 @@ class MysqlWriter:
         parameters = tuple(value for value in key if type(value) is not int)
         return _Row(change, shape_of(change), condition, parameters, _size(change))
 
-    def _parts(self, rows: Sequence[_Row]) -> Iterator[list[_Row]]:
+    def _parts(self, rows: list[_Row]) -> Iterator[list[_Row]]:
         """Split rows into statements that the server accepts; a large row goes alone."""
         limit = min(MAX_STATEMENT_BYTES, self._packet // 2)
+        if MAX_STATEMENT_ROWS * max(row.size for row in rows) < limit:
+            for first in range(0, len(rows), MAX_STATEMENT_ROWS):
+                yield rows[first : first + MAX_STATEMENT_ROWS]
+            return
         part: list[_Row] = []
         size = 0
         for row in rows:
@@ -243,10 +252,39 @@ class _Row(NamedTuple):
     size: int
 
 
+def _execute(
+    connection: Connection, statement: str, parameters: Sequence[Any]
+) -> CursorResult[Any]:
+    """The result of a statement."""
+    if not parameters and "%" not in statement:
+        # Else the driver searches and copies a megabyte to fill nothing in.
+        return connection.exec_driver_sql(statement, execution_options={"no_parameters": True})
+    return connection.exec_driver_sql(statement, tuple(parameters))
+
+
+def _by_shape(rows: list[_Row]) -> list[list[_Row]]:
+    """Rows of the same shape together; the shapes in their order."""
+    if not rows or all(row.shape is rows[0].shape for row in rows):
+        return [rows] if rows else []
+    rows = sorted(rows, key=lambda row: row.shape)
+    return [list(group) for _, group in groupby(rows, key=lambda row: row.shape)]
+
+
+def _add_parameters(rows: Sequence[_Row], parameters: list[Any]) -> None:
+    for row in rows:
+        if row.parameters:  # integers are literals
+            parameters += row.parameters
+
+
 def _size(change: RowChange) -> int:
-    new = change.new
-    size = len(new[0] or b"") if len(new) == 1 else sum(len(value or b"") for value in new)
-    return 2 * size + 256
+    return 2 * sum(len(value or b"") for value in change.new) + _STATEMENT_ROW_BYTES
+
+
+def _sizes(changes: Sequence[RowChange]) -> list[int]:
+    """:func:`_size` of many changes."""
+    if len(changes[0].new) == 1:
+        return [2 * len(new or b"") + _STATEMENT_ROW_BYTES for _, _, (new,), _, _ in changes]
+    return list(map(_size, changes))
 
 
 def _without_values(row: _Row) -> _Row:

@@ -85,27 +85,29 @@ class PostgresqlWriter:
     def _write(
         self, connection: Connection, changes: Sequence[RowChange], *, with_indexes: bool
     ) -> int:
-        uses = tuple(_use(changes, i) for i in range(len(self._columns)))
+        keys, olds, news, *_ = zip(*changes, strict=True)
+        old, new = list(zip(*olds, strict=True)), list(zip(*news, strict=True))
+        uses = tuple(map(_use, old, new))
         statement = self._statements.get((uses, with_indexes))
         if statement is None:
             statement = self._statements[uses, with_indexes] = self._statement(uses, with_indexes)
-        first, last = changes[0].key, changes[-1].key
         arrays = [
-            array([change.key[i] for change in changes]) for i, array in enumerate(self._key_arrays)
+            array(parts)
+            for array, parts in zip(self._key_arrays, zip(*keys, strict=True), strict=True)
         ]
         values: list[Any] = []
-        for i, use in enumerate(uses):
+        for use, replaced, sealed in zip(uses, old, new, strict=True):
             if use.compared:
-                heads = [_head(change.old[i]) for change in changes]
-                values.append(BinaryArray.of_bytes(heads))
+                values.append(BinaryArray.of_bytes(_heads(replaced)))
             if use.written:
-                values.append(BinaryArray.of_bytes([change.new[i] for change in changes]))
+                values.append(BinaryArray.of_bytes(sealed))
         if self._plain.forms:
             expected = (self._plain.expected(change.plain) for change in changes)
             values += map(BinaryArray.of_bytes, zip(*expected, strict=True))
         if with_indexes:
             values += map(list, zip(*(change.indexes or () for change in changes), strict=True))
-        parameters = (arrays[0], *first, *last, *arrays, *values, *first, *last)
+        bounds = (*keys[0], *keys[-1])
+        parameters = (arrays[0], *bounds, *arrays, *values, *bounds)
         return connection.exec_driver_sql(statement, parameters).rowcount
 
     def _statement(self, uses: Sequence[_ColumnUse], with_indexes: bool) -> str:
@@ -162,9 +164,9 @@ def _type_name(column: Column[Any], dialect: Dialect) -> str:
     return kind.compile(dialect)
 
 
-def _use(changes: Sequence[RowChange], number: int) -> _ColumnUse:
-    old = [change.old[number] for change in changes]
-    unwritten = sum(change.new[number] is None for change in changes)
+def _use(old: Sequence[bytes | None], new: Sequence[bytes | None]) -> _ColumnUse:
+    """How a column is used whose old and new values are these."""
+    unwritten = new.count(None)
     left, absent = old.count(None), ABSENT in old
     return _ColumnUse(
         compared=left < len(old),
@@ -184,5 +186,5 @@ def _comparison(use: _ColumnUse, column: str, old: str) -> str:
     return f"({old} IS NULL OR {stands}{absent})"
 
 
-def _head(old: bytes | None) -> bytes | None:
-    return old and old[:IDENTIFYING_BYTES]
+def _heads(old: Sequence[bytes | None]) -> list[bytes | None]:
+    return [value and value[:IDENTIFYING_BYTES] for value in old]

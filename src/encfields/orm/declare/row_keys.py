@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import types as sqltypes
@@ -186,6 +186,16 @@ def _integer_or_digits(value: object) -> str:
     if isinstance(value, str) and _DIGITS.fullmatch(value):
         return str.__str__(value)
     return _canonical_integer(value)
+
+
+def texts_of_each(convert: Callable[[object], str], values: Sequence[object]) -> list[str]:
+    """The canonical texts of many values of one column.
+
+    :param convert: from :func:`from_bound_value`.
+    """
+    if convert is _integer_or_digits and set(map(type, values)) <= {int}:
+        return list(map(int.__repr__, values))
+    return list(map(convert, values))
 
 
 def _padded_binary(length: int) -> Callable[[object], str]:
