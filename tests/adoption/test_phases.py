@@ -269,6 +269,20 @@ def test_a_pending_row_s_value_comes_back_with_the_statement_that_left_it_so(db:
             assert connection.execute(changed.values(email_enc=value)).all() == [(1, value)]
 
 
+def test_a_row_whose_key_changes_comes_back_with_its_value(db: Database):
+    db.backend.require_returning()
+    if db.name in ("mariadb", "mysql"):
+        pytest.skip("no RETURNING in an UPDATE")
+    app = customer("read-sealed")
+    db.create(app.metadata)
+    table = app.__table__
+    moved = update(table).where(table.c.id == 1).values(id=2).returning(table.c.email_enc)
+    with db.begin() as connection:
+        connection.execute(insert(table).values(id=1, email_enc=OWN))
+        assert connection.scalars(moved).all() == [OWN]
+        assert connection.scalars(select(table.c.email_enc)).all() == [OWN]
+
+
 @pytest.mark.parametrize("phase", ["write-both", "read-sealed"])
 def test_what_would_leave_pending_rows_out_is_refused(sqlite: Backend, phase: str):
     db, app = Database(sqlite), customer(phase)

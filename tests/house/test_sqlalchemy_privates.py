@@ -41,7 +41,7 @@ OTHERS = {
     "keys/aws/deadline.py": {"_endpoint", "_pool_classes_by_scheme", "_new_conn"},
     "testing/plugin.py": {"_report_sections", "_excinfo"},
     "testing/channels.py": {"_getframe"},
-    "orm/adoption/writes.py": {"_getframe"},
+    "orm/adoption/unsealed.py": {"_getframe"},
     "cli/terminal.py": {"_exit"},
     "doctor/key_table.py": {"_exit"},
 }

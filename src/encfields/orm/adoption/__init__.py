@@ -4,6 +4,7 @@
 ``plaintext``            ``Plaintext``, the declaration
 ``columns``              the plaintext column, appended to the table
 ``writes``               writes both columns
+``unsealed``             names statements that write only the plaintext
 ``reads``                reads one or the other
 ``expressions``          expressions over the plaintext
 ``comparisons``          look-ups in rows with an index, and in those without

@@ -11,7 +11,14 @@ from sqlalchemy import cast as cast_in_sql
 from sqlalchemy import types as sa
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql import operators, visitors
-from sqlalchemy.sql.elements import BinaryExpression, ColumnElement, Grouping, Null, TypeCoerce
+from sqlalchemy.sql.elements import (
+    BinaryExpression,
+    Case,
+    ColumnElement,
+    Grouping,
+    Null,
+    TypeCoerce,
+)
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.selectable import Select, SelectBase
 from sqlalchemy.types import TypeEngine
@@ -142,8 +149,8 @@ def in_plaintext(expression: Any) -> Any:
     plain = visitors.replacement_traverse(expression, {}, replaced)
     for element in visitors.iterate(plain):
         adopts = adoption_of(element)
-        if isinstance(element, FunctionElement) and adopts is not None:
-            # One such as coalesce() has kept the type of what it was given.
+        if isinstance(element, FunctionElement | Case) and adopts is not None:
+            # coalesce(), and CASE, has kept the type of what it was given.
             sealed = cast("SealedColumnType", element.type)
             element.type = PlaintextType(adopts.type or sealed.inner)
     return plain
@@ -191,10 +198,25 @@ def null_of_pending(expression: Any) -> Null:
     read: dict[int, Any] = {}
     for element in _read_in(expression):
         if isinstance(element, SelectBase):
-            _refuse_in_subquery(element)
+            _refuse_in_select(element)
         elif _may_be_sealed_alone(element) and not is_of_inserted_row(element):
             read[hash(element)] = element
     return NullOfPending(list(read.values())) if read else null()
+
+
+def selected_in_plaintext(select: Any, number: int) -> Any:
+    """The SELECT of an INSERT, with plaintext in one of its columns.
+
+    :param number: of the column that fills the plaintext.
+    :raises UnsupportedOperationError: it may read a row that has no plaintext any more.
+    """
+    if not isinstance(select, Select):
+        return select  # a UNION, whose ciphertext is refused later
+    columns = list(select.inner_columns)
+    plain = in_plaintext(columns[number])
+    _refuse_in_select(columns[number])
+    columns[number] = internals.annotated_like(plain, columns[number])
+    return select.with_only_columns(*columns, maintain_column_froms=True)
 
 
 def _read_in(expression: Any) -> Iterator[Any]:
@@ -217,12 +239,12 @@ def _may_be_sealed_alone(element: Any) -> bool:
     return _phase_of(element) not in (None, WRITE_BOTH)
 
 
-def _refuse_in_subquery(subquery: Any) -> None:
-    for element in visitors.iterate(subquery):
+def _refuse_in_select(select: Any) -> None:
+    for element in visitors.iterate(select):
         if _may_be_sealed_alone(element):
             raise UnsupportedOperationError(
-                "a subquery that is assigned reads it, and may read a row that has no plaintext "
-                "any more: read the value first, and assign that",
+                "a subquery that is assigned, or a SELECT that is inserted, reads it, and may read "
+                "a row that has no plaintext any more: read the value first, and assign that",
                 table=table_named(element),
                 column=column_named(element),
                 reason="adoption",

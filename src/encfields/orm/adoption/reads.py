@@ -17,6 +17,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from encfields.databases import MYSQL_NAMES
 from encfields.errors import EncFieldsError
 from encfields.message import core
+from encfields.orm import internals
 from encfields.orm.adoption.text_form import ReadForm
 from encfields.orm.declare.columns import ColumnBinding, SealedColumnType
 from encfields.orm.engine_encryption import attachment_of
@@ -98,7 +99,21 @@ def _compile(element: PackedOrPlain, compiler: Any, **kw: Any) -> str:
     is_null = f"{sealed} IS NULL"
     if dialect.name == "sqlite":  # in RETURNING its IS NULL may be false of a column that is NULL
         is_null = f"typeof({sealed}) = 'null'"
+        if _is_moved(compiler, reader.binding):
+            plain = compiler.process(element.plain, **inner)
+            is_null = f"({is_null} OR typeof({plain}) <> 'null')"
     return f"CASE WHEN {is_null} THEN {_marked(form, dialect.name)} ELSE {packed} END"
+
+
+def _is_moved(compiler: Any, binding: ColumnBinding) -> bool:
+    """Whether the statement changes what a value is bound to, and not the value.
+
+    Then the row is pending afterwards, but SQLite's RETURNING shows it as it was before the
+    trigger.
+    """
+    written = internals.updated_keys(compiler)
+    is_bound = not written.isdisjoint(column.key for column in binding.identity)
+    return is_bound and binding.column.key not in written
 
 
 def _marked(form: str, dialect_name: str) -> str:

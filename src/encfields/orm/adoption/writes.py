@@ -7,16 +7,14 @@ rows pending, as long as every row has plaintext.
 
 from __future__ import annotations
 
-import logging
-import sys
 from collections.abc import Callable, Mapping
-from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import Column, bindparam, null
 from sqlalchemy.sql.dml import Update
 from sqlalchemy.sql.elements import BindParameter, Null
 
+from encfields.databases import MYSQL_NAMES
 from encfields.orm import internals
 from encfields.orm.adoption.columns import (
     PlaintextType,
@@ -25,18 +23,28 @@ from encfields.orm.adoption.columns import (
     null_of,
     plaintext_type,
 )
-from encfields.orm.adoption.expressions import in_plaintext, null_of_pending
+from encfields.orm.adoption.expressions import (
+    in_plaintext,
+    null_of_pending,
+    selected_in_plaintext,
+)
 from encfields.orm.adoption.plaintext import WRITE_SEALED, Plaintext
+from encfields.orm.adoption.unsealed import note_unsealed
 from encfields.orm.declare.columns import ColumnBinding
-from encfields.orm.engine_encryption import attachment_of
 from encfields.orm.query.statement_scope import equated
 from encfields.orm.write.statement_plan import RAW_COPY_OPTION
 from encfields.orm.write.upsert import targets_row_key
-from encfields.orm.write.upsert_choices import is_excluded
+from encfields.orm.write.upsert_choices import (
+    ChosenValue,
+    as_case_over,
+    changing_answer,
+    choice_of,
+    index_of_choice,
+    is_excluded,
+    refuse_changing_answers,
+)
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
     from encfields.orm.write.execution import WriteExecution
 
 
@@ -92,6 +100,7 @@ class _Completion:
             self._insert_from_select(adopting)
         else:
             self._insert(adopting)
+        if not isinstance(self.statement, Update):
             self._upsert(adopting)
 
     # -- UPDATE --------------------------------------------------------------------------------
@@ -224,9 +233,10 @@ class _Completion:
             return
         if adopting.adopts.carries_unsealable:
             note_unsealed(self._connection, adopting.binding, "an INSERT copies from a SELECT")
-            self.statement = internals.with_select_name(
-                self.statement, adopting.key, adopting.plain.key
-            )
+            number = list(names).index(adopting.key)
+            select = selected_in_plaintext(self.statement.select, number)
+            filled = internals.with_select_name(self.statement, adopting.key, adopting.plain.key)
+            self.statement = internals.with_select_source(filled, select)
 
     def _upsert(self, adopting: _Adopting) -> None:
         """Make ON CONFLICT or ON DUPLICATE KEY set the plaintext if it sets the value."""
@@ -254,6 +264,12 @@ class _Completion:
             pairs = [(name, null()), (adopting.plain.key, null())]
             self.statement = internals.with_upsert_values(self.statement, pairs)
             return
+        chosen = self._chosen(adopting, value, is_for_row=targets_row_key(clause, adopting.binding))
+        if chosen is not None:
+            plain = index_of_choice(chosen, adopting.binding.column, adopting.plain)
+            both = [(name, chosen), (adopting.plain.key, plain)]
+            self.statement = internals.with_upsert_values(self.statement, both)
+            return
         if is_sealed or not adopting.adopts.carries_unsealable:
             if along is not None:
                 pairs = [(adopting.plain.key, along)]
@@ -264,6 +280,23 @@ class _Completion:
         pending = null_of_pending(value) if _is_expression(value) else null()
         pairs = [(name, pending), (adopting.plain.key, _as_value(plain, adopting))]
         self.statement = internals.with_upsert_values(self.statement, pairs)
+
+    def _chosen(self, adopting: _Adopting, value: Any, *, is_for_row: bool) -> ChosenValue | None:
+        """The value, if the database chooses between what is inserted and the row's own, both with
+        their plaintext.
+
+        :param is_for_row: whether the row that is hit has the inserted row's key.
+        """
+        is_mysql = self._connection.dialect.name in MYSQL_NAMES
+        column = adopting.binding.column
+        found = choice_of(value, column, is_mysql=is_mysql)
+        if found is None:
+            return None
+        chosen = as_case_over(found, column, adopting.plain)
+        if not adopting.adopts.carries_unsealable:
+            refuse_changing_answers(value, column)
+            return chosen
+        return chosen if is_for_row and not changing_answer(value) else None
 
     # -- parameters ----------------------------------------------------------------------------
 
@@ -316,57 +349,3 @@ def _is_by_orm(statement: Update, rows: list[Mapping[str, Any]]) -> bool:
     table = internals.written_table(statement)
     binds = {internals.old_value_bind(column) for column in table.primary_key}
     return bool(rows) and all(binds <= set(row) for row in rows)
-
-
-log = logging.getLogger("encfields.adoption")
-
-MAX_PLACES = 1_000
-"""Most places remembered, so that each is logged once."""
-
-_LIBRARIES = ("encfields.", "sqlalchemy.", "greenlet", "asyncio.", "contextlib")
-
-
-def note_unsealed(connection: Connection, binding: ColumnBinding, why: str) -> None:
-    """Count a statement that writes only the plaintext.
-
-    :param why: its value cannot be sealed, in a few words.
-    """
-    encryption = attachment_of(connection.dialect).encryption
-    name = f"{binding.table}.{binding.column_name}"
-    if encryption is None:
-        return
-    stats, place = encryption.stats.adoption, _place()
-    stats.unsealed_statements[name] += 1
-    if (name, place, why) in stats.places or len(stats.places) >= MAX_PLACES:
-        return
-    stats.places.add((name, place, why))
-    log.warning(
-        "%s: %s in %s; the rows are left in plaintext until the next backfill, and from the phase "
-        '"write-sealed" on the statement is refused',
-        name,
-        why,
-        place,
-    )
-
-
-def _place() -> str:
-    """File, line and function of the application's frame that executes the statement."""
-    for start in (sys._getframe(1), _frame_around_greenlet()):
-        frame = start
-        while frame is not None:
-            module = str(frame.f_globals.get("__name__", ""))
-            if not module.startswith(_LIBRARIES):
-                return f"{frame.f_code.co_filename}:{frame.f_lineno} ({frame.f_code.co_name})"
-            frame = frame.f_back
-    return "an unknown place"
-
-
-def _frame_around_greenlet() -> FrameType | None:
-    """The frame in which an asynchronous engine's greenlet was entered."""
-    try:
-        from greenlet import getcurrent  # type: ignore[import-untyped]
-    except ImportError:
-        return None
-    parent = getcurrent().parent
-    frame: FrameType | None = getattr(parent, "gr_frame", None)
-    return frame

@@ -44,6 +44,7 @@ from encfields.orm.internals.compiled import (
     shares_statement,
     types_by_bind_name,
     updated_by_default,
+    updated_keys,
     values_count,
 )
 from encfields.orm.internals.execution import (
@@ -84,6 +85,7 @@ from encfields.orm.internals.inserts import (
     with_returned_keys,
     with_select_name,
     with_select_rewritten,
+    with_select_source,
     with_upsert_values,
     with_upsert_where,
     without_reported_keys,

@@ -28,6 +28,7 @@ from sqlalchemy.sql.dml import Insert, Update
 from sqlalchemy.sql.elements import BindParameter, ColumnElement, Label
 from sqlalchemy.types import TypeEngine
 
+from encfields.orm.internals.inserts import upsert_values
 from encfields.orm.internals.statement_cache import clones_of
 from encfields.orm.internals.statements import same_table
 
@@ -97,6 +98,21 @@ def dml_state(compiled: Any) -> Any:
     # select(Model).from_statement(insert(...).returning(...)) keeps only its own state.
     statement = state.statement
     return statement._compile_state_factory(statement, compiled)
+
+
+def updated_keys(compiled: Any) -> set[str]:
+    """Keys of the columns that an UPDATE, or an upsert's SET, assigns; none for other statements.
+
+    :param compiled: may still be at it.
+    """
+    if compiled.isinsert:
+        return {key for key, _ in upsert_values(dml_statement(compiled))}
+    if not compiled.isupdate:
+        return set()
+    stated = dml_state(compiled)._dict_parameters or {}
+    return {str(getattr(target, "key", target)) for target in stated} | {
+        str(key) for key in compiled.column_keys or ()
+    }
 
 
 def compiled_statement(compiled: Any) -> Any:

@@ -87,6 +87,13 @@ def with_select_name(statement: Insert, name: str, other: str) -> Insert:
     return cast("Insert", copied)
 
 
+def with_select_source(statement: Insert, select: Any) -> Insert:
+    """The same INSERT .. SELECT, which fills its columns from another SELECT."""
+    copied: Any = statement._generate()
+    copied.select = select
+    return cast("Insert", copied)
+
+
 def insert_values_by_key(statement: Insert) -> dict[str, Any]:
     """What an INSERT's own ``values()`` assigns, by key of the table's column."""
     return row_by_key(statement, statement._values or {})

@@ -31,7 +31,7 @@ from encfields.orm.write.generated_keys.rehearsal import (
 from encfields.orm.write.index_values import IndexedBind, RowIndex
 from encfields.orm.write.key_spelling import StoredSpelling
 from encfields.orm.write.pending import Pending, PendingIndex, exchanged
-from encfields.orm.write.read_back import ReadBack, WrittenRow
+from encfields.orm.write.read_back import ReadBack, rows_to_read_back
 from encfields.orm.write.sealing import (
     Ready,
     RowSealer,
@@ -265,14 +265,9 @@ class WriteHook:
         if ready:
             self._sealer.seal_all(ready)
         if keys:
-            written = [
-                WrittenRow(binding, key, texts, pending.sealed or b"")
-                for (binding, pending, texts, _), key in zip(ready, keys, strict=True)
-                if not _is_left_by_upsert(binding, context.compiled)
-            ]
             self._read_back.note(
                 context,
-                written,
+                rows_to_read_back(ready, keys, context.compiled),
                 count=len(context.compiled_parameters) * internals.values_count(context.compiled),
                 may_match_none=plan.may_skip or not plan.may_be_generated,
                 is_required=is_told,
@@ -361,14 +356,6 @@ def _first_pending(rows: Sequence[Any]) -> Pending | None:
             if isinstance(value, Pending):
                 return value
     return None
-
-
-def _is_left_by_upsert(binding: ColumnBinding, compiled: Any) -> bool:
-    """Whether an upsert keeps an existing row's value while other columns change."""
-    own = {binding.column.key, binding.column.name}
-    parts = internals.one_statement_per_conflict_clause(internals.dml_statement(compiled))
-    given = [{name for name, _ in internals.upsert_values(part)} for part in parts]
-    return any(names and not names & own for names in given)
 
 
 def _leave_indexes_empty(rows: _Rows) -> None:

@@ -7,6 +7,7 @@ refused.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column, Table, bindparam, null
@@ -15,6 +16,7 @@ from sqlalchemy.sql.elements import Null
 from sqlalchemy.sql.selectable import Select
 
 from encfields.orm import internals
+from encfields.orm.adoption.columns import PlaintextColumn
 from encfields.orm.declare.index_binding import IndexBinding
 from encfields.orm.declare.index_column_type import INDEX_OF_ROW
 from encfields.orm.declare.table_indexes import indexes_of, known_indexes
@@ -29,11 +31,11 @@ from encfields.orm.write.index_values import WRITTEN_BY_US, refused
 def write_indexes_along(execution: WriteExecution) -> None:
     """Make an UPDATE or upsert set the index with the value."""
     indexes, statement = known_indexes(execution.table), execution.statement
+    if isinstance(statement, Insert) and not isinstance(statement.select, Select | NoneType):
+        execution.statement = statement = _without_own_defaults(statement, indexes)
     if not indexes:
         return
     if isinstance(statement, Insert):
-        if statement.select is not None and not isinstance(statement.select, Select):
-            execution.statement = statement = _without_index_defaults(statement, indexes)
         if internals.post_values_clause(statement) is not None:
             execution.statement = _upsert(statement, indexes)
         return
@@ -45,15 +47,16 @@ def write_indexes_along(execution: WriteExecution) -> None:
         execution.params = _marked(execution.params, indexes)
 
 
-def _without_index_defaults(statement: Insert, indexes: list[IndexBinding]) -> Insert:
+def _without_own_defaults(statement: Insert, indexes: list[IndexBinding]) -> Insert:
     """An INSERT from a UNION or a text(), to which SQLAlchemy cannot add the defaults of columns.
 
     Those of our own would be NULL. Where the table has others, SQLAlchemy refuses it.
     """
-    named = {*internals.select_source_names(statement), *(i.index_column.key for i in indexes)}
-    others = (column for column in statement.table.columns if column.key not in named)
-    has_more = any(column.default is not None for column in others)
-    return statement if has_more else internals.without_select_defaults(statement)
+    named = internals.select_source_names(statement)
+    ours = {index.index_column.key for index in indexes}
+    ours |= {c.key for c in statement.table.columns if isinstance(c, PlaintextColumn)}
+    defaults = {c.key for c in statement.table.columns if c.default is not None}.difference(named)
+    return internals.without_select_defaults(statement) if defaults <= ours else statement
 
 
 def _along(statement: Update, indexes: list[IndexBinding]) -> dict[Column[Any], Any]:

@@ -28,6 +28,11 @@ from encfields.orm.read.packed import Packed
 from encfields.orm.read.row_reader import RowReader
 from encfields.orm.write.rows_by_key import rows_by_key
 from encfields.orm.write.triggered_tables import cannot_look
+from encfields.orm.write.upsert_choices import (
+    is_chosen_by_upsert,
+    is_left_by_upsert,
+    set_by_upsert,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -52,17 +57,40 @@ class WrittenRow:
     :ivar key: the row's identity as Python sees it.
     :ivar texts: its canonical texts.
     :ivar starts: the first bytes of the row's message, or of each of several.
+    :ivar may_stay: whether the row may rightly have kept another value.
     """
 
-    __slots__ = ("binding", "key", "starts", "texts")
+    __slots__ = ("binding", "key", "may_stay", "starts", "texts")
 
     def __init__(
-        self, binding: ColumnBinding, key: Iterable[Any], texts: Iterable[str], message: bytes
+        self,
+        binding: ColumnBinding,
+        key: Iterable[Any],
+        texts: Iterable[str],
+        message: bytes,
+        *,
+        may_stay: bool = False,
     ) -> None:
         self.binding = binding
         self.key = tuple(key)
         self.texts = tuple(texts)
         self.starts = [message[:_START]]
+        self.may_stay = may_stay
+
+
+def rows_to_read_back(ready: Sequence[Any], keys: Sequence[Any], compiled: Any) -> list[WrittenRow]:
+    """The rows of an execution to read back, without those that an upsert leaves as they are.
+
+    :param ready: of each value that was sealed: its column's binding, the value, its row's texts.
+    :param keys: their rows' identities.
+    """
+    set_to = {binding.column: set_by_upsert(binding.column, compiled) for binding, *_ in ready}
+    chosen = {column for column, values in set_to.items() if is_chosen_by_upsert(values)}
+    return [
+        WrittenRow(b, key, texts, pending.sealed or b"", may_stay=b.column in chosen)
+        for (b, pending, texts, _), key in zip(ready, keys, strict=True)
+        if not is_left_by_upsert(set_to[b.column])
+    ]
 
 
 class _Written(NamedTuple):
@@ -186,8 +214,10 @@ def _row_stored_elsewhere(
         for row in missing:
             # A missing row is hidden from this role, deleted, or NULL: nothing is unreadable.
             is_altered = is_ours and all_written and held.get(row.texts) is not None
-            if is_altered or _is_in_another_row(connection, row):
+            if is_altered and not row.may_stay:
                 return row
+        if (moved := _row_with_message_elsewhere(connection, missing)) is not None:
+            return moved
     return None
 
 
@@ -246,10 +276,18 @@ class _MessageStartReader(RowReader):
         return read
 
 
-def _is_in_another_row(connection: Connection, row: WrittenRow) -> bool:
-    """Whether the message is in another row; this searches the whole table."""
-    source = _StoredMessages(connection, row.binding)
-    return any(texts != row.texts for texts, _ in source.where(source.start.in_(row.starts)))
+def _row_with_message_elsewhere(
+    connection: Connection, rows: list[WrittenRow]
+) -> WrittenRow | None:
+    """One of several rows whose message is in another row; this searches the whole table."""
+    source = _StoredMessages(connection, rows[0].binding)
+    sealed_for = {start: row for row in rows for start in row.starts}
+    starts = list(sealed_for)
+    for first in range(0, len(starts), _ROWS):
+        for texts, start in source.where(source.start.in_(starts[first : first + _ROWS])):
+            if texts != sealed_for[start].texts:
+                return sealed_for[start]
+    return None
 
 
 class _StoredMessages:

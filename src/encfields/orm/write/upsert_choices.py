@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Case, Column, case, null
+from sqlalchemy import Case, Column, LargeBinary, case, null, or_, type_coerce
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.elements import ColumnClause, ColumnElement, Grouping, Null, TextClause
 from sqlalchemy.sql.functions import FunctionElement, coalesce
@@ -94,36 +94,64 @@ def mark_choices(execution: WriteExecution) -> None:
 
     def marked(key: str, value: Any) -> Any:
         column = sealed.get(key)
-        if column is None or not _is_choice(value, column, is_mysql=is_mysql):
+        if column is None or adoption_of(column) is not None:
+            return value  # of an adoption it is marked already
+        chosen = choice_of(value, column, is_mysql=is_mysql)
+        if chosen is None:
             return value
-        if column in indexed and isinstance(value, Case):
+        if column in indexed:
             refuse_changing_answers(value, column)
-        return ChosenValue(value)
+        return chosen
 
     execution.statement = internals.with_changed_upsert_values(execution.statement, marked)
+
+
+def set_by_upsert(column: Column[Any], compiled: Any) -> list[list[Any]]:
+    """What each ON CONFLICT clause that sets anything assigns to a column; a list is empty if a
+    clause leaves the column."""
+    parts = internals.one_statement_per_conflict_clause(internals.dml_statement(compiled))
+    given = [internals.upsert_values(part) for part in parts]
+    return [[value for name, value in pairs if name in _names(column)] for pairs in given if pairs]
+
+
+def is_left_by_upsert(set_to: list[list[Any]]) -> bool:
+    """Whether an upsert keeps an existing row's value while other columns change.
+
+    :param set_to: from :func:`set_by_upsert`.
+    """
+    return not all(set_to)
+
+
+def is_chosen_by_upsert(set_to: list[list[Any]]) -> bool:
+    """Whether the database chooses between an existing row's value and another.
+
+    :param set_to: from :func:`set_by_upsert`.
+    """
+    return any(isinstance(value, ChosenValue) for values in set_to for value in values)
 
 
 def _names(column: Column[Any]) -> tuple[str, str]:
     return column.key, column.name
 
 
-def _is_choice(value: Any, column: Column[Any], *, is_mysql: bool) -> bool:
-    """Whether the database chooses `value` from the inserted value and the row's own.
+def choice_of(value: Any, column: Column[Any], *, is_mysql: bool) -> ChosenValue | None:
+    """The value, marked, if the database chooses it from the inserted value and the row's own.
 
     MySQL and MariaDB assign one column after the other: a condition on a column of the row, which
     may have changed by then, could choose an index of another value.
     """
     if not isinstance(value, coalesce if is_mysql else (coalesce, Case)):
-        return False
+        return None
     values = chosen_from(value)
     if is_mysql:
         *first, values_last = values
         if not _is_own(values_last, column) or not all(is_excluded(v, column) for v in first):
-            return False
-    return adoption_of(column) is None and all(
+            return None
+    is_whole = all(
         is_excluded(choice, column) or _is_own(choice, column) or isinstance(choice, Null)
         for choice in values
     )
+    return ChosenValue(value) if is_whole else None
 
 
 def _is_own(value: Any, column: Column[Any]) -> bool:
@@ -131,9 +159,10 @@ def _is_own(value: Any, column: Column[Any]) -> bool:
 
 
 def index_of_choice(chosen: ChosenValue, column: Column[Any], index_column: Column[Any]) -> Any:
-    """The blind index of the value that is chosen.
+    """The blind index of the value that is chosen, or its plaintext during an adoption: a row that
+    keeps its value keeps them too.
 
-    :param index_column: the column of the index.
+    :param index_column: the column of the index, or the plaintext's.
     :param chosen: what SET assigns to the encrypted column.
     :param column: the encrypted column.
     """
@@ -152,6 +181,25 @@ def index_of_choice(chosen: ChosenValue, column: Column[Any], index_column: Colu
     otherwise = null() if element.else_ is None else along(element.else_)
     whens = [(condition, along(result)) for condition, result in element.whens]
     return ChosenValue(case(*whens, else_=otherwise))
+
+
+def as_case_over(chosen: ChosenValue, column: Column[Any], plain: Column[Any]) -> ChosenValue:
+    """What is chosen during an adoption, in which a row's value may be in either column.
+
+    :param chosen: from :func:`choice_of`.
+    :param column: the encrypted column.
+    :param plain: the plaintext column.
+    """
+    if not isinstance(chosen.element, coalesce):
+        return chosen
+    *first, last = chosen.element.clauses
+
+    def has_value(value: Any) -> ColumnElement[bool]:
+        own = internals.sibling_in(value, plain.key) if is_excluded(value, column) else plain
+        return or_(type_coerce(value, LargeBinary).is_not(None), own.is_not(None))
+
+    whens = [(has_value(value), value) for value in first if not isinstance(value, Null)]
+    return ChosenValue(case(*whens, else_=last)) if whens else ChosenValue(last)
 
 
 # -- conditions whose result may change -------------------------------------------------------
@@ -203,22 +251,27 @@ _CONSTANT = frozenset(
 """Functions that return the same within one statement for the same arguments."""
 
 
-def refuse_changing_answers(chosen: Case[Any], column: Column[Any]) -> None:
+def refuse_changing_answers(chosen: Any, column: Column[Any]) -> None:
     """Refuse a CASE with a function that may return something else for the blind index.
 
     :raises UnsupportedOperationError: names the function.
     """
-    for condition, _ in chosen.whens:
-        for element in visitors.iterate(condition):
-            if (called := _may_change(element)) is not None:
-                raise UnsupportedOperationError(
-                    f"its blind index is chosen by the same condition, and {called!r} may give "
-                    "another result when the database evaluates it again: decide by columns and "
-                    "values, or compute the result before the statement",
-                    table=column.table.name,
-                    column=column.name,
-                    reason="upsert",
-                )
+    if (called := changing_answer(chosen)) is not None:
+        raise UnsupportedOperationError(
+            "its blind index, or its plaintext, is chosen by the same condition, and "
+            f"{called!r} may give another result when the database evaluates it again: decide by "
+            "columns and values, or compute the result before the statement",
+            table=column.table.name,
+            column=column.name,
+            reason="upsert",
+        )
+
+
+def changing_answer(chosen: Any) -> str | None:
+    """The function in a CASE's conditions that may return something else the next time."""
+    conditions = (condition for condition, _ in getattr(chosen, "whens", ()))
+    called = (_may_change(e) for condition in conditions for e in visitors.iterate(condition))
+    return next((name for name in called if name is not None), None)
 
 
 def _may_change(element: Any) -> str | None:
