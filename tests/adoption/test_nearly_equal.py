@@ -23,7 +23,7 @@ from encfields.adopt import (
     ensure_adopted,
     refill_plaintext,
 )
-from encfields.adopt.equal_values import is_same_value
+from encfields.bulk.rows.equal_values import is_same_value
 from encfields.codecs import codec_for
 from tests.database import Database
 

@@ -26,6 +26,7 @@ from encfields.adopt.schema import Schema
 from encfields.bulk import DatabaseUnavailableError
 from tests.adoption.models import customer
 from tests.database import Database
+from tests.servers.backends import Backend
 from tests.turns import databases_by_turns, on_each_database
 
 pytestmark = databases_by_turns
@@ -129,6 +130,40 @@ def test_the_way_back_leads_to_the_application_of_before(legacy: Database, adopt
     withdraw_adoption(engine, adoption)
     assert columns(db) == {"id": False, "note": True, "email": False}
     write(db, "old", 7, "seven@x")
+
+
+def test_a_plaintext_that_a_trigger_has_put_beside_another_value_is_not_gone_back_to(
+    postgresql: Backend, adoption: Adoption
+):
+    db = Database(postgresql)
+    engine = db.engine
+    customer("old").metadata.create_all(db.plain)
+    begin_adoption(engine, adoption)
+    write(db, "write-both", 1, "one@x")
+    ensure_adopted(engine, db.encryption, adoption)
+    with db.plain.begin() as connection:
+        connection.execute(
+            text(
+                "CREATE FUNCTION filled() RETURNS trigger LANGUAGE plpgsql AS "
+                "'BEGIN NEW.email = coalesce(NEW.email, OLD.email); RETURN NEW; END'"
+            )
+        )
+        connection.execute(
+            text(
+                "CREATE TRIGGER filled BEFORE UPDATE ON customer "
+                "FOR EACH ROW EXECUTE FUNCTION filled()"
+            )
+        )
+    with db.session() as session:
+        session.get_one(customer("write-sealed"), 1).email = "other@x"
+        session.commit()
+    assert (plaintexts(db), read(db, "read-sealed")) == (["one@x"], ["other@x"])
+
+    report = refill_plaintext(engine, db.encryption, adoption)
+
+    assert [(q.key, q.reason) for q in report.quarantined] == [({"id": "1"}, "different")]
+    with pytest.raises(AdoptionError, match="run refill_plaintext first"):
+        withdraw_adoption(engine, adoption)
 
 
 @on_each_database

@@ -9,7 +9,6 @@ The steps, and what they check:
 ``obstacles``          what in a database prevents an adoption
 ``letter_case``        plaintext whose database ignores the case of letters
 ``comparison``         compares sealed values with plaintext
-``equal_values``       tells whether two plaintexts are one value in two spellings
 ``plaintext_removal``  sets plaintext to NULL that equals its sealed value
 =====================  =================================================================
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from encfields.adopt.adoption import Adoption
-from encfields.adopt.equal_values import is_same_value
 from encfields.bulk.connections import Connections
+from encfields.bulk.rows.equal_values import is_same_value
 from encfields.bulk.rows.key_order import Bounds
 from encfields.bulk.rows.places import message_bytes
 from encfields.bulk.rows.plaintext import PlaintextReader

@@ -268,7 +268,8 @@ def withdraw_adoption(engine: Engine, adoption: Adoption) -> None:
 
     :param engine: the application's engine, whose database is worked on.
     :param adoption: which column becomes which.
-    :raises AdoptionError: a row has no plaintext, so ``refill_plaintext`` comes first.
+    :raises AdoptionError: rows may have no plaintext, or an outdated one, so ``refill_plaintext``
+        comes first.
     """
     engine = sync_engine(engine)
     schema = Schema(engine, adoption)
@@ -278,10 +279,10 @@ def withdraw_adoption(engine: Engine, adoption: Adoption) -> None:
     if not state.has_plain:
         message = "the plaintext column is gone: the values to be dropped are the only copy"
         raise _error(adoption, message, "adoption-order")
-    if state.stage == CLOSED or (
+    if state.stage in (READY, CLOSED) or (
         state.has_sealed and _any_row(engine, *_sealed_only(adoption, state.table))
     ):
-        message = "rows no longer have plaintext: run refill_plaintext first"
+        message = "rows may no longer have their plaintext: run refill_plaintext first"
         raise _error(adoption, message, "adoption-order")
     schema.withdraw()
 

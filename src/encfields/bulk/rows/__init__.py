@@ -29,5 +29,6 @@ What a run does to a batch:
 ``reseal``            seals values under the active key version, or for another place
 ``reseal_and_index``  fills blind indexes as well, or values converted
 ``plaintext``         seals plaintext columns, and restores them
+``equal_values``      tells whether two plaintexts are one value in two spellings
 ====================  ====================================================================
 """

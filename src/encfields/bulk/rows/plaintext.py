@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from encfields.bulk.rows.equal_values import is_same_value
 from encfields.bulk.rows.places import SealedCell, message_bytes
 from encfields.bulk.rows.prepared_job import PreparedJob
 from encfields.bulk.rows.reader import UNREADABLE, BatchReader
@@ -140,6 +141,8 @@ class Refill:
     """Writes the plaintext of rows that have only a sealed value, and reseals that value.
 
     Since the sealed bytes change together with the plaintext, the adoption trigger keeps both.
+    Rows that have both are compared: a trigger of the application's own that put something into
+    the empty plaintext column would have versions before read that.
     """
 
     sweeps_by_header = False
@@ -160,6 +163,7 @@ class Refill:
             )
             for at, (number, value) in enumerate(values.items())
         )
+        self._plain = tuple(PlaintextReader(prepared, at) for at in range(len(values)))
 
     def outcome_of(self, rows: Sequence[Any], reader: BatchReader) -> BatchOutcome:
         outcome = BatchOutcome(seen=len(rows))
@@ -168,9 +172,13 @@ class Refill:
             old: list[bytes | None] = [None] * self._width
             new: list[bytes | None] = [None] * self._width
             plain: list[Any] = []
-            for number, cell, plain_at, codec in self._columns:
+            for (number, cell, plain_at, codec), reader_of_plain in zip(
+                self._columns, self._plain, strict=True
+            ):
                 stored = row[cell.value_at]
                 is_sealed_only = stored is not None and row[plain_at] is None
+                if stored is not None and not is_sealed_only:
+                    self._compare(row, cell, codec, reader_of_plain, reader, outcome)
                 opened = self._opened(row, cell, codec, reader, outcome) if is_sealed_only else None
                 plain.append(None if opened is None else opened[1])
                 if opened is not None:
@@ -199,8 +207,36 @@ class Refill:
             outcome.refuse(reader.key_of(row), cell.binding.column_name, error)
             return None
 
+    def _compare(
+        self,
+        row: Any,
+        cell: SealedCell,
+        codec: Any,
+        plain: PlaintextReader,
+        reader: BatchReader,
+        outcome: BatchOutcome,
+    ) -> None:
+        """Quarantine a row whose plaintext is of another value."""
+        try:
+            data = message_bytes(row[cell.value_at])
+            context, key_ids = cell.place(row, data)
+            sealed = open_(data, context, engine_encryption(self._encryption).find_key, key_ids)
+            if is_same_value(codec, self._dialect, sealed, plain.sealed_form(row)):
+                return
+            error: EncFieldsError = ValueDecodingError(_DIFFERENT, reason="different")
+        except _UNREADABLE as failure:
+            error = failure
+        outcome.refuse(reader.key_of(row), cell.binding.column_name, error)
+
     def needs_work(self, rows: Sequence[Any], reader: BatchReader) -> bool:
         return True
+
+
+_DIFFERENT = (
+    "its sealed value differs from its plaintext, which a trigger of the table may have written: "
+    "see to it that none does, then set the plaintext column to NULL in this row, and refill it "
+    "again"
+)
 
 
 class ToPlaintext:
