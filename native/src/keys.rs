@@ -8,6 +8,7 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use sha2::block_api::compress256;
 use zeroize::Zeroize;
 
+use crate::data_key_cache::DataKeyCache;
 use crate::message::{PROVIDER_ID, WrappedKey};
 use crate::wiped::Wiped;
 
@@ -39,6 +40,8 @@ pub struct BranchKey {
     pub id: Box<[u8]>,
     /// The version: a UUID.
     pub version: [u8; 16],
+    /// What messages under it that were opened before are opened with, if that is kept.
+    pub data_keys: Option<DataKeyCache>,
     aad_head: Box<[u8]>,
     kdf: Box<Keyed>,
 }
@@ -102,9 +105,15 @@ impl BranchKey {
         Some(Self {
             id: id.into(),
             version,
+            data_keys: None,
             aad_head: [PROVIDER_ID, id, &version].concat().into(),
             kdf: Box::new(Keyed::new(material)),
         })
+    }
+
+    /// The same, and what its messages are opened with is kept.
+    pub fn keeping_data_keys(self) -> Self {
+        Self { data_keys: Some(DataKeyCache::new()), ..self }
     }
 
     /// The wrapping key of one message.

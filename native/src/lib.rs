@@ -7,6 +7,7 @@
 //! * [`message`]: where the fields of a message lie.
 //! * [`keys`]: from the branch key to the data key.
 //! * [`derivation`]: from the data key to what encrypts, by [`hmac`]; [`lanes`]: many blocks at once.
+//! * [`data_key_cache`]: what messages that were opened before are opened with.
 //! * [`sealing`]: sealing and opening, on bytes.
 //! * [`cell`]: what a statement delivers: a row's key and its message.
 //! * [`wiped`]: what must not stay in memory.
@@ -14,6 +15,7 @@
 //! * `python`: all of it as Python sees it, and the only modules that know of Python.
 
 pub mod cell;
+pub mod data_key_cache;
 pub mod derivation;
 pub mod guard;
 pub mod hmac;

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use aws_lc_rs::aead::LessSafeKey;
 use aws_lc_rs::{constant_time, rand};
 use zeroize::{Zeroize, Zeroizing};
 
@@ -137,15 +138,22 @@ pub struct Sealed<'a> {
     pub context: &'a [u8],
     /// The branch key that it names.
     pub key: &'a BranchKey,
+    /// Its cipher, if that is known from a message with the same header, which was opened.
+    pub cipher: Option<&'a LessSafeKey>,
 }
 
 impl Sealed<'_> {
     /// Decrypts the content into `out`, which is as long as it.
     ///
-    /// Returns `None`, and leaves nothing in `out`, if anything does not authenticate.
-    pub fn open(&self, out: &mut [u8]) -> Option<()> {
+    /// Returns the cipher that was derived, if it was; `None`, and leaves nothing in `out`, if
+    /// anything does not authenticate.
+    pub fn open(&self, out: &mut [u8]) -> Option<Option<LessSafeKey>> {
+        if let Some(cipher) = self.cipher {
+            self.open_content(cipher, out)?;
+            return Some(None);
+        }
         let data_key = self.data_key(&mut Vec::new())?;
-        self.open_with(&derive(self.source(&data_key))?, out)
+        self.open_with(derive(self.source(&data_key))?, out).map(Some)
     }
 
     fn data_key(&self, aad: &mut Vec<u8>) -> Option<Wiped<[u8; 32]>> {
@@ -156,10 +164,21 @@ impl Sealed<'_> {
         Source { data_key, message_id: self.message.id }
     }
 
-    fn open_with(&self, Derived { cipher, commitment }: &Derived, out: &mut [u8]) -> Option<()> {
+    /// Returns the cipher, with which the whole message was found to be authentic.
+    fn open_with(
+        &self,
+        Derived { cipher, commitment }: Derived,
+        out: &mut [u8],
+    ) -> Option<LessSafeKey> {
         let message = &self.message;
-        constant_time::verify_slices_are_equal(commitment, message.commitment).ok()?;
-        open_into(cipher, &HEADER_IV, message.header, &[], message.header_tag, &mut [])?;
+        constant_time::verify_slices_are_equal(&commitment, message.commitment).ok()?;
+        open_into(&cipher, &HEADER_IV, message.header, &[], message.header_tag, &mut [])?;
+        self.open_content(&cipher, out)?;
+        Some(cipher)
+    }
+
+    fn open_content(&self, cipher: &LessSafeKey, out: &mut [u8]) -> Option<()> {
+        let message = &self.message;
         let aad = content_aad(message.id, message.content.len())?;
         open_into(cipher, &FIRST_IV, &aad, message.content, message.content_tag, out)
     }
@@ -170,6 +189,8 @@ impl Sealed<'_> {
 pub struct Opened {
     bytes: Zeroizing<Vec<u8>>,
     each: Vec<Option<Range<usize>>>,
+    /// The ciphers that were derived for messages that opened, if they are to be kept.
+    pub ciphers: Vec<(usize, LessSafeKey)>,
 }
 
 impl Opened {
@@ -182,32 +203,73 @@ impl Opened {
     pub fn iter(&self) -> impl Iterator<Item = Option<&[u8]>> {
         self.each.iter().map(|place| self.bytes.get(place.clone()?))
     }
+
+    fn note(&mut self, number: usize, range: Range<usize>) {
+        if let Some(place) = self.each.get_mut(number) {
+            *place = Some(range);
+        }
+    }
+}
+
+/// A message whose cipher is not known, and where its plaintext goes.
+struct Unknown<'a, 'b> {
+    number: usize,
+    sealed: &'a Sealed<'a>,
+    range: Range<usize>,
+    out: &'b mut [u8],
 }
 
 /// The plaintexts of many messages.
-pub fn open_each(work: &[Option<Sealed<'_>>]) -> Option<Opened> {
+///
+/// `keeps`: whether the ciphers that are derived are kept until it is known what becomes of them.
+pub fn open_each(work: &[Option<Sealed<'_>>], keeps: bool) -> Option<Opened> {
     let mut sizes = work.iter().flatten().map(|one| one.message.content.len());
     let mut bytes = Zeroizing::new(vec![0; sizes.try_fold(0, usize::checked_add)?]);
-    let mut each = Vec::with_capacity(work.len());
+    let mut opened = Opened::of_none(work.len());
+    let mut unknown = Vec::with_capacity(LANES);
     let mut aad = Vec::with_capacity(512);
     let (mut start, mut rest) = (0_usize, bytes.as_mut_slice());
-    for some in work.chunks(LANES) {
-        let data_keys: [_; LANES] =
-            std::array::from_fn(|lane| some.get(lane)?.as_ref()?.data_key(&mut aad));
-        let sources: [_; LANES] = std::array::from_fn(|lane| {
-            Some(some.get(lane)?.as_ref()?.source(data_keys.get(lane)?.as_ref()?))
-        });
-        for (one, derived) in some.iter().zip(derive_each(&sources)) {
-            let size = one.as_ref().map_or(0, |one| one.message.content.len());
-            let (place, after) = std::mem::take(&mut rest).split_at_mut_checked(size)?;
-            let end = start.checked_add(size)?;
-            let opened = one.as_ref().zip(derived);
-            let opened = opened.and_then(|(one, derived)| one.open_with(&derived, place));
-            each.push(opened.map(|()| start..end));
-            (start, rest) = (end, after);
+    for (number, sealed) in work.iter().enumerate() {
+        let Some(sealed) = sealed else { continue };
+        let size = sealed.message.content.len();
+        let (out, after) = std::mem::take(&mut rest).split_at_mut_checked(size)?;
+        let range = start..start.checked_add(size)?;
+        (start, rest) = (range.end, after);
+        if sealed.cipher.is_some() {
+            if sealed.open(out).is_some() {
+                opened.note(number, range);
+            }
+            continue;
+        }
+        unknown.push(Unknown { number, sealed, range, out });
+        if unknown.len() == LANES {
+            open_side_by_side(&mut unknown, &mut aad, &mut opened, keeps);
         }
     }
-    Some(Opened { bytes, each })
+    open_side_by_side(&mut unknown, &mut aad, &mut opened, keeps);
+    opened.bytes = bytes;
+    Some(opened)
+}
+
+/// Opens at most eight messages.
+fn open_side_by_side(
+    some: &mut Vec<Unknown<'_, '_>>,
+    aad: &mut Vec<u8>,
+    opened: &mut Opened,
+    keeps: bool,
+) {
+    let data_keys: [_; LANES] = std::array::from_fn(|lane| some.get(lane)?.sealed.data_key(aad));
+    let sources: [_; LANES] = std::array::from_fn(|lane| {
+        Some(some.get(lane)?.sealed.source(data_keys.get(lane)?.as_ref()?))
+    });
+    for (one, derived) in some.drain(..).zip(derive_each(&sources)) {
+        if let Some(cipher) = derived.and_then(|derived| one.sealed.open_with(derived, one.out)) {
+            opened.note(one.number, one.range);
+            if keeps {
+                opened.ciphers.push((one.number, cipher));
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -243,7 +305,7 @@ mod tests {
     fn opened(bytes: &[u8], context: &[u8], key: &BranchKey) -> Option<Vec<u8>> {
         let message = Message::read(bytes, context, &key.id)?;
         let mut plaintext = vec![1; message.content.len()];
-        let found = Sealed { message, context, key }.open(&mut plaintext);
+        let found = Sealed { message, context, key, cipher: None }.open(&mut plaintext);
         assert_eq!(found.is_some(), opened_among_others(bytes, context, key).is_some());
         if found.is_none() {
             assert!(plaintext.iter().all(|&byte| byte == 0 || byte == 1), "something was left");
@@ -255,9 +317,9 @@ mod tests {
     fn opened_among_others(bytes: &[u8], context: &[u8], key: &BranchKey) -> Option<Vec<u8>> {
         let work = [(); 3].map(|()| {
             let message = Message::read(bytes, context, &key.id)?;
-            Some(Sealed { message, context, key })
+            Some(Sealed { message, context, key, cipher: None })
         });
-        let all = open_each(&work)?;
+        let all = open_each(&work, false)?;
         let first = all.iter().next()?;
         assert!(all.iter().all(|one| one == first));
         first.map(<[u8]>::to_vec)
@@ -308,10 +370,10 @@ mod tests {
                 .iter()
                 .map(|one| {
                     let message = Message::read(one.as_ref()?, CONTEXT, &key.id)?;
-                    Some(Sealed { message, context: CONTEXT, key: &key })
+                    Some(Sealed { message, context: CONTEXT, key: &key, cipher: None })
                 })
                 .collect();
-            let opened = open_each(&found).ok_or("nothing was opened")?;
+            let opened = open_each(&found, false).ok_or("nothing was opened")?;
             assert_eq!(opened.iter().count(), count);
             for (one, opened) in work.iter().zip(opened.iter()) {
                 assert_eq!(opened, one.map(|(value, _)| value));

@@ -29,6 +29,7 @@ class BranchKey:
         "compiled",
         "id",
         "id_bytes",
+        "keeps_data_keys",
         "material",
         "number",
         "version",
@@ -45,6 +46,9 @@ class BranchKey:
         self.number = number
         self.id_bytes = id.encode("utf-8")
         self.version_bytes = uuid.UUID(version).bytes
+        # Whether messages that were opened are opened again with what is kept of them, see
+        # encfields.message.data_key_cache. It is read when the next two are derived.
+        self.keeps_data_keys = False
         # Derived from the material by encfields.message.sealing; has the key's lifetime.
         self.wrapping: object | None = None
         self.compiled: object | None = None  # the same for the compiled core

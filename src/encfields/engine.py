@@ -118,7 +118,7 @@ class Encryption:
         asked_ids((key,))
         formers = asked_ids(former_keys)
         context_bytes = encryption_context.serialize(context)
-        plaintext = open_(message, context_bytes, self._inner.find_key, (key, *formers))
+        plaintext = open_(message, context_bytes, self._inner.find_key, (key, *formers), True)
         self.stats.opened += 1
         return plaintext
 
@@ -212,6 +212,7 @@ def attach(
     cache_entries: int = DEFAULT_MAX_ENTRIES,
     cache_renewal: float | None = None,
     cache_check: float = DEFAULT_CHECK,
+    data_key_cache: bool = True,
     destroyed: object = "raise",
     legacy: Mapping[str, LegacyReader] | None = None,
     on_reveal: OnReveal | None = None,
@@ -238,6 +239,10 @@ def attach(
         is asked, without KMS, whether the key is still active: how soon a process stops writing
         under a key that another one destroyed, and starts to use one that it rotated. Set the same
         value in every process, since destroying a key waits that long.
+    :param data_key_cache: whether a value that was opened before, under a branch key that is still
+        cached, is opened without unwrapping its data key again, which takes most of the time. Its
+        content is authenticated every time, and no plaintext is kept. ``False`` unwraps it for
+        every reading.
     :param destroyed: what a column's value under a destroyed key reads as: ``"raise"``, for
         :class:`~encfields.errors.KeyDestroyedError`, or ``None``, or an object of your own that
             cannot be a column's value. Only ``None`` can be written back.
@@ -269,6 +274,7 @@ def attach(
         max_entries=cache_entries,
         renew_before=cache_renewal,
         check=cache_check,
+        data_key_cache=data_key_cache,
     )
     inner = EngineEncryption(
         cache,

@@ -155,7 +155,8 @@ class Reading:
         """What a cell reads as, both ways."""
         quick = told(self._quick, cell)
         with self._patch.context() as patch:
-            patch.setattr(core, "open_", lambda *anything: None)
+            for name in ("open_", "open_kept"):
+                patch.setattr(core, name, lambda *anything: None)
             assert told(self._long, cell) == quick, cell
         return quick
 

@@ -74,6 +74,10 @@ SETTINGS: dict[str, tuple[str, Callable[[], object]]] = {
     "grace": ("cache_grace= takes 0 or more, not -1", lambda: attached(cache_grace=-1)),
     "entries": ("cache_entries= takes 1 or more", lambda: attached(cache_entries=None)),
     "renewal": ("cache_renewal= takes 0 to half of cache_ttl", lambda: attached(cache_renewal=9e9)),
+    "data keys": (
+        "data_key_cache= takes True or False, not 0",
+        lambda: attached(data_key_cache=0),
+    ),
     "keyring": ("a key store takes a keyring", lambda: store(None)),
     "store name": ("a key store's name is printable", lambda: store(local(bytes(32)), name=5)),
     "local key": ("a local wrapping key is 32 bytes", lambda: local(None)),

@@ -6,6 +6,7 @@ import os
 import random
 import uuid
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -85,10 +86,18 @@ def test_no_cut_and_no_extension_opens(native, key, find_key, context):
 def test_mutated_messages_have_the_same_answer(native, rng, key):
     corpus = Corpus(key)
     (key_id,) = corpus.key_ids
+    kept: Any = BranchKey(key.id, key.version, key.material)
+    kept.keeps_data_keys = True
+    for message in corpus.messages:  # so that what is altered was opened before
+        for core in (one_pass, native):
+            core.open_kept(message, CONTEXT, key_id, lambda *_: kept)
+    assert kept.compiled.kept == len(kept.wrapping.data_keys) > 0
     for _ in range(CASES):
         message = mutate(rng, corpus, Counter())
         expected = one_pass.open_(message, CONTEXT, key_id, lambda key_id, version: key)
         assert native.open_(message, CONTEXT, key_id, lambda key_id, version: key) == expected
+        for core in (one_pass, native):
+            assert core.open_kept(message, CONTEXT, key_id, lambda *_: kept) == expected
 
 
 @pytest.mark.parametrize("size", [64 * 1024 - 1, 64 * 1024 + 1, 1024 * 1024])

@@ -5,6 +5,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
+use crate::data_key_cache::DataKeyCache;
 use crate::keys::BranchKey;
 
 /// What is derived from a branch key. It lives in `BranchKey.compiled` and dies with that object,
@@ -16,6 +17,18 @@ pub struct CompiledKey(pub BranchKey);
 impl CompiledKey {
     fn __repr__(&self) -> &'static str {
         "<CompiledKey>"
+    }
+
+    /// How many messages of the data key cache it keeps.
+    #[getter]
+    fn kept(&self) -> usize {
+        self.0.data_keys.as_ref().map_or(0, DataKeyCache::kept)
+    }
+
+    /// How many messages were opened with what that keeps.
+    #[getter]
+    fn reopened(&self) -> u64 {
+        self.0.data_keys.as_ref().map_or(0, DataKeyCache::reopened)
     }
 
     fn __reduce__(&self) -> PyResult<()> {
@@ -44,6 +57,10 @@ pub fn compiled<'py>(key: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, Comp
     };
     let Some(derived) = BranchKey::new(id, version, material) else {
         return Ok(None);
+    };
+    let derived = match key.getattr_opt(intern!(py, "keeps_data_keys"))? {
+        Some(keeps) if keeps.is_truthy()? => derived.keeping_data_keys(),
+        _ => derived,
     };
     let compiled = Bound::new(py, CompiledKey(derived))?;
     key.setattr(intern!(py, "compiled"), &compiled)?;

@@ -67,7 +67,7 @@ impl CellReader {
             return Ok(None);
         };
         match found(find_key, &key_id, message.wrapped.version)? {
-            Some(key) => opened(message, context, &key),
+            Some(key) => opened(message, context, &key, true),
             None => Ok(None),
         }
     }

@@ -24,7 +24,7 @@ mod encfields_native {
     #[pymodule_export]
     use super::rows::{OpenedCell, open_rows};
     #[pymodule_export]
-    use super::single::{open_, seal};
+    use super::single::{open_, open_kept, seal};
     #[pymodule_export]
     #[expect(non_upper_case_globals, reason = "Python's name for it")]
     const __version__: &str = env!("CARGO_PKG_VERSION");

@@ -7,12 +7,15 @@ use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 use super::branch_key::{CompiledKey, bytes, found};
 use super::cell_reader::CellReader;
 use crate::cell::{Cell, Places};
+use crate::data_key_cache::MOST_KEPT;
 use crate::guard::guarded;
 use crate::message::Message;
 use crate::sealing::{Opened, Sealed, open_each};
 
 /// Cells that are opened before it is asked whether the user interrupts: a millisecond.
 const AT_ONCE: usize = 1024;
+/// Of a fetch of more cells nothing new is kept: it would take the place of half of what is.
+const MOST_KEPT_OF: usize = MOST_KEPT / 2;
 /// From so many on other threads run meanwhile: it is not worth while for fewer.
 const MANY: usize = 256;
 
@@ -67,10 +70,11 @@ pub fn open_rows<'py>(
     let mut opened: usize = 0;
     let mut lacks_key = false;
     let rows: Vec<_> = rows.iter().collect();
+    let keeps = rows.len().saturating_mul(columns.len()) <= MOST_KEPT_OF;
     let rows_at_once = AT_ONCE.checked_div(columns.len()).unwrap_or(1).max(1);
     for some in rows.chunks(rows_at_once) {
         let cells = cells_of(some, &columns)?;
-        let plaintexts = plaintexts(&cells, &columns, find_key, &mut lacks_key)?;
+        let plaintexts = plaintexts(&cells, &columns, find_key, keeps, &mut lacks_key)?;
         let mut plaintexts = plaintexts.iter();
         let mut cells = cells.chunks(columns.len().max(1));
         for row in some {
@@ -106,6 +110,7 @@ fn plaintexts<'py>(
     cells: &[Bound<'py, PyAny>],
     columns: &[Column<'py>],
     find_key: &Bound<'py, PyAny>,
+    keeps: bool,
     lacks_key: &mut bool,
 ) -> PyResult<Opened> {
     let py = find_key.py();
@@ -127,17 +132,36 @@ fn plaintexts<'py>(
         });
     }
     let known = keys.known;
-    let work: Vec<_> = each
+    let mut work: Vec<_> = each
         .iter()
         .map(|one| {
             let (message, context, place) = (*one)?;
             let key = &known.get(place)?.key.as_ref()?.get().0;
-            Some(Sealed { message, context, key })
+            Some(Sealed { message, context, key, cipher: None })
         })
         .collect();
-    let open = || guarded(|| open_each(&work));
+    let kept: Vec<_> = work
+        .iter()
+        .map(|one| {
+            let Sealed { message, key, .. } = one.as_ref()?;
+            guarded(|| key.data_keys.as_ref()?.find(message))
+        })
+        .collect();
+    for (one, kept) in work.iter_mut().zip(&kept) {
+        if let Some(one) = one {
+            one.cipher = kept.as_ref().map(|kept| &kept.cipher);
+        }
+    }
+    let open = || guarded(|| open_each(&work, keeps));
     let opened = if work.len() < MANY { open() } else { py.detach(open) };
-    Ok(opened.unwrap_or_else(|| Opened::of_none(work.len())))
+    let mut opened = opened.unwrap_or_else(|| Opened::of_none(work.len()));
+    for (place, cipher) in opened.ciphers.drain(..) {
+        guarded(|| {
+            let Sealed { message, key, .. } = work.get(place)?.as_ref()?;
+            key.data_keys.as_ref()?.keep(message, cipher)
+        });
+    }
+    Ok(opened)
 }
 
 /// The branch keys of a batch, each of which is asked for once.

@@ -49,6 +49,28 @@ pub fn open_<'py>(
     key_id: &Bound<'py, PyAny>,
     find_key: &Bound<'py, PyAny>,
 ) -> PyResult<Option<Bound<'py, PyBytes>>> {
+    open(message, context, key_id, find_key, false)
+}
+
+/// The same by the data key cache, if the branch key has one.
+#[pyfunction]
+#[pyo3(signature = (message, context, key_id, find_key, /))]
+pub fn open_kept<'py>(
+    message: &Bound<'py, PyAny>,
+    context: &Bound<'py, PyAny>,
+    key_id: &Bound<'py, PyAny>,
+    find_key: &Bound<'py, PyAny>,
+) -> PyResult<Option<Bound<'py, PyBytes>>> {
+    open(message, context, key_id, find_key, true)
+}
+
+fn open<'py>(
+    message: &Bound<'py, PyAny>,
+    context: &Bound<'py, PyAny>,
+    key_id: &Bound<'py, PyAny>,
+    find_key: &Bound<'py, PyAny>,
+    is_kept: bool,
+) -> PyResult<Option<Bound<'py, PyBytes>>> {
     let (Some(message), Some(context)) = (bytes(message), bytes(context)) else {
         return Ok(None);
     };
@@ -62,7 +84,7 @@ pub fn open_<'py>(
         return Ok(None);
     };
     match found(find_key, key_id, message.wrapped.version)? {
-        Some(key) => opened(message, context, &key),
+        Some(key) => opened(message, context, &key, is_kept),
         None => Ok(None),
     }
 }
@@ -72,10 +94,22 @@ pub fn opened<'py>(
     message: Message<'_>,
     context: &[u8],
     key: &Bound<'py, CompiledKey>,
+    is_kept: bool,
 ) -> PyResult<Option<Bound<'py, PyBytes>>> {
-    let sealed = Sealed { message, context, key: &key.get().0 };
-    let size = message.content.len();
-    filled(key.py(), size, size > LONG, |out| sealed.open(out))
+    let (py, key) = (key.py(), &key.get().0);
+    let data_keys = key.data_keys.as_ref().filter(|_| is_kept);
+    let kept = data_keys.and_then(|data_keys| guarded(|| data_keys.find(&message)));
+    let cipher = kept.as_ref().map(|kept| &kept.cipher);
+    let sealed = Sealed { message, context, key, cipher };
+    let (size, mut derived) = (message.content.len(), None);
+    let plaintext = filled(py, size, size > LONG, |out| {
+        derived = sealed.open(out)?;
+        Some(())
+    })?;
+    if let (Some(data_keys), Some(cipher)) = (data_keys, derived) {
+        guarded(|| data_keys.keep(&message, cipher));
+    }
+    Ok(plaintext)
 }
 
 /// A Python object that nothing else holds, if `work` fills it; other threads run meanwhile if it
@@ -84,7 +118,7 @@ fn filled<'py>(
     py: Python<'py>,
     size: usize,
     is_long: bool,
-    work: impl Fn(&mut [u8]) -> Option<()> + Sync,
+    mut work: impl FnMut(&mut [u8]) -> Option<()> + Send,
 ) -> PyResult<Option<Bound<'py, PyBytes>>> {
     let mut is_filled = false;
     let bytes = PyBytes::new_with(py, size, |out| {

@@ -7,6 +7,7 @@
 ``header``              the public part of a message, read before any key is fetched
 ``body``                its frames
 ``keys``                derives a message's keys from the branch key
+``data_key_cache``      what messages that were opened before are opened with
 ``suites``              the algorithm suites, and what is missing in messages of others
 ``cell``                a message in a result, after its row's key
 ``reseal``              moves values to another version of their key, in bulk

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.hmac import HMAC
 
 from encfields.branch_key import BranchKey
 from encfields.errors import BindingError, TamperedError, shortened
+from encfields.message.data_key_cache import DataKeyCache
 from encfields.message.header import (
     ONE_KEY,
     PROVIDER_ID,
@@ -65,9 +66,11 @@ class Wrapping:
 
     :ivar head: a message's bytes from the count of encrypted data keys up to the ciphertext.
     :ivar aad_head: the authenticated data of a data key, before the context.
+    :ivar data_keys: what messages under it that were opened before are opened with; ``None`` if
+        that is not kept.
     """
 
-    __slots__ = ("_hmac", "_version", "aad_head", "head")
+    __slots__ = ("_hmac", "_version", "aad_head", "data_keys", "head")
 
     def __init__(self, key: BranchKey) -> None:
         if len(key.id_bytes) > 0xFFFF:
@@ -81,6 +84,7 @@ class Wrapping:
         self.aad_head = PROVIDER_ID + key.id_bytes + key.version_bytes
         self._hmac = HMAC(key.material, _SHA256)
         self._hmac.update(_KDF_START)
+        self.data_keys = DataKeyCache() if key.keeps_data_keys else None
 
     @classmethod
     def of(cls, key: BranchKey) -> Wrapping:

@@ -13,6 +13,7 @@ A compiled implementation replaces exactly these names. Other modules get them f
 :func:`seal`          from plaintext, context and branch key to message
 :func:`seal_many`     the same of many values at once
 :func:`open_`         from message, context and branch key id to plaintext
+:func:`open_kept`     the same by the data key cache
 :class:`CellReader`   from what a statement delivers, a row's key and the message, to plaintext
 :data:`open_rows`     the same of all cells of some rows, if it can
 :class:`OpenedCell`   what stands in the place of such a cell then
@@ -22,7 +23,9 @@ A compiled implementation replaces exactly these names. Other modules get them f
 An implementation raises no errors of its own, but lets those of `find_key` through. It calls
 `find_key` for every value, so that a key that the cache dropped is no longer used here. What it
 derives from a branch key it keeps only in that object, to be dropped with it: this one in
-``BranchKey.wrapping``, a compiled one in ``BranchKey.compiled``.
+``BranchKey.wrapping``, a compiled one in ``BranchKey.compiled``. The data key cache is part of it
+(:mod:`encfields.message.data_key_cache`), if the branch key says that there is one; only
+:func:`open_kept`, :class:`CellReader` and :data:`open_rows` use it.
 """
 
 from __future__ import annotations
@@ -53,6 +56,7 @@ from encfields.message.body import (
     unpack_one_frame,
 )
 from encfields.message.cell import CONVERSIONS, SEPARATOR, KeyForm, is_plain
+from encfields.message.data_key_cache import LONGEST_HEADER
 from encfields.message.header import (
     CONTEXT_OFFSET,
     FRAMED,
@@ -166,6 +170,17 @@ def open_(message: BytesLike, context: bytes, key_id: str, find_key: FindKey) ->
     :param find_key: called for a message that appears complete; its errors are let through.
     :returns: ``None`` if it is of another form or does not authenticate.
     """
+    return _open(message, context, key_id, find_key, False)
+
+
+def open_kept(message: BytesLike, context: bytes, key_id: str, find_key: FindKey) -> bytes | None:
+    """:func:`open_` by the data key cache, if the branch key has one."""
+    return _open(message, context, key_id, find_key, True)
+
+
+def _open(
+    message: BytesLike, context: bytes, key_id: str, find_key: FindKey, is_kept: bool
+) -> bytes | None:
     try:
         magic, message_id, context_size = _unpack_start(message)
         expected = context + _readable_head(key_id)
@@ -191,16 +206,29 @@ def open_(message: BytesLike, context: bytes, key_id: str, find_key: FindKey) ->
     wrapping = key.wrapping
     if type(wrapping) is not Wrapping:
         wrapping = Wrapping.of(key)
+    header_end = at + BEFORE_TAG
+    data_keys = wrapping.data_keys if is_kept and header_end <= LONGEST_HEADER else None
     try:
+        aad = message_id + LABEL_FINAL + pack_place(FIRST, size)
+        # Two members of two dictionaries, so that a first reading calls nothing.
+        if data_keys is not None and (
+            message_id in data_keys.newer or message_id in data_keys.older
+        ):
+            known = data_keys.find(message_id, message)
+            if known is not None:
+                return known.decrypt(FIRST_IV, message[body:], aad)
         data_key = wrapping.cipher(salt).decrypt(iv, wrapped, wrapping.aad_head + context)
         cipher, committed = derive(data_key, message_id)
         if not compare_digest(committed, commitment):
             return None
-        cipher.decrypt(HEADER_IV, tag, message[: at + BEFORE_TAG])
-        aad = message_id + LABEL_FINAL + pack_place(FIRST, size)
-        return cipher.decrypt(FIRST_IV, message[body:], aad)
+        header = message[:header_end]
+        cipher.decrypt(HEADER_IV, tag, header)
+        plaintext = cipher.decrypt(FIRST_IV, message[body:], aad)
     except (InvalidTag, OverflowError):
         return None
+    if data_keys is not None:
+        data_keys.keep(message_id, (header, tag, cipher))
+    return plaintext
 
 
 class CellReader:
@@ -254,7 +282,7 @@ def _simple_opener(
             context = head + pack_u16(len(text)) + text
         except (TypeError, ValueError, struct.error):
             return None
-        return open_(message, context, key_id, find_key)
+        return _open(message, context, key_id, find_key, True)
 
     return open_cell
 
@@ -283,8 +311,8 @@ def _opener(
         context = head
         for place, name in parts:
             context += name + pack_u16(len(texts[place])) + texts[place]
-        key_id = _key_id(key, texts)
-        return None if key_id is None else open_(fields_of_cell[-1], context, key_id, find_key)
+        key_id, message = _key_id(key, texts), fields_of_cell[-1]
+        return None if key_id is None else _open(message, context, key_id, find_key, True)
 
     return open_cell
 

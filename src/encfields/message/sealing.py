@@ -119,6 +119,7 @@ def open_(
     context: bytes,
     find_key: Callable[[str, str], BranchKey],
     key_ids: tuple[str, ...],
+    is_kept: bool = False,
 ) -> bytes:
     """Decrypt `message`, if it was sealed for `context` under one of `key_ids`.
 
@@ -130,6 +131,8 @@ def open_(
     :param find_key: returns the branch key of an id and version (UUID text). Its errors are let
         through.
     :param key_ids: branch key ids that the place allows.
+    :param is_kept: whether the data key cache is used, if the branch key has one: not by runs over
+        a whole table, which would only fill it with what is not read again.
     :returns: the plaintext.
     :raises MalformedMessageError: not a whole message of ours; ``offset`` and ``reason`` say
         where and why.
@@ -137,9 +140,11 @@ def open_(
     :raises TamperedError: a tag or the commitment does not verify, or it was sealed under the
         key of another place.
     """
-    plaintext = core.open_(message, context, key_ids[0], find_key) if key_ids else None
-    if plaintext is not None:
-        return plaintext
+    if key_ids:
+        open_one = core.open_kept if is_kept else core.open_
+        plaintext = open_one(message, context, key_ids[0], find_key)
+        if plaintext is not None:
+            return plaintext
     data = as_bytes(message)
     header = read_header(data)
     if header.context != context:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
+from encfields.branch_key import BranchKey
 from encfields.errors import EncFieldsError, shortened
 from encfields.keys.cache.stats import CacheStats, KeyCounters, What
 from encfields.keys.store import KeyStore
@@ -137,13 +138,22 @@ class Entries:
     """Cached keys. Call its methods under the cache's lock.
 
     :ivar held: by cache key; reading one needs no lock.
+    :param keeps_data_keys: whether values that were opened are opened again with what their branch
+        key keeps of them.
     :ivar epoch: changes whenever something is forgotten.
     """
 
-    def __init__(self, times: KeyLifetimes, max_entries: int, stats: CacheStats) -> None:
+    def __init__(
+        self,
+        times: KeyLifetimes,
+        max_entries: int,
+        stats: CacheStats,
+        keeps_data_keys: bool,
+    ) -> None:
         self._times = times
         self._max_entries = max_entries
         self._stats = stats
+        self._keeps_data_keys = keeps_data_keys
         self.held: dict[CacheKey, Entry] = {}
         self.missing: dict[CacheKey, tuple[EncFieldsError, float]] = {}
         self.epoch = 0
@@ -160,6 +170,8 @@ class Entries:
             confirm it later.
         :returns: the replaced entries that had been used past their time.
         """
+        if isinstance(value, BranchKey):
+            value.keeps_data_keys = self._keeps_data_keys
         now = monotonic()
         keys: list[CacheKey] = [key, (key, value.version)] if isinstance(key, str) else [key]
         stood_in = [key for key in keys if (old := self.held.get(key)) and old.is_logged]

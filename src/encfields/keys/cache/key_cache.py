@@ -68,7 +68,9 @@ class KeyCache:
         fetched is fetched again in the background; 0 for never, ``None`` for a tenth of `ttl`.
         At most half of it.
     :param check: seconds for which a key seals before the store is asked whether it still may.
-    :raises ConfigurationError: one of the numbers is not usable.
+    :param data_key_cache: whether each key keeps what values that were opened are opened again
+        with (:mod:`encfields.message.data_key_cache`), until it is dropped.
+    :raises ConfigurationError: one of these is not usable.
     :ivar observers: called with each fetch; see :data:`~encfields.keys.cache.stats.FetchObserver`.
     """
 
@@ -82,6 +84,7 @@ class KeyCache:
         runner: Runner | None = None,
         renew_before: float | None = 0.0,
         check: float = DEFAULT_CHECK,
+        data_key_cache: bool = True,
     ) -> None:
         _check_number("cache_ttl", ttl, "more than 0", lambda: ttl > 0)
         renew_before = ttl / 10 if renew_before is None else renew_before
@@ -100,18 +103,25 @@ class KeyCache:
             "0 to half of cache_ttl",
             lambda: 0 <= renew_before <= half,
         )
+        if not isinstance(data_key_cache, bool):
+            raise ConfigurationError(
+                f"data_key_cache= takes True or False, not {data_key_cache!r}", reason="cache"
+            )
         self.store = store
         self.times = KeyLifetimes(ttl, grace, min(check, ttl), renew_before)
         self.observers: list[FetchObserver] = []
         self._max_entries = max_entries
         self._runner = runner
+        self._data_key_cache = data_key_cache
         self._start_afresh()
         _caches.add(self)
 
     def _start_afresh(self) -> None:
         store, times, outages = self.store, self.times, Outages()
         self.stats = CacheStats()
-        self._entries = entries = Entries(times, self._max_entries, self.stats)
+        self._entries = entries = Entries(
+            times, self._max_entries, self.stats, self._data_key_cache
+        )
         self._missing = entries.missing
         self._fetcher = fetcher = Fetcher(
             store, entries, outages, self.stats, self._runner, self.observers

@@ -1,0 +1,105 @@
+"""The data key cache: what messages that were opened before are opened with.
+
+To open a message, its data key is unwrapped and its cipher derived from that, and both are compared
+with its header. All of that depends on the branch key and the bytes of the header alone, and takes
+most of the time. So the cipher is kept, by these bytes. A message with exactly the same header,
+context and header tag included, is opened with it, and its content is authenticated every time.
+
+Only what opened is kept, and only in what was derived from the branch key, so that it is dropped
+with that. Of a plaintext nothing is kept.
+
+At most :data:`MOST_KEPT` are kept in a process, for all branch keys together: of two generations,
+the older one is dropped when the newer one is full, but for what was used since. This needs no
+lock, which a forked child could find locked: threads that do it at the same time lose at worst
+something that is derived again.
+"""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from collections import deque
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from encfields.message.header import BytesLike
+
+MOST_KEPT = 8192
+"""Most ciphers that are kept in a process, at some 3 KB each."""
+
+LONGEST_HEADER = 1024
+"""Most bytes of a header, without its tag, whose cipher is kept: a context may have 65,535."""
+
+_GENERATION = MOST_KEPT // 2
+
+_is_full = itertools.cycle([False] * (_GENERATION - 1) + [True])
+"""Counts: one step, which no other thread interrupts, for each that is kept."""
+
+
+_Kept = tuple[BytesLike, bytes, AESGCM]
+"""A header, its tag, and the cipher of the message that starts with both."""
+
+
+class DataKeyCache:
+    """The ciphers of messages under one branch key.
+
+    :ivar newer: by message id, which is shorter than a header, and random.
+    :ivar older: the same; these are dropped next.
+    :ivar reopened: how many messages were opened with one.
+    """
+
+    __slots__ = ("__weakref__", "newer", "older", "reopened")
+
+    def __init__(self) -> None:
+        self.newer: dict[bytes, _Kept] = {}
+        self.older: dict[bytes, _Kept] = {}
+        self.reopened = 0
+
+    def __len__(self) -> int:
+        return len(self.newer.keys() | self.older.keys())
+
+    def __repr__(self) -> str:
+        return f"<DataKeyCache of {len(self)}>"
+
+    def find(self, message_id: bytes, message: BytesLike) -> AESGCM | None:
+        """The cipher of a message, if one with the same header was opened before."""
+        kept = self.newer.get(message_id)
+        if kept is None:
+            kept = self.older.get(message_id)
+            if kept is None:
+                return None
+            self.keep(message_id, kept)
+        header, tag, cipher = kept
+        # A header says itself where it ends, so that no other one starts with it.
+        # (A memoryview has no such method; a driver's is converted to bytes before.)
+        starts_with = message.startswith  # type: ignore[union-attr]
+        if not starts_with(header) or not starts_with(tag, len(header)):
+            return None
+        self.reopened += 1
+        return cipher
+
+    def keep(self, message_id: bytes, opened: _Kept) -> None:
+        """Keep the cipher of a message that was opened with it."""
+        if next(_is_full):
+            _start_generation()
+        newer = self.newer
+        if not newer:
+            _filled.append(weakref.ref(self))
+        newer[message_id] = opened
+
+    def _age(self) -> bool:
+        """Drop the older generation; returns whether there is another one."""
+        self.older, self.newer = self.newer, {}
+        return bool(self.older)
+
+
+_filled: deque[weakref.ref[DataKeyCache]] = deque()
+"""Those that have something, some of them twice, and some that are gone."""
+
+
+def _start_generation() -> None:
+    refs = [_filled.popleft() for _ in range(len(_filled))]
+    caches = {id(cache): cache for ref in refs if (cache := ref()) is not None}
+    for cache in caches.values():
+        if cache._age():
+            _filled.append(weakref.ref(cache))
