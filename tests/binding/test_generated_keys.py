@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -106,14 +107,8 @@ INSERTS = {
     "values": lambda s: [s.execute(insert(visit).values(row)) for row in rows_of(3)],
     "several rows in one values()": lambda s: s.execute(insert(visit).values(rows_of(3))),
     "several rows in the ORM's values()": lambda s: s.execute(insert(Visit).values(rows_of(3))),
-    "rows in values() that are tuples": lambda s: s.execute(
-        insert(visit).values([(None, row["place"], row["reason"]) for row in rows_of(3)])
-    ),
     "parameters": lambda s: [s.execute(insert(visit), row) for row in rows_of(3)],
     "core executemany": lambda s: s.connection().execute(insert(visit), rows_of(3)),
-    "core executemany of keys that are None": lambda s: s.connection().execute(
-        insert(visit), [{"id": None, **row} for row in rows_of(3)]
-    ),
     "orm insert one": lambda s: [s.execute(insert(Visit).values(row)) for row in rows_of(3)],
     "orm insert list": lambda s: s.execute(insert(Visit), rows_of(3)),
     "bulk_insert_mappings": lambda s: s.bulk_insert_mappings(inspect(Visit), rows_of(3)),
@@ -130,6 +125,28 @@ def test_every_form_of_insert(shop, write):
         write(session)
         session.commit()
     assert sorted(reasons(shop)) == expected(3)
+
+
+NONE_AS_KEY = {
+    "a row": lambda s: [s.execute(insert(visit), {"id": None, **row}) for row in rows_of(3)],
+    "rows in values() that are tuples": lambda s: s.execute(
+        insert(visit).values([(None, row["place"], row["reason"]) for row in rows_of(3)])
+    ),
+    "core executemany": lambda s: s.connection().execute(
+        insert(visit), [{"id": None, **row} for row in rows_of(3)]
+    ),
+}
+
+
+@pytest.mark.parametrize("write", NONE_AS_KEY.values(), ids=NONE_AS_KEY.keys())
+def test_none_as_key_is_generated_where_a_plain_table_s_is(shop, write):
+    refused = ProgrammingError if shop.engine.driver == "pg8000" else IntegrityError
+    is_refused = shop.engine.dialect.name == "postgresql"
+    with shop.session() as session:
+        with pytest.raises(refused, match="null value") if is_refused else nullcontext():
+            write(session)
+        session.commit()
+    assert sorted(reasons(shop)) == ([] if is_refused else expected(3))
 
 
 @pytest.mark.parametrize("name", ["core executemany", "orm insert list", "bulk_insert_mappings"])

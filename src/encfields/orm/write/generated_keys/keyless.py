@@ -42,7 +42,7 @@ class KeylessInsert:
     :ivar rows: what each row is assigned in addition, or ``[{}]``.
     :ivar is_multi: whether the rows are in ``values([...])``.
     :ivar is_partial: whether the key is given by some rows, or by an SQL expression such as a
-        default.
+        default; or is stated as NULL where the database refuses that.
     :ivar may_skip: whether a row may not be stored, because of ON CONFLICT, IGNORE or the like.
     :ivar are_reported: whether SQLAlchemy would make the database return the keys it generates.
     :ivar places: the keys' places, row by row, in the order of `missing`.
@@ -135,7 +135,10 @@ def keyless_insert(
         values=values,
         rows=rows,
         is_multi=multi is not None,
-        is_partial=any(_is_given(c, values, rows) or _is_by_sql(c) for c in missing),
+        is_partial=any(
+            _is_given(c, values, rows) or _is_by_sql(c) or _is_refused(c, values, rows, dialect)
+            for c in missing
+        ),
         may_skip=internals.may_skip_rows(statement),
         are_reported=internals.would_return_keys(statement, table, dialect, len(rows)),
     )
@@ -246,6 +249,14 @@ def _is_missing(column: Column[Any], values: Mapping[str, Any], rows: list[dict[
 def _is_given(column: Column[Any], values: Mapping[str, Any], rows: list[dict[str, Any]]) -> bool:
     """Whether it is given anything but NULL in some row."""
     return any(not _is_null(_assigned(column.key, values, row)) for row in rows)
+
+
+def _is_refused(
+    column: Column[Any], values: Mapping[str, Any], rows: list[dict[str, Any]], dialect: Dialect
+) -> bool:
+    """Whether it is stated, for which NULL is no reason to PostgreSQL to generate one."""
+    is_stated = column.key in values or any(column.key in row for row in rows)
+    return dialect.name == "postgresql" and is_stated
 
 
 def _is_by_sql(column: Column[Any]) -> bool:
