@@ -90,9 +90,11 @@ class Database:
         if self._stage is not None:
             self._stage.close()
             self._stage = None
-        # Connections have prepared statements about tables that are no more.
-        self.engines.encrypted.dispose()
-        self.engines.plain.dispose()
+        # Connections have prepared statements about tables that are no more, and engines compiled
+        # ones.
+        for engine in (self.engines.encrypted, self.engines.plain):
+            engine.dispose()
+            engine.clear_compiled_cache()
         self._runner.run(self._dispose())
         gc.collect()  # or the engine would compare new tables with more and more old ones
 
@@ -138,6 +140,7 @@ class Database:
         if self._asynchronous is not None:
             for engine in self._asynchronous[:2]:
                 await engine.dispose()
+                engine.sync_engine.clear_compiled_cache()
 
 
 def _named_as_it_is(url: sa.URL) -> sa.URL:

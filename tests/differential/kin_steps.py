@@ -145,6 +145,45 @@ class LoadSome(Step):
 
 
 @dataclass(frozen=True)
+class LoadNamesakes(Step):
+    """Items with those that have the same value, which a join or a look-up of each value finds."""
+
+    loader: str
+    way: str
+    weight = 4
+
+    @classmethod
+    def draw_rest(cls, rng: random.Random, schema: Schema, tag: int) -> dict[str, Any]:
+        return {
+            "loader": rng.choice(tuple(LOADERS)),
+            "way": rng.choice(("load", "any", "join", "contains")),
+        }
+
+    def run(self, world: World) -> Any:
+        if not world.schema.has_namesakes:
+            return None
+        item, session = world.twin.item, world.sessions[self.session]
+        found: Any = sa.select(item).order_by(item.tag)
+        match self.way:
+            case "any":
+                found = found.where(item.namesakes.any(item.tag > 50))
+            case "join":
+                other = aliased(item, name="namesake", flat=True)
+                found = sa.select(item.tag, other.tag.label("other"))
+                found = found.join(item.namesakes.of_type(other)).order_by(item.tag, other.tag)
+                return world.rows(session.execute(found))
+            case "contains":
+                first = session.scalars(found.limit(1)).first()
+                if first is None:
+                    return None
+                found = found.where(item.namesakes.contains(first))
+        load = LOADERS[self.loader]
+        found = found.options(load(item.namesakes)) if load else found
+        items = session.scalars(found.execution_options(populate_existing=True)).unique().all()
+        return [(world.see(i), [world.see(k) for k in i.namesakes]) for i in items]
+
+
+@dataclass(frozen=True)
 class FindKin(Step):
     """Items by what their relatives are; and what a table between them holds."""
 
@@ -247,4 +286,4 @@ class UseExtra(RowStep):
         )
 
 
-KIN_STEPS = (Relate, LoadKin, LoadSome, FindKin, UseExtra)
+KIN_STEPS = (Relate, LoadKin, LoadSome, LoadNamesakes, FindKin, UseExtra)

@@ -19,8 +19,10 @@ from sqlalchemy.orm import (
     DeclarativeBase,
     column_property,
     composite,
+    foreign,
     mapped_column,
     relationship,
+    remote,
     synonym,
 )
 from sqlalchemy.types import NullType
@@ -29,7 +31,7 @@ from encfields import BlindIndex, CompoundBlindIndex, EncryptedType
 from encfields.index.transforms import casefold
 from tests.differential import pickled
 from tests.differential.events import note_mapper_events
-from tests.differential.values import KINDS, text_type, transformed
+from tests.differential.values import KINDS, Guid, text_type, transformed
 
 SLOTS = 5
 
@@ -56,9 +58,13 @@ class Both:
 TENANTS = {"integer": (1, 2), "text": ("a", "b/ä")}
 KEY_KINDS = (
     "integer", "generated", "big", "uuid", "text", "spelt", "bytes", "date", "composite", "pair",
-    "foreign",
+    "foreign", "guid",
 )  # fmt: skip
 GENERATED = ("generated", "big")
+KEY_TYPES: dict[str, Any] = {
+    "uuid": sa.Uuid, "guid": Guid, "date": sa.Date,
+}  # fmt: skip
+"""Types of keys of one column that are declared in no other way."""
 INDEXES = {
     "": "", "full": "", "truncated": "", "unique": "", "both": "text",
     "casefold": "text", "digits": "text", "last": "text", "last digits": "text", "year": "date",
@@ -70,12 +76,12 @@ EXACT = ("full", "unique", "both")
 DEFAULTS = ("", "", "", "", "insert", "row", "update")
 EXTRAS = (
     "server", "expression", "count", "note", "hybrid", "synonym", "composite", "history", "hook",
-    "setter",
+    "setter", "namesakes",
 )  # fmt: skip
 """Attributes that are more than columns: of a plain column with a server default, of an expression,
 of a count and of an encrypted column in another table; ways to look at the first column; whether
-the first column's old values are always loaded; and whether events set it to something else: when
-a row is written, or when it is set."""
+the first column's old values are always loaded; whether events set it to something else: when
+a row is written, or when it is set; and a relation to the rows that have the same value in it."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +89,8 @@ class Column:
     """A column that the twins hold plain and encrypted.
 
     :ivar kind: of its values, in ``KINDS``. :ivar index: one of ``INDEXES``.
-    :ivar default: one of ``DEFAULTS``. :ivar versions: of its index.
+    :ivar default: one of ``DEFAULTS``. :ivar versions: of its index. :ivar guard: whether the
+        database refuses values that are not messages.
     """
 
     name: str
@@ -93,6 +100,7 @@ class Column:
     default: str = ""
     deferred: bool = False
     versions: tuple[int, ...] = (1,)
+    guard: bool = False
 
     def draw(self, rng: random.Random) -> Any:
         """A value for it."""
@@ -180,6 +188,12 @@ class Schema:
         return "1" if self.versioned == "text" else 1
 
     @property
+    def has_namesakes(self) -> bool:
+        """Whether items refer to those with the same value in the first column."""
+        is_exact = self.columns[0].is_found_exactly
+        return "namesakes" in self.extras and is_exact and not self.tenant
+
+    @property
     def is_generated(self) -> bool:
         """Whether the database gives the keys."""
         return self.key in GENERATED
@@ -196,7 +210,7 @@ class Schema:
     def key_of(self, slot: int) -> tuple[Any, ...]:
         """The primary key that the program chooses for a slot."""
         match self.key:
-            case "uuid":
+            case "uuid" | "guid":
                 return (UUID(int=slot + 1),)
             case "text":
                 return (f"k{slot}",)
@@ -262,6 +276,7 @@ def _draw_column(rng: random.Random, name: str) -> Column:
         default=rng.choice(DEFAULTS),
         deferred=rng.random() < 0.1,
         versions=rng.choice(((1,), (1,), (1, 2), (2, 1), (2,))),
+        guard=rng.random() < 0.1,
     )
 
 
@@ -315,7 +330,8 @@ class Twin:
         kind = KINDS[column.kind]
         type_ = kind.type(encrypted=self.encrypted)
         if self.encrypted:
-            type_ = EncryptedType(type_, key=key, index=column.blind_indexes())
+            index = column.blind_indexes()
+            type_ = EncryptedType(type_, key=key, index=index, guard=column.guard)
         if kind.mutable:
             type_ = MutableDict.as_mutable(type_)
         return mapped_column(self.schema.stored_name(column.name), type_, **column.options)
@@ -371,6 +387,13 @@ class Twin:
             extras["both"] = composite(Both, "c0", "c1" if len(own) > 1 else "tag")
         if "history" in self.schema.extras:
             extras["c0"] = column_property(first.column, active_history=True)
+        if self.schema.has_namesakes:
+            extras["namesakes"] = relationship(
+                "Item",
+                primaryjoin=lambda: foreign(remote(self.item.c0)) == self.item.c0,
+                order_by=lambda: self.item.tag,
+                viewonly=True,
+            )
         return extras
 
     def _kin(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -467,6 +490,8 @@ class Twin:
                 yield sa.UniqueConstraint(*tenant, self.schema.stored_name(column.name))
 
     def _key(self) -> dict[str, Any]:
+        if plain := KEY_TYPES.get(self.schema.key):
+            return {"id": mapped_column(plain, primary_key=True)}
         match self.schema.key:
             case "generated":
                 return {"id": mapped_column(sa.Integer, primary_key=True)}
@@ -482,12 +507,8 @@ class Twin:
             case "pair":
                 left = mapped_column(sa.Uuid, primary_key=True)
                 return {"left": left, "right": mapped_column(sa.Date, primary_key=True)}
-            case "uuid":
-                return {"id": mapped_column(sa.Uuid, primary_key=True)}
             case "text":
                 return {"id": mapped_column(text_type(), primary_key=True)}
-            case "date":
-                return {"id": mapped_column(sa.Date, primary_key=True)}
             case "composite":
                 left = mapped_column(sa.Integer, primary_key=True, autoincrement=False)
                 return {"left": left, "right": mapped_column(text_type(), primary_key=True)}

@@ -101,6 +101,30 @@ class Utc(sa.types.TypeDecorator[datetime.datetime]):
         return None if value is None else value.replace(tzinfo=datetime.UTC)
 
 
+class Guid(sa.types.TypeDecorator[UUID]):
+    """A framework's own type of keys: bytes of a fixed length where the database has no UUID."""
+
+    impl = sa.BINARY(16)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: sa.Dialect) -> TypeEngine[Any]:
+        own: TypeEngine[Any] = sa.BINARY(16)
+        if dialect.name == "postgresql":
+            own = postgresql.UUID(as_uuid=True)
+        return dialect.type_descriptor(own)
+
+    def process_bind_param(self, value: UUID | None, dialect: sa.Dialect) -> Any:
+        return value if value is None or dialect.name == "postgresql" else value.bytes
+
+    def process_result_value(self, value: Any, dialect: sa.Dialect) -> UUID | None:
+        return value if value is None or isinstance(value, UUID) else UUID(bytes=value)
+
+
+def precise_type() -> TypeEngine[Any]:
+    """Moments with fractions of a second in every database."""
+    return sa.DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
+
+
 def list_type() -> TypeEngine[Any]:
     """A list where the database has lists; else JSON."""
     lists: TypeEngine[Any] = sa.ARRAY(sa.Integer)
@@ -161,6 +185,9 @@ KINDS = {
     "clob": Kind(sa.Text, ("", "a", "b" * 3000), compares=False),
     "bytes": Kind(sa.LargeBinary, (b"", b"\0", b"\xff\xfe", b"abc"), compares=False),
     "integer": Kind(sa.Integer, (0, 1, -1, 2**31 - 1)),
+    "small": Kind(sa.SmallInteger, (0, 1, -(2**15))),
+    "double": Kind(sa.Double, (0.1, 2.5, -1e-300)),
+    "money": Kind(lambda: sa.Numeric(10, 2, asdecimal=False), (0.5, 1.5, -2.25)),
     "big": Kind(sa.BigInteger, (0, 7, 2**63 - 1, -(2**63))),
     "float": Kind(lambda: sa.Float(53), (0.5, -2.25, 1e-7, 1.1e300)),
     "numeric": Kind(
@@ -172,9 +199,15 @@ KINDS = {
     "date": Kind(sa.Date, (_DAY, datetime.date(1, 1, 1), datetime.date(9999, 12, 31))),
     "time": Kind(sa.Time, (datetime.time(0), datetime.time(13, 5, 7))),
     "datetime": Kind(sa.DateTime, (_NOON, datetime.datetime(1999, 12, 31, 23, 59, 59))),
+    "precise": Kind(
+        precise_type,
+        (_NOON, _NOON.replace(microsecond=120000), _NOON.replace(microsecond=1)),
+    ),
     "interval": Kind(sa.Interval, (datetime.timedelta(0), datetime.timedelta(days=2, seconds=5))),
     "uuid": Kind(sa.Uuid, (UUID(int=1), UUID(int=2**127))),
     "enum": Kind(lambda: sa.Enum(Colour, native_enum=False), (Colour.RED, Colour.BLUE)),
+    "native enum": Kind(lambda: sa.Enum(Colour, name="colour"), (Colour.RED, Colour.BLUE)),
+    "words of a list": Kind(lambda: sa.Enum("a", "b c", native_enum=False), ("a", "b c")),
     "json": Kind(
         json_type,
         ({}, {"a": [1, None]}, [], "text", 0, False),
