@@ -293,6 +293,17 @@ def test_a_value_is_in_a_query_that_unites_or_groups_values(clinic, name):
     assert ids(clinic, select(Patient.id).where(~Patient.ssn.in_(query))) == others
 
 
+def test_a_list_may_have_columns_and_values(clinic):
+    """As with a plain column: a NULL among them makes NOT IN unknown."""
+    pairs = select(Patient.id, Claim.id).where(Claim.id.in_([3, 5]))
+    listed: Any
+    for listed in ([Claim.ssn, "ssn-3"], ("ssn-3", Claim.ssn), {Claim.ssn, "ssn-3"}):
+        assert rows(clinic, pairs.where(Patient.ssn.in_(listed))) == [(2, 3), (3, 3), (3, 5)]
+        assert rows(clinic, pairs.where(Patient.ssn.not_in(listed))) == [(1, 3)]
+        assert rows(clinic, pairs.where(~Patient.ssn.in_(listed))) == [(1, 3)]
+    assert rows(clinic, pairs.where(Patient.ssn.in_([Claim.ssn]))) == [(2, 3)]
+
+
 def test_insert_is_no_join(sqlite_clinic):
     """The copy of a ciphertext stays refused, whatever is indexed."""
     source = select(patient.c.id + 100, patient.c.ssn)

@@ -5,7 +5,7 @@ Comparisons in a statement, and how they are compiled:
 =====================  =====================================================================
 ``comparator``         the operators of an encrypted column
 ``loaded_form``        an operand in the form in which values are loaded
-``listed_by_query``    ``column.in_(query)`` of a UNION, DISTINCT or GROUP BY
+``listed_by_query``    ``column.in_()`` of a UNION, DISTINCT or GROUP BY, or of columns
 ``comparison``         ``encrypted == value``
 ``compound_query``     ``blind(Patient, "who").matches(...)``
 ``criteria_lookups``   comparisons built without asking the column, in a WHERE or ON

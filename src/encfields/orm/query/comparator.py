@@ -42,7 +42,7 @@ from encfields.orm.query.comparison import (
 )
 from encfields.orm.query.criteria_lookups import compared_to_list
 from encfields.orm.query.index_operand import index_column_of_view
-from encfields.orm.query.listed_by_query import selects_listed
+from encfields.orm.query.listed_by_query import columns_listed, selects_listed
 from encfields.orm.query.loaded_form import OF_SEVERAL_FORMS, asks_for_null, in_loaded_form
 from encfields.orm.query.operator_names import operator_name
 from encfields.orm.query.resolution import null_given, resolved
@@ -150,11 +150,26 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
             selects = selects_listed(other[0])
             if selects is not None:
                 return self._in_one_of(op, selects, **kwargs)
+            listed = columns_listed(other[0])
+            if listed is not None:
+                return self._among_columns(op, *listed, **kwargs)
         other = tuple(map(_uncoerced, other))
         return self._operate(op, *other, **kwargs)
 
     def _in_one_of(self, op: Any, selects: list[Any], **kwargs: Any) -> ColumnElement[Any]:
-        compared = [self._operate(op, select, **kwargs) for select in selects]
+        return self._either(op, [self._operate(op, select, **kwargs) for select in selects])
+
+    def _among_columns(
+        self, op: Any, columns: list[Any], others: list[Any], **kwargs: Any
+    ) -> ColumnElement[Any]:
+        """IN a list with encrypted columns, which is equality with any of them."""
+        equal = operators.eq if op is operators.in_op else operators.ne
+        compared = [self.operate(equal, column) for column in columns]
+        if others:
+            compared.append(self.operate(op, others, **kwargs))
+        return self._either(op, compared)
+
+    def _either(self, op: Any, compared: list[ColumnElement[Any]]) -> ColumnElement[Any]:
         if len(compared) == 1:
             return compared[0]
         return (or_ if op is operators.in_op else and_)(*compared).self_group()

@@ -1,4 +1,4 @@
-"""``column.in_(query)`` in the form in which a blind index answers it.
+"""``column.in_(query)``, and of a list with columns, in the form in which a blind index answers it.
 
 A UNION is an OR of its SELECTs. What is IN a query does not depend on whether it repeats a row, so
 DISTINCT is left out; and equal values have equal hashes, so GROUP BY the column is one by its
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy.sql.elements import BindParameter
+from sqlalchemy.sql.elements import BindParameter, ColumnElement
 from sqlalchemy.sql.selectable import (
     CompoundSelect,
     ScalarSelect,
@@ -19,7 +19,7 @@ from sqlalchemy.sql.selectable import (
 
 from encfields.orm import internals
 from encfields.orm.declare.columns import is_encrypted
-from encfields.orm.query.comparison import BlindValue, BlindView
+from encfields.orm.query.comparison import BlindValue, BlindView, clause_of
 from encfields.orm.query.statement_scope import unlabelled
 
 
@@ -37,6 +37,26 @@ def selects_listed(operand: object) -> list[Select[Any]] | None:
         return None
     changed = [_as_looked_up(select) for select in selects]
     return None if len(changed) == 1 and changed[0] is operand else changed
+
+
+def columns_listed(operand: object) -> tuple[list[Any], list[Any]] | None:
+    """The encrypted columns in a list that ``in_()`` is given, and the rest of it.
+
+    :returns: ``None`` where there is no such column.
+    """
+    if not isinstance(operand, list | tuple | set | frozenset):
+        return None
+    columns = [one for one in operand if _is_encrypted_column(one)]
+    if not columns:
+        return None
+    return columns, [one for one in operand if not any(one is column for column in columns)]
+
+
+def _is_encrypted_column(one: object) -> bool:
+    if not isinstance(one, ColumnElement) and not hasattr(one, "__clause_element__"):
+        return False
+    clause = clause_of(one)
+    return is_encrypted(clause) and not isinstance(clause, BindParameter)
 
 
 def _united(query: Any) -> list[Any] | None:
