@@ -32,6 +32,9 @@ def test_a_guard_that_is_declared_is_made_and_one_that_is_not_is_removed(
         clinic.damage(1)
     assert clinic.read() == before
     assert "op." not in project.autogenerate(declared(guard=True), keep=False)
+    reflected = MetaData()
+    reflected.reflect(backend.create_engine(), only=["patient"])
+    assert "op." not in project.autogenerate(reflected, keep=False)
 
     code = project.autogenerate(declared())
     assert "op.drop_message_check('patient', 'ssn')" in code

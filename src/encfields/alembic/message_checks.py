@@ -228,7 +228,8 @@ def unneeded_checks(autogen_context: Any) -> Iterator[DropMessageCheckOp]:
     for table in autogen_context.sorted_tables:
         if not _is_compared(autogen_context, table):
             continue
-        existing = _check_names(autogen_context, table)
+        # What was reflected declares it as an ordinary CHECK.
+        existing = _check_names(autogen_context, table) - {str(c.name) for c in table.constraints}
         columns = (
             autogen_context.inspector.get_columns(table.name, table.schema) if existing else []
         )

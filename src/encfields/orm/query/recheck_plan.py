@@ -177,7 +177,8 @@ class _Verifiable:
             parts = [self._condition(part, via) for part in criterion.clauses]
             known = tuple(part for part in parts if part is not None)
             if criterion.operator is operators.or_:
-                return AnyOf(known) if len(known) == len(parts) else None
+                # An OR of nothing is no condition: SQLAlchemy leaves it out.
+                return AnyOf(known) if known and len(known) == len(parts) else None
             return AllOf(known) if known else None
         if id(criterion) in self._groups:
             return self._filter(self._groups[id(criterion)], via)

@@ -152,7 +152,7 @@ def _tenants_in_or(alternatives: BooleanClauseList, given: Given) -> _Tenants | 
     parts = alternatives.clauses
     if alternatives.operator is not operators.or_ or len(parts) > MAX_TENANTS:
         return None
-    column: Any = getattr(parts[0], "left", None)
+    column: Any = getattr(parts[0], "left", None) if parts else None
     values = [_value_equated(part, column, given) for part in parts]
     return None if column is None or None in values else _Tenants(column, values)
 
