@@ -207,9 +207,11 @@ KEYS = {
     "counted": lambda: Column("id", Integer, primary_key=True),
     "by_server": lambda: Column("id", Integer, primary_key=True, server_default=text("7")),
     "by_sql": lambda: Column("id", Integer, primary_key=True, default=text("8")),
+    "by_sqlite": lambda: Column("id", Integer, primary_key=True, autoincrement=False),
 }
 
 
+@pytest.mark.filterwarnings("ignore:Column 'by_sqlite.* is marked")
 @pytest.mark.parametrize("key", [*KEYS])
 def test_what_an_insert_tells_of_its_keys_is_what_a_plain_table_s_does(shop, key):
     metadata = MetaData()
@@ -225,7 +227,7 @@ def test_what_an_insert_tells_of_its_keys_is_what_a_plain_table_s_does(shop, key
     )
     shop.create(metadata)
     for name, statement in REPORTING.items():
-        if key != "counted" and "row" in name and name != "one row":
+        if key in {"by_server", "by_sql"} and "row" in name and name != "one row":
             continue  # they would all have one key
         told = []
         for table in (plain, sealed):
@@ -234,6 +236,8 @@ def test_what_an_insert_tells_of_its_keys_is_what_a_plain_table_s_does(shop, key
             with shop.begin() as connection:
                 if key == "by_server" and not connection.dialect.insert_returning:
                     return  # not known before the row is stored
+                if key == "by_sqlite" and connection.dialect.name != "sqlite":
+                    return  # no other database counts such a column
                 told.append(_told(connection.execute(*statement(table)), table))
         assert told[1] == told[0], name
 
@@ -243,8 +247,8 @@ def _told(done, table):
     told["keys"] = [*done.keys()] if done.returns_rows else None
     told["left"] = done.all() if done.returns_rows else None
     for row in done.returned_defaults_rows or ():
-        told["by name"] = row.id
-        told["by column"] = row._mapping[table.c.id]
+        told["by name"] = getattr(row, "id", "not told")
+        told["by column"] = row._mapping.get(table.c.id, "not told")
     if done.dialect.name in {"mysql", "mariadb"}:
         told["last"] = done.lastrowid
     return told

@@ -329,7 +329,16 @@ def _with_reports(
         statement = internals.with_returned_keys(statement, insert.missing)
     elif not may_report:
         statement = internals.without_reported_keys(statement, insert.missing)
-    return internals.with_keys_among_defaults(statement, insert.table, insert.missing, dialect)
+    told = [column for column in insert.missing if is_expected(column, insert.table)]
+    return internals.with_keys_among_defaults(statement, insert.table, told, dialect)
+
+
+def is_expected(column: Column[Any], table: Table) -> bool:
+    """Whether SQLAlchemy knows that the database gives a key its value, and tells of it. SQLite
+    gives one under ``autoincrement=False`` too."""
+    if column is internals.autoincrement_column(table) or not column.primary_key:
+        return True
+    return column.server_default is not None or column.default is not None
 
 
 def _are_reported_alone(insert: KeylessInsert) -> bool:

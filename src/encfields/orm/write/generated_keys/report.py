@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from encfields.databases import MYSQL_NAMES
 from encfields.orm import internals
+from encfields.orm.write.generated_keys.keyless import is_expected
 
 if TYPE_CHECKING:
     from encfields.orm.write.generated_keys.keyless import KeylessInsert
@@ -20,18 +21,21 @@ def report(context: Any, result: Any, insert: KeylessInsert, keys: Keys) -> None
     :param keys: those it was given, row by row.
     """
     internals.end_defaults(context, result, insert.missing)
-    if result.returns_rows:
-        return
-    if context.dialect.name in MYSQL_NAMES:
+    returns_rows = bool(result.returns_rows)
+    if not returns_rows and context.dialect.name in MYSQL_NAMES:
         _report_number(context, insert, keys)
-    primary = {n: column for n, column in enumerate(insert.missing) if column.primary_key}
-    if not primary or insert.is_multi:
+    if insert.is_multi:
         return
-    if insert.are_reported:
-        told = {column: [key[n] for key in keys] for n, column in primary.items()}
+    primary = {n: column for n, column in enumerate(insert.missing) if column.primary_key}
+    expected = {n: column for n, column in primary.items() if is_expected(column, insert.table)}
+    if insert.are_reported and expected and not returns_rows:
+        told = {column: [key[n] for key in keys] for n, column in expected.items()}
         internals.report_keys(context, result, told)
-    elif len(keys) > 1 or context.compiled.inline:
-        hidden = {c: [row.get(c.key) is None for row in insert.rows] for c in primary.values()}
+    is_one = len(keys) == 1 and not context.compiled.inline
+    are_told = returns_rows or insert.are_reported or is_one
+    untold = [c for n, c in primary.items() if not (are_told and n in expected)]
+    if untold:
+        hidden = {c: [row.get(c.key) is None for row in insert.rows] for c in untold}
         internals.report_no_keys(context, hidden)
 
 
