@@ -315,6 +315,21 @@ def test_the_refusal_names_column_operator_and_what_to_do():
     assert "==, !=, IN, IS NULL and IS NOT NULL work" in message
 
 
+@pytest.mark.parametrize(
+    "name, instead",
+    [
+        ("nulls_first", "sort after loading"),
+        ("concat", "do it in Python after loading"),
+        ("arithmetic", "do it in Python after loading"),
+        ("between", "compare in Python after loading"),
+        ("startswith", "compare in Python after loading"),
+    ],
+)
+def test_the_refusal_says_what_to_do_for_what_was_written(name, instead):
+    with pytest.raises(UnsupportedOperationError, match=instead):
+        OPERATORS[name](number)
+
+
 LISTED: dict[str, Callable[[], Any]] = {
     "a value in bare columns": lambda: literal(value).in_([Patient.notes, Patient.notes]),
     "a value in an indexed column first": lambda: literal(value).in_([number, Patient.notes]),

@@ -61,6 +61,8 @@ _ADVICE = {
     "all_op": "write column.not_in(...)",
     "desc_op": "sort after loading",
     "asc_op": "sort after loading",
+    "nulls_first_op": "sort after loading",
+    "nulls_last_op": "sort after loading",
 }
 _WITH_VALUE_OR_COLUMN = "compare it with a value or an equally indexed column"
 _ADVICE_WITH_INDEX = {
@@ -106,7 +108,8 @@ def refuse_operator(expression: object, operator: Any) -> UnsupportedOperationEr
     """The error for an operator that ciphertext cannot answer."""
     name = getattr(operator, "__name__", str(operator))
     indexed = bool(getattr(getattr(expression, "type", None), "indexes", ()))
-    advice = _ADVICE.get(name, "compare in Python after loading")
+    verb = "compare" if operators.is_comparison(operator) else "do it"
+    advice = _ADVICE.get(name, f"{verb} in Python after loading")
     advice = _ADVICE_WITH_INDEX.get(name, advice) if indexed else advice
     works = "==, !=, IN, IS NULL and IS NOT NULL" if indexed else "Only IS NULL and IS NOT NULL"
     return UnsupportedOperationError(
