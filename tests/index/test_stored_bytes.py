@@ -109,6 +109,12 @@ SORTED: dict[str, Callable[[], Any]] = {
         case((Patient.id == 1, type_coerce(bidx, LargeBinary)))
     ),
     "window": lambda: select(func.row_number().over(order_by=func.substr(message, 1, 3))),
+    "window in raw SQL": lambda: select(
+        Patient.id, literal_column("row_number() OVER (PARTITION BY name ORDER BY ssn_bidx)")
+    ),
+    "window in raw SQL, by a hash of a subquery": lambda: select(
+        _named(hashed).c.id, literal_column("row_number() OVER (ORDER BY k DESC)")
+    ),
     "message of a subquery": lambda: select((named := _named(message)).c.id).order_by(named.c.k),
     "hash of a subquery": lambda: select((named := _named(hashed)).c.id).order_by(named.c.k),
     "message of a subquery, in raw SQL": lambda: select(_named(message).c.id).order_by(text("k")),
@@ -160,3 +166,5 @@ def test_what_a_message_tells_without_its_bytes_may_be_asked(sqlite_clinic: Data
         by_hash = select(func.count(named.c.id)).group_by(named.c.k)
         assert sorted(session.scalars(by_hash)) == [1, 1, 1, 1]
         assert session.scalar(select(func.count(bidx))) == 3
+        numbered = literal_column("row_number() OVER (PARTITION BY ssn_bidx ORDER BY id)")
+        assert session.scalars(select(numbered).select_from(Patient)).all() == [1, 1, 1, 1]

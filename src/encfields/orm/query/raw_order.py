@@ -31,7 +31,8 @@ from encfields.orm.query.sorted_names import (
     parts_of_list,
 )
 
-_SORTED_BY = r"(?i)\b(?:order|partition)\s+by\b"
+_SORTED_BY = r"(?i)\border\s+by\b"
+_PARTITIONED_BY = r"(?i)\bpartition\s+by\b"
 
 _SORTED_OR_GROUPED_BY = (
     r"(?i)\b(?:(?:order|partition|group)\s+by\b|distinct\s+on\s*\(|distinct\s+on\b)"
@@ -69,7 +70,8 @@ def _clauses_of(select: Any) -> Iterator[Clause]:
     distinct_on = _resolved(select, internals.distinct_on_clauses(select))
     yield from _raw_clauses(distinct_on, has_positions=True)
     yield from _window_clauses(part for part, _ in window_parts(select))
-    yield from _raw_clauses(_others(select), pattern=_SORTED_BY)
+    yield from _raw_clauses(_others(select), pattern=_SORTED_BY, sorts=True)
+    yield from _raw_clauses(_others(select), pattern=_PARTITIONED_BY)
     for clause in _raw_clauses(internals.prefixes_and_suffixes(select)):
         yield clause._replace(pattern=_SORTED_OR_GROUPED_BY, has_positions=True)
     for hint in internals.statement_hints(select):

@@ -48,6 +48,7 @@ class Clause(NamedTuple):
     :ivar is_order: whether it is an ORDER BY. There a label by itself means the column that is
         selected under it, even if a table has a column of that name; and a blind index's hashes,
         by which rows may be grouped, have no order.
+    :ivar sorts: whether rows are sorted by it in a window or aggregate, where no label is known.
     :ivar has_positions: whether a number by itself means the selected column there.
     :ivar select: the subquery whose column it is, if it is one's.
     """
@@ -55,6 +56,7 @@ class Clause(NamedTuple):
     sql: str
     pattern: str = ""
     is_order: bool = False
+    sorts: bool = False
     has_positions: bool = False
     select: Any | None = None
 
@@ -167,7 +169,7 @@ def _encrypted_in_part(
         elif clause.is_order and part == found.group() and not qualifiers:
             column = _labelled(name, scopes)
         else:
-            column = _meant(qualifiers, name, scopes, clause.is_order)
+            column = _meant(qualifiers, name, scopes, clause.is_order or clause.sorts)
         if column is not None and not is_tested_for_null(sql, found.start(), found.end()):
             return column
     return None
