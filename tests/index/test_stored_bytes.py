@@ -166,5 +166,5 @@ def test_what_a_message_tells_without_its_bytes_may_be_asked(sqlite_clinic: Data
         by_hash = select(func.count(named.c.id)).group_by(named.c.k)
         assert sorted(session.scalars(by_hash)) == [1, 1, 1, 1]
         assert session.scalar(select(func.count(bidx))) == 3
-        numbered = literal_column("row_number() OVER (PARTITION BY ssn_bidx ORDER BY id)")
+        numbered: Any = literal_column("row_number() OVER (PARTITION BY ssn_bidx ORDER BY id)")
         assert session.scalars(select(numbered).select_from(Patient)).all() == [1, 1, 1, 1]
