@@ -110,6 +110,26 @@ def _of_table(plain: CatalogColumn) -> Iterator[str]:
             )
 
 
+# -- before rows may have no plaintext ---------------------------------------------------------
+
+
+def before_rows_without_plaintext(plain: CatalogColumn) -> list[str]:
+    """The table's own triggers that assign the column, in words.
+
+    One that fills an empty column, or keeps what it held, would take the place of a sealed value.
+    """
+    assigned = re.compile(
+        rf"(?<!\w){re.escape(plain.name)}(?!\w)[\"`\]]?\s*:?="
+        rf"|\binto\s+(?:strict\s+)?new\s*\.\s*[\"`]?{re.escape(plain.name)}(?!\w)",
+        re.IGNORECASE,
+    )
+    return [
+        f"the trigger {name} may assign it, and would find NULL there from now on"
+        for name, body in _own_triggers(plain)
+        if assigned.search(body)
+    ]
+
+
 # -- before the plaintext column is dropped ----------------------------------------------------
 
 
@@ -152,12 +172,7 @@ def _needed_in_postgresql(plain: CatalogColumn) -> Iterator[str]:
         "AND i.indnkeyatts > 1"
     )
     yield from (_unique_with_others(index) for (index,) in unique)
-    bodies = plain.ask(
-        "SELECT t.tgname, p.prosrc FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid "  # noqa: S608
-        f"JOIN {_PG_TABLE} AND t.tgrelid = c.oid "
-        "WHERE NOT t.tgisinternal AND left(t.tgname, length(:ours)) <> :ours"
-    )
-    yield from _triggers(plain, bodies)
+    yield from _triggers(plain)
 
 
 def _needed_in_mysql(plain: CatalogColumn) -> Iterator[str]:
@@ -178,12 +193,7 @@ def _needed_in_mysql(plain: CatalogColumn) -> Iterator[str]:
     )
     yield from (_unique_with_others(index) for (index,) in unique)
     yield from _rules_of_mysql(plain)
-    bodies = plain.ask(
-        "SELECT TRIGGER_NAME, ACTION_STATEMENT FROM information_schema.TRIGGERS WHERE "
-        "EVENT_OBJECT_SCHEMA = COALESCE(:schema, DATABASE()) AND EVENT_OBJECT_TABLE = :table "
-        "AND LEFT(TRIGGER_NAME, CHAR_LENGTH(:ours)) <> :ours"
-    )
-    yield from _triggers(plain, bodies)
+    yield from _triggers(plain)
     views = plain.ask(
         "SELECT TABLE_NAME, VIEW_DEFINITION FROM information_schema.VIEWS "
         "WHERE TABLE_SCHEMA = COALESCE(:schema, DATABASE())"
@@ -235,11 +245,7 @@ def _needed_in_sqlite(plain: CatalogColumn) -> Iterator[str]:
         names = [str(row[2]).lower() for row in columns]
         if is_unique and len(names) > 1 and plain.name.lower() in names:
             yield _unique_with_others(index)
-    bodies = plain.ask(
-        "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = :table "
-        "AND substr(name, 1, length(:ours)) <> :ours"
-    )
-    yield from _triggers(plain, bodies)
+    yield from _triggers(plain)
     views = plain.ask("SELECT name, sql FROM sqlite_master WHERE type = 'view'")
     yield from _views(plain, views)
 
@@ -251,10 +257,31 @@ def _unique_with_others(index: str) -> str:
     )
 
 
-def _triggers(plain: CatalogColumn, bodies: Iterable[tuple[str, ...]]) -> Iterator[str]:
-    for name, body in bodies:
+def _triggers(plain: CatalogColumn) -> Iterator[str]:
+    for name, body in _own_triggers(plain):
         if plain.is_named_in(body):
             yield f"the trigger {name} names it, and every write would fail"
+
+
+def _own_triggers(plain: CatalogColumn) -> list[tuple[str, ...]]:
+    """The table's triggers that are not of an adoption: name and text."""
+    name = plain.connection.dialect.name
+    if name == "postgresql":
+        return plain.ask(
+            "SELECT t.tgname, p.prosrc FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid "  # noqa: S608
+            f"JOIN {_PG_TABLE} AND t.tgrelid = c.oid "
+            "WHERE NOT t.tgisinternal AND left(t.tgname, length(:ours)) <> :ours"
+        )
+    if name in MYSQL_NAMES:
+        return plain.ask(
+            "SELECT TRIGGER_NAME, ACTION_STATEMENT FROM information_schema.TRIGGERS WHERE "
+            "EVENT_OBJECT_SCHEMA = COALESCE(:schema, DATABASE()) AND EVENT_OBJECT_TABLE = :table "
+            "AND LEFT(TRIGGER_NAME, CHAR_LENGTH(:ours)) <> :ours"
+        )
+    return plain.ask(
+        "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = :table "
+        "AND substr(name, 1, length(:ours)) <> :ours"
+    )
 
 
 def _views(plain: CatalogColumn, views: Iterable[tuple[str, ...]]) -> Iterator[str]:

@@ -14,7 +14,11 @@ from sqlalchemy import select
 
 from encfields.adopt.adoption import Adoption, AdoptionError
 from encfields.adopt.comparison import Comparison, compare
-from encfields.adopt.obstacles import before_the_first_step, before_the_last_step
+from encfields.adopt.obstacles import (
+    before_rows_without_plaintext,
+    before_the_first_step,
+    before_the_last_step,
+)
 from encfields.adopt.plaintext_removal import remove_plaintext
 from encfields.adopt.schema import Schema
 from encfields.adopt.stages import last_trigger, what_remains
@@ -131,13 +135,19 @@ def ensure_adopted(engine: Engine, encryption: Encryption, adoption: Adoption) -
     :param engine: the application's engine, whose database is worked on.
     :param encryption: what :func:`~encfields.attach` returned for it.
     :param adoption: which column becomes which.
-    :raises AdoptionError: they are not, with rows named by their keys; or ``begin_adoption`` comes
-        first.
+    :raises AdoptionError: they are not, with rows named by their keys; a trigger of the table's own
+        assigns the plaintext; or ``begin_adoption`` comes first.
     """
     schema = Schema(sync_engine(engine), adoption)
     state = schema.state()
     state.require("ensure_adopted", adoption, OPEN, READY, CLOSED)
     _refuse_later_trigger(engine, adoption, state.table)
+    if state.stage == OPEN:
+        schema.require_nothing(
+            before_rows_without_plaintext,
+            "rows cannot do without plaintext yet. Do in the application what a trigger does to "
+            "the column, and drop the trigger",
+        )
     comparison = compare_adopted(engine, encryption, adoption)
     _require_clean("ensure_adopted", adoption, comparison)
     if state.stage == OPEN:
