@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import JSON, Column, MetaData, Table, insert, select, text, update
 from sqlalchemy import types as sa
+from sqlalchemy.dialects.postgresql import asyncpg, psycopg
 
 from encfields import BlindIndex, EncryptedType, Plaintext
 from encfields.adopt import (
@@ -20,6 +21,8 @@ from encfields.adopt import (
     ensure_adopted,
     refill_plaintext,
 )
+from encfields.errors import ValueDecodingError
+from encfields.orm.adoption.text_form import TextForm
 from tests.database import Database
 from tests.servers.backends import Backend
 
@@ -137,6 +140,19 @@ def test_a_value_that_the_plaintext_column_cannot_hold_ends_the_refill_and_is_na
     with db.engine.connect() as connection:
         values = {row.id: row.v for row in connection.execute(select(readings("read-sealed")))}
     assert (values[1], values[2] != values[2]) == (0.5, True)
+
+
+@pytest.mark.parametrize(
+    "type_, earliest, latest",
+    [(sa.Date(), dt.date.min, dt.date.max), (sa.DateTime(), dt.datetime.min, dt.datetime.max)],
+)
+def test_the_first_and_the_last_moment_are_read_as_asyncpg_stores_them(
+    type_: Any, earliest: object, latest: object
+) -> None:
+    form = TextForm(type_, asyncpg.dialect())
+    assert (form.value(b"-infinity"), form.value(b"infinity")) == (earliest, latest)
+    with pytest.raises(ValueDecodingError):  # psycopg reads none
+        TextForm(type_, psycopg.dialect()).value(b"infinity")
 
 
 def test_nan_and_the_infinities_are_adopted_where_a_database_holds_them(postgresql_db: Database):

@@ -151,7 +151,11 @@ class TextForm:
         kind: Any = dt.time if isinstance(stored, sa.Time) else dt.datetime
         if isinstance(stored, sa.Date):
             kind = dt.date
-        return lambda data: kind.fromisoformat(data.decode("ascii"))
+        # asyncpg stores the earliest and the latest moment as infinite ones, and reads those back,
+        # never with a time zone; the other drivers do neither.
+        infinite = {b"-infinity": kind.min, b"infinity": kind.max}
+        known: dict[bytes, object] = infinite if dialect.driver == "asyncpg" else {}
+        return lambda data: known[data] if data in known else kind.fromisoformat(data.decode())
 
     def _array(self) -> Callable[[bytes], object]:
         """Reads a JSON array of the items' forms, nested for more dimensions."""
