@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gc
 import os
+import random
+import signal
+import threading
 import uuid
 import weakref
 from collections.abc import Callable
@@ -273,3 +276,68 @@ def test_what_is_used_outlives_what_is_not(core, key):
 def test_it_shows_nothing(core, key):
     opened(core, core.seal(VALUE, place(1), key), place(1), key)
     assert repr(derived(core, key)) in ("<DataKeyCache of 1>", "<CompiledKey>")
+
+
+# -- threads and forks --------------------------------------------------------------------------
+
+
+def test_threads_that_keep_and_drop_at_once_read_what_was_sealed(core):
+    keys = [new_key() for _ in range(4)]
+    sealed = [
+        (key, core.seal(b"%d" % row, place(row), key), row) for key in keys for row in range(300)
+    ]
+    wrong: list[object] = []
+
+    def read(seed: int) -> None:
+        rng = random.Random(seed)
+        for _ in range(1500):
+            key, message, row = rng.choice(sealed)
+            if rng.random() < 0.01:
+                key.wrapping = key.compiled = None
+            try:
+                found = opened(core, message, place(row), key)
+            except BaseException as error:
+                wrong.append(error)
+            else:
+                if found != b"%d" % row:
+                    wrong.append(found)
+
+    in_threads(read)
+    assert not wrong
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_child_that_is_forked_while_threads_read_reads_too(core, key):
+    sealed = [(core.seal(VALUE, place(row), key), place(row)) for row in range(50)]
+    is_over = threading.Event()
+
+    def read() -> None:
+        while not is_over.is_set():
+            for message, context in sealed:
+                opened(core, message, context, new_key())
+                opened(core, message, context, key)
+
+    threads = [threading.Thread(target=read) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(10):
+            child = os.fork()
+            if not child:
+                signal.alarm(30)  # ends a child that waits for a lock
+                found = [opened(core, message, context, key) for message, context in sealed]
+                os._exit(0 if found == [VALUE] * len(sealed) else 1)
+            assert os.waitpid(child, 0)[1] == 0
+    finally:
+        is_over.set()
+        for thread in threads:
+            thread.join()
+
+
+def in_threads(work: Callable[[int], None], count: int = 4) -> None:
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
