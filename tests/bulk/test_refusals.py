@@ -270,7 +270,7 @@ def test_a_trigger_that_cannot_run_is_no_outage(backend: Backend) -> None:
         db.execute_plain(
             "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN ASSERT false; END'"
         )
-    db.execute_plain(FAULTY[backend.name])
+    db.execute_plain(FAULTY[backend.family])
     with pytest.raises(ReencryptionError, match="the database refused a statement") as caught:
         Reencryption(db.engine, db.encryption, TableSpec.from_table(table)).run()
     assert not isinstance(caught.value, DatabaseUnavailableError)

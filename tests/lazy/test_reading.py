@@ -87,6 +87,7 @@ def test_refresh_and_expiry_deliver_what_is_stored_then(db):
 
 @on_each_database
 def test_returning_delivers_it_closed(db):
+    db.backend.require_returning()
     statement = insert(Person).returning(Person.ssn)
     with db.session() as session:
         value = session.scalars(statement, [{"id": 3, "name": "Cy", "ssn": "ssn-3"}]).one()

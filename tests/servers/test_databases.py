@@ -28,8 +28,14 @@ VERSION = {
     "sqlite": "SELECT 'SQLite ' || sqlite_version()",
     "postgresql": "SELECT version()",
     "mariadb": "SELECT version()",
+    "mysql": "SELECT IF(version() LIKE '%MariaDB%', 'MariaDB', 'MySQL')",
 }
-PRODUCT = {"sqlite": "SQLite", "postgresql": "PostgreSQL", "mariadb": "MariaDB"}
+PRODUCT = {
+    "sqlite": "SQLite",
+    "postgresql": "PostgreSQL",
+    "mariadb": "MariaDB",
+    "mysql": "MySQL",
+}
 BYTES = Table(
     "bytes", MetaData(), Column("id", Integer, primary_key=True), Column("value", LargeBinary)
 )

@@ -34,6 +34,9 @@ dropped database, missing files, damaged pages."""
 MISSING: frozenset[Code] = frozenset({1054, 1146, "42P01", "42703"})
 """Of a missing table or column."""
 
+MISSING_SCHEMA = 1049
+"""What MySQL says of a table whose schema is missing: MariaDB says that the table is."""
+
 THERE_ALREADY: frozenset[Code] = frozenset({1050, 1060, 1061, "42P07", "42701"})
 """Of a table, column or index that is to be made and is there."""
 

@@ -13,9 +13,10 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from sqlalchemy import Column, LargeBinary, MetaData, PrimaryKeyConstraint, Table, inspect
-from sqlalchemy.exc import NoSuchTableError
+from sqlalchemy.exc import DBAPIError, NoSuchTableError
 
 from encfields.arguments import check_table_name, each_as
+from encfields.bulk.error_codes import MISSING_SCHEMA, code_of
 from encfields.bulk.rows.catalog import computed_names, refuse_hidden_rows, schema_of
 from encfields.bulk.rows.stored_keys import take_keys_as_stored
 from encfields.context import RowContext
@@ -159,7 +160,9 @@ class TableSpecBase:
         schema = schema_of(self.table, self.schema, connection)
         try:
             columns = inspector.get_columns(self.table, schema=schema)
-        except NoSuchTableError:
+        except (NoSuchTableError, DBAPIError) as error:
+            if isinstance(error, DBAPIError) and code_of(error.orig) != MISSING_SCHEMA:
+                raise
             name = f"{schema}.{self.table}" if schema else self.table
             raise DeclarationError(
                 "the database has no such table", table=name, reason="no-table"
