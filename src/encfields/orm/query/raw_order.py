@@ -70,8 +70,9 @@ def _clauses_of(select: Any) -> Iterator[Clause]:
     distinct_on = _resolved(select, internals.distinct_on_clauses(select))
     yield from _raw_clauses(distinct_on, has_positions=True)
     yield from _window_clauses(part for part, _ in window_parts(select))
-    yield from _raw_clauses(_others(select), pattern=_SORTED_BY, sorts=True)
-    yield from _raw_clauses(_others(select), pattern=_PARTITIONED_BY)
+    for clause in _raw_clauses(_others(select)):
+        yield clause._replace(pattern=_SORTED_BY, sorts=True)
+        yield clause._replace(pattern=_PARTITIONED_BY)
     for clause in _raw_clauses(internals.prefixes_and_suffixes(select)):
         yield clause._replace(pattern=_SORTED_OR_GROUPED_BY, has_positions=True)
     for hint in internals.statement_hints(select):

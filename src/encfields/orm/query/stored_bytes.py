@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from sqlalchemy import Table
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import (
     BinaryExpression,
@@ -70,13 +71,18 @@ def stored_in(element: Any) -> Any | None:
 
 def sorted_bytes(element: Any) -> Any | None:
     """The same of what an element is computed of, as in ``func.substr(message, 1, 3)``."""
-    return next((found for _, found in _stored_within(element)), None)
+    bare = unlabelled(element)
+    if isinstance(getattr(bare, "table", None), Table):  # as most are
+        return bare if is_encrypted(bare) or is_index_column(bare) else None
+    return next((found for _, found in _stored_within(bare)), None)
 
 
 def disguised_bytes(element: Any) -> Any | None:
     """The same, unless the element itself shows by its type what it holds."""
     bare = unlabelled(element)
-    every = _stored_within(element)
+    if isinstance(bare, BindParameter) or isinstance(getattr(bare, "table", None), Table):
+        return None  # as most are
+    every = _stored_within(bare)
     return next((found for holder, found in every if not _shows(holder, bare)), None)
 
 
