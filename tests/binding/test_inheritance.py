@@ -274,4 +274,8 @@ def test_sqlite_is_not_asked_to_return_a_column_of_another_table(sqlite_db):
             with pytest.raises(UnsupportedOperationError, match=r"doctor\.licence.*separate"):
                 session.execute(changed.returning(Doctor))
             session.rollback()
+            fetched = changed.execution_options(synchronize_session="fetch")
+            with pytest.raises(UnsupportedOperationError, match=r"doctor\.licence.*separate"):
+                session.execute(fetched.returning(Doctor))
+            session.rollback()
         assert session.scalars(changed.returning(Person.name)).all() == ["other"]

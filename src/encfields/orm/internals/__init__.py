@@ -175,6 +175,7 @@ from encfields.orm.internals.updates import (
     has_loaded_change,
     is_expression,
     old_value_bind,
+    returned_columns,
     stale_data,
     update_values,
     update_values_by_key,

@@ -1,4 +1,4 @@
-"""UPDATEs, and the values() that INSERTs have too.
+"""UPDATEs, and what INSERTs have too: values() and RETURNING.
 
 Read::
 
@@ -6,6 +6,7 @@ Read::
     sqlalchemy.sql.dml.Insert                      _multi_values
     sqlalchemy.sql.dml.Update                      _generate _propagate_attrs _values
     sqlalchemy.sql.dml.Update                      _ordered_values (2.0)
+    sqlalchemy.sql.dml.UpdateBase                  _supplemental_returning
     sqlalchemy.orm.bulk_persistence                _BulkUDCompileState (2.1)
     sqlalchemy.orm.bulk_persistence._BulkUDCompileState _get_orm_crud_kv_pairs (2.1)
     sqlalchemy.orm.bulk_persistence.BulkUDCompileState _get_orm_crud_kv_pairs (2.0)
@@ -23,7 +24,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from sqlalchemy import Column, Table, update
-from sqlalchemy.sql.dml import Update
+from sqlalchemy.sql.dml import Update, UpdateBase
 from sqlalchemy.sql.elements import ClauseElement
 from sqlalchemy.util import immutabledict
 
@@ -38,6 +39,12 @@ def is_expression(value: Any) -> bool:
 def old_value_bind(column: Any) -> str:
     """Name of the bind to which the ORM compares a row's key in its UPDATE by primary key."""
     return str(column._label)
+
+
+def returned_columns(statement: UpdateBase) -> list[Any]:
+    """The columns of a statement's RETURNING, also those that the ORM has returned beside the keys
+    of the objects that it follows."""
+    return [*statement.exported_columns, *(statement._supplemental_returning or ())]
 
 
 def stale_data(table: Table, expected: int) -> Exception:

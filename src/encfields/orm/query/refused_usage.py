@@ -123,7 +123,7 @@ def _check_returning(statement: UpdateBase) -> None:
     be read from the written one, or be its name as a text if quoted.
     """
     written = hash(statement.table)  # an annotated table has the original's hash
-    for element in ciphertexts_among(statement.exported_columns):
+    for element in ciphertexts_among(internals.returned_columns(statement)):
         if hash(element.table) != written:
             raise UnsupportedOperationError(
                 "SQLite can return only columns of the table that is written: select it in a "
