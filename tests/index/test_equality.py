@@ -257,7 +257,7 @@ def test_null_is_distinct_from_a_value_and_not_from_null(db, name):
             shown = select(table.c.id, column_is.label("told")).order_by(table.c.id)
             found = select(table.c.id, column).where(column_is).order_by(table.c.id)
             answers = [
-                [bool(told) for _, told in connection.execute(shown)],
+                [repr(told) for _, told in connection.execute(shown)],
                 connection.execute(found).all(),
                 connection.scalars(select(table.c.id).where(column_is).order_by(table.c.id)).all(),
             ]
@@ -284,7 +284,7 @@ def test_two_columns_are_distinct_as_plain_ones_are(db):
             connection.execute(insert(table), rows)
             told = select(table.c.id, *(c.label(f"c{n}") for n, c in enumerate(asked)))
             answers.append(connection.execute(told.order_by(table.c.id)).all())
-    assert [tuple(row) for row in answers[0]] == [tuple(row) for row in answers[1]]
+    assert [repr(tuple(row)) for row in answers[0]] == [repr(tuple(row)) for row in answers[1]]
 
 
 @pytest.mark.parametrize("name", DISTINCT)

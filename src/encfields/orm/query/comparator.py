@@ -10,9 +10,11 @@ from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import (
     BinaryExpression,
     BindParameter,
+    BooleanClauseList,
     ClauseElement,
     CollectionAggregate,
     ColumnElement,
+    Grouping,
     Null,
     TypeCoerce,
 )
@@ -181,7 +183,9 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
         operand = other[0] if other else None
         type_ = cast("SealedColumnType", self.expr.type)
         if op in OF_NULL_TOO and _has_answer(type_, operand):
-            return self._distinct_from(op, operand)
+            distinct = self._distinct_from(op, operand)
+            # NOT of AND and OR alone has no type: MySQL and SQLite would give numbers.
+            return Grouping(distinct) if isinstance(distinct, BooleanClauseList) else distinct
         adopts, is_indexed = type_.adopts, bool(type_.indexes)
         if op in NULL_TESTS and len(other) == 1:
             if _is_null_test(type_, op, operand):
