@@ -64,7 +64,7 @@ Work = dict[str, tuple[Callable[[], object], int]]
 @contextmanager
 def using(chosen: ModuleType) -> Iterator[None]:
     """Have values sealed and opened by one core, and cells read by it that were not before."""
-    names = ("seal", "open_", "CellReader")
+    names = core.__all__
     before = [getattr(core, name) for name in names]
     for name in names:
         setattr(core, name, getattr(chosen, name))
@@ -155,13 +155,18 @@ def of_rows(rows: int, rounds: int, folder: Path) -> dict[str, float]:
                 read(engine, model, rows)
             sealed = model in (SealedUuid, SealedSerial)
             label = f"{model.__tablename__}, {name if sealed else 'plaintext'}"
-            work[f"read {label}"] = partial(read, engine, model, rows), rows
+            work[f"read {label}"] = partial(read_by, engine, model, rows, chosen), rows
             work[f"insert {label}"] = partial(inserted, engine, model, rows, chosen), rows
     try:
         return measured(work, rounds)
     finally:
         for engine in engines:
             engine.dispose()
+
+
+def read_by(engine: Engine, model: Any, rows: int, chosen: ModuleType) -> None:
+    with using(chosen):
+        read(engine, model, rows)
 
 
 def inserted(engine: Engine, model: Any, rows: int, chosen: ModuleType) -> None:
