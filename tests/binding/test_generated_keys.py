@@ -22,6 +22,7 @@ from sqlalchemy import (
     insert,
     inspect,
     literal,
+    null,
     select,
     text,
 )
@@ -240,6 +241,28 @@ def test_what_an_insert_tells_of_its_keys_is_what_a_plain_table_s_does(shop, key
                     return  # no other database counts such a column
                 told.append(_told(connection.execute(*statement(table)), table))
         assert told[1] == told[0], name
+
+
+class Uncounted(DeclarativeBase):
+    pass
+
+
+class Sample(Uncounted):
+    __tablename__ = "uncounted_sample"
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    v: Mapped[str] = mapped_column(EncryptedType(String(9)))
+
+
+@pytest.mark.parametrize("key, told", [(select(literal(6) + 1).scalar_subquery(), 7), (null(), 1)])
+def test_a_key_that_an_sql_expression_gives_is_told_whatever_the_column_counts(
+    sqlite_db, key, told
+):
+    sqlite_db.create(Uncounted.metadata)
+    with sqlite_db.session() as session:
+        sample = Sample(id=key, v="v")
+        session.add(sample)
+        session.flush()
+        assert (sample.id, sample.v) == (told, "v")
 
 
 def _told(done, table):

@@ -329,16 +329,18 @@ def _with_reports(
         statement = internals.with_returned_keys(statement, insert.missing)
     elif not may_report:
         statement = internals.without_reported_keys(statement, insert.missing)
-    told = [column for column in insert.missing if is_expected(column, insert.table)]
+    told = [column for column in insert.missing if is_expected(column, insert)]
     return internals.with_keys_among_defaults(statement, insert.table, told, dialect)
 
 
-def is_expected(column: Column[Any], table: Table) -> bool:
+def is_expected(column: Column[Any], insert: KeylessInsert) -> bool:
     """Whether SQLAlchemy knows that the database gives a key its value, and tells of it. SQLite
-    gives one under ``autoincrement=False`` too."""
-    if column is internals.autoincrement_column(table) or not column.primary_key:
+    gives one under ``autoincrement=False`` too. ``null()`` is an SQL expression as any other."""
+    stated = (row.get(column.key) for row in (insert.values, *insert.rows))
+    if insert.is_partial or not column.primary_key or any(value is not None for value in stated):
         return True
-    return column.server_default is not None or column.default is not None
+    is_counted = column is internals.autoincrement_column(insert.table)
+    return is_counted or column.server_default is not None or column.default is not None
 
 
 def _are_reported_alone(insert: KeylessInsert) -> bool:

@@ -27,7 +27,7 @@ def report(context: Any, result: Any, insert: KeylessInsert, keys: Keys) -> None
     if insert.is_multi:
         return
     primary = {n: column for n, column in enumerate(insert.missing) if column.primary_key}
-    expected = {n: column for n, column in primary.items() if is_expected(column, insert.table)}
+    expected = {n: column for n, column in primary.items() if is_expected(column, insert)}
     if insert.are_reported and expected and not returns_rows:
         told = {column: [key[n] for key in keys] for n, column in expected.items()}
         internals.report_keys(context, result, told)
