@@ -17,16 +17,15 @@ from tests.differential.world import World
 SYNCHRONIZE = ("auto", "evaluate", "fetch", False)
 
 
-def synchronized(world: World, session: Any, names: Iterable[str], asked: Any) -> Any:
+def synchronized(world: World, names: Iterable[str], asked: Any) -> Any:
     """How a session follows a statement: as it is asked to, or as the encrypted side does anyway.
 
-    For an application's own type it asks the database. SQLAlchemy would expire objects that lack
-    such a column, and take a value that is stored as NULL for equal to itself.
+    For an application's own type it asks the database. SQLAlchemy would evaluate what another
+    session has changed meanwhile, expire objects that lack such a column, and take a value that is
+    stored as NULL for equal to itself.
     """
-    own = {n for n in names if world.schema.column(n).kind in OF_APPLICATIONS}
-    differs = any(own & sa.inspect(i).unloaded for i in session.identity_map.values())
-    differs |= any(world.schema.column(n).kind == "words" for n in own)
-    return "fetch" if differs and asked in ("auto", "evaluate") else asked
+    is_own = any(world.schema.column(n).kind in OF_APPLICATIONS for n in names)
+    return "fetch" if is_own and asked in ("auto", "evaluate") else asked
 
 
 @dataclass(frozen=True)
@@ -119,7 +118,7 @@ class UpdateSome(Step):
             where.append(by == self.value)
         if world.schema.tenant:
             where.append(item.tenant == world.some_tenant)
-        how = synchronized(world, session, [self.by], self.synchronize)
+        how = synchronized(world, [self.by], self.synchronize)
         if self.legacy:
             return self._legacy(session.query(item).filter(*where), how)
         statement: Any = sa.delete(item) if self.delete else sa.update(item).values(touched=7)

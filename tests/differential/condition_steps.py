@@ -272,7 +272,7 @@ class WriteBy(Step):
         where = [condition(item, self.tree)]
         if world.schema.tenant:
             where.append(item.tenant == self.tenant)
-        how = synchronized(world, session, _names(self.tree), self.synchronize)
+        how = synchronized(world, _names(self.tree), self.synchronize)
         options: Any = {"synchronize_session": how}
         match self.way:
             case "query":

@@ -187,7 +187,7 @@ class SetNull(Step):
             sa.delete(item) if self.delete else sa.update(item).values({self.name: None})
         )
         session: Any = world.sessions[self.session]
-        options = {"synchronize_session": synchronized(world, session, [self.by], "auto")}
+        options = {"synchronize_session": synchronized(world, [self.by], "auto")}
         return session.execute(statement.where(*where), execution_options=options).rowcount
 
 

@@ -219,7 +219,7 @@ class UpdateWhere(Step):
         if self.way == "core":
             statement: Any = sa.update(item.__table__).where(*where).values(touched=8)
             return session.connection().execute(statement).rowcount
-        how = synchronized(world, session, [self.by], self.synchronize)
+        how = synchronized(world, [self.by], self.synchronize)
         options = {"synchronize_session": how}
         is_delete = self.way.startswith("delete")
         value = item.touched + 1 if self.way == "expression" else 8
