@@ -35,6 +35,9 @@ KEYS = {
 """What is done to keys. No migration destroys a key: a downgrade could not bring it back. Nor does
 one rewrap keys, which belongs to no revision of the schema; and what only looks is no operation."""
 
+ONLY_STATUS = {"without_beacon"}
+"""What the command ``status`` tells of keys, beside what it tells of values."""
+
 MANY = {"create", "rotate", "rewrap", "destroy", "list"}
 """What is done to many keys at once, as ``encryption.keys.each(...)``."""
 
@@ -121,7 +124,8 @@ def registered_operations() -> set[str]:
 def test_keys_are_administered_by_the_same_verbs_everywhere():
     methods = public_methods(KeyAdmin) - {"store_name", "each"}
 
-    assert methods == set(KEYS) | {f"a{verb}" for verb in KEYS}  # twins for coroutines
+    verbs = set(KEYS) | ONLY_STATUS
+    assert methods == verbs | {f"a{verb}" for verb in verbs}  # twins for coroutines
     commands = {command for command, _ in KEYS.values()}
     assert verbs_below(parser(), "keys") == commands | ONLY_COMMANDS
 

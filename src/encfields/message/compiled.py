@@ -140,8 +140,9 @@ def _read_each_other(core: ModuleType) -> bool:
 
     for sealing, opening in ((core, one_pass), (one_pass, core)):
         message = sealing.seal(b"self-test", b"", key)
-        if opening.open_(message, b"", key.id, find) != b"self-test":
-            return False
+        for open_ in (opening.open_, opening.open_kept):
+            if open_(message, b"", key.id, find) != b"self-test":
+                return False
     # Sealing many at once uses other code, which depends on the processor.
     plaintexts, contexts = [bytes(size) for size in range(_AT_ONCE)], [b""] * _AT_ONCE
     messages = core.seal_many(plaintexts, contexts, key)

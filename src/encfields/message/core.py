@@ -42,8 +42,6 @@ def _asked_for(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     core = importlib.import_module(MODULE if status().is_native else "encfields.message.one_pass")
     names = globals()
-    # In a working copy the compiled core may be an older one, without a data key cache.
-    names.setdefault("open_kept", getattr(core, "open_kept", core.open_))
     for each in __all__:
         if each not in names:
             names[each] = getattr(core, each)

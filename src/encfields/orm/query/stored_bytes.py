@@ -58,15 +58,23 @@ def named_column(element: Any) -> Any:
 
 def stored_in(element: Any) -> Any | None:
     """The encrypted column, its blind index, or that one's column, which an element is, through
-    labels, subqueries and other types; ``None`` for anything else."""
-    for base in getattr(unlabelled(element), "base_columns", ()):
+    labels, subqueries and other types; ``None`` for anything else.
+
+    An alias's or a subquery's column that shows by its type what it holds is returned itself, since
+    an error is to name it as the statement does.
+    """
+    bare = unlabelled(element)
+    for base in getattr(bare, "base_columns", ()):
         inside = base
         while isinstance(inside, TypeCoerce) and not isinstance(inside, BlindValue):
             inside = unlabelled(inside.clause)
-        is_sealed = is_encrypted(inside) and not isinstance(inside, BindParameter)
-        if is_sealed or is_hash(inside):
-            return inside
+        if _is_stored(inside):
+            return bare if _is_stored(bare) else inside
     return None
+
+
+def _is_stored(element: Any) -> bool:
+    return is_hash(element) or (is_encrypted(element) and not isinstance(element, BindParameter))
 
 
 def sorted_bytes(element: Any) -> Any | None:
