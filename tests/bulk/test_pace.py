@@ -126,11 +126,20 @@ def test_a_run_pauses_while_postgresql_vacuums_the_table(postgresql, told):
     reading.exec_driver_sql("DECLARE standing CURSOR FOR SELECT * FROM patient")
     reading.exec_driver_sql("FETCH 1 FROM standing")
     pid = vacuuming.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
-    thread = threading.Thread(target=vacuuming.exec_driver_sql, args=("VACUUM (FREEZE) patient",))
+    is_waiting = threading.Event()
+
+    def vacuum() -> None:
+        # It freezes nothing and ends at once while the server's ANALYZE has an older snapshot.
+        while not is_waiting.is_set():
+            vacuuming.exec_driver_sql("VACUUM (FREEZE) patient")
+
+    thread = threading.Thread(target=vacuum)
     thread.start()
     # The server's own may be under way in another database.
+    waits = f"SELECT wait_event FROM pg_stat_activity WHERE pid = {pid}"
+    until(lambda: looking.exec_driver_sql(waits).scalar() == "BufferPin")
+    is_waiting.set()
     query = f"SELECT count(*) FROM pg_stat_progress_vacuum WHERE pid = {pid}"
-    until(lambda: looking.exec_driver_sql(query).scalar())
     reasons: list[str | None] = []
 
     def progress(state: Any) -> None:
