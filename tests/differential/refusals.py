@@ -14,6 +14,7 @@ from encfields import errors
 from tests.differential.bulk_steps import Returning, UpdateSome
 from tests.differential.condition_steps import WriteBy
 from tests.differential.core_steps import BulkUpdate, SetNull, UpdateRow, Upsert
+from tests.differential.kin_steps import LoadNamesakes
 from tests.differential.models import Schema
 from tests.differential.query_steps import Find
 from tests.differential.step import Step
@@ -90,6 +91,10 @@ def _returns_another_table(step: Step, schema: Schema) -> bool:
     return is_returned or (isinstance(step, UpdateWhere) and step.way == "entity")
 
 
+def _loads_through_a_subquery(step: Step, schema: Schema) -> bool:
+    return isinstance(step, LoadNamesakes) and step.loader == "subquery"
+
+
 REFUSALS: tuple[Refusal, ...] = (
     Refusal(
         errors.AmbiguousRowError,
@@ -136,6 +141,11 @@ REFUSALS: tuple[Refusal, ...] = (
         errors.UnsupportedOperationError,
         _returns_another_table,
         "on SQLite, `RETURNING` of a column of another table than the one that is written",
+    ),
+    Refusal(
+        errors.UnreadableError,
+        _loads_through_a_subquery,
+        "`subqueryload` selects the rows in a subquery without their key, and is refused",
     ),
 )
 
