@@ -17,6 +17,10 @@ class Base(DeclarativeBase):
     pass
 
 
+class Spelt(DeclarativeBase):
+    pass
+
+
 class Card(Base):
     """Of a tenant; a card may be a copy of another."""
 
@@ -33,6 +37,18 @@ class Card(Base):
         order_by="Card.id",
         viewonly=True,
         uselist=True,
+    )
+
+
+class Badge(Spelt):
+    """Of a tenant that the database finds in any case, while each spelling has a key."""
+
+    __tablename__ = "badge"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    tenant: Mapped[str] = mapped_column(String(20, collation="NOCASE"))
+    number: Mapped[str] = mapped_column(
+        EncryptedType(String(20), key="tenant/{tenant}", index=BlindIndex())
     )
 
 
@@ -174,3 +190,16 @@ def test_rows_that_may_be_of_two_tenants_are_not_compared(
     ):
         session.execute(OF_TWO_TENANTS[name])
     assert caught.value.table == "card"
+
+
+def test_rows_of_a_tenant_that_may_be_spelt_in_two_ways_are_not_compared(
+    sqlite_db: Database,
+) -> None:
+    sqlite_db.create(Spelt.metadata)
+    one: Any = aliased(Badge)
+    asked = select(Badge.id).where(one.tenant == Badge.tenant, one.number == Badge.number)
+    with (
+        sqlite_db.session() as session,
+        pytest.raises(UnsupportedOperationError, match=r"a\.tenant == b\.tenant"),
+    ):
+        session.execute(asked)

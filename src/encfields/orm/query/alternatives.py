@@ -7,7 +7,7 @@ is NULL, or whether a bind is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -23,10 +23,7 @@ from sqlalchemy.sql.selectable import Select
 from sqlalchemy.types import TypeDecorator
 
 from encfields.errors import UnreadableError
-from encfields.message import core
-from encfields.orm import internals
 from encfields.orm.declare.columns import is_encrypted
-from encfields.orm.declare.index_binding import is_indexed_as_stored
 from encfields.orm.query.comparison import ungrouped
 from encfields.orm.query.lookup_plan import LookupBind
 from encfields.orm.query.lookup_type import Compared
@@ -35,56 +32,19 @@ from encfields.orm.query.recheck_conditions import (
     AllOf,
     AnyOf,
     Condition,
-    DeliveredCell,
     NoValueGiven,
     NullTest,
     RowFilter,
+    delivered_cell,
 )
 from encfields.orm.query.statement_scope import conjunction_of
-from encfields.orm.read.lazy import carried
 from encfields.orm.read.provenance import sibling
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
 
-    from encfields.orm.read.row_reader import RowReader
-
 Group = list[LookupBind]
 """The binds of one comparison."""
-
-
-def is_nested(compared: Compared) -> bool:
-    """Whether a comparison is in a subquery, or with one."""
-    return len(compared.enclosing) > 1 or compared.scope.subquery is not None
-
-
-def delivered_cell(
-    compiled: Any,
-    expression: Any,
-    dialect: Dialect,
-    is_wanted: Callable[[Any], bool] | None = None,
-) -> DeliveredCell | None:
-    """Where the rows have the value of an encrypted column; ``None`` if they do not.
-
-    :param is_wanted: whether a selected column is it; by default, whether it is `expression`.
-    """
-
-    def is_same(part: Any) -> bool:
-        return hash(part) == hash(expression)
-
-    delivered = internals.result_position(compiled, is_wanted or is_same)
-    if delivered is None:
-        return None
-    position, type_ = delivered
-    reader = cast("RowReader", type_)
-    if not is_indexed_as_stored(reader.binding):
-        return DeliveredCell(position, reader, reader.opener(dialect), is_shown=True)
-    carry = reader.opener(dialect, carried)
-    return DeliveredCell(position, reader, lambda cell: carry(_as_delivered(cell)), is_shown=False)
-
-
-def _as_delivered(cell: Any) -> Any:
-    return cell.cell if type(cell) is core.OpenedCell else cell
 
 
 class Alternatives:
@@ -106,7 +66,7 @@ class Alternatives:
         self._needed = needed
         self._groups: dict[int, list[Group]] = {}
         for compared, group in (*needed.items(), *exact.items()):
-            if compared.element.is_all and not is_nested(compared):
+            if compared.element.is_all and not compared.is_nested:
                 self._groups.setdefault(id(compared.element.place), []).append(group)
         self._used: list[Group] = []
 

@@ -27,7 +27,7 @@ from encfields.orm.read.provenance import sibling
 NEED_ONE_TENANT = (
     "equal values of two tenants have two hashes: set their tenants equal beside the comparison, "
     "as in and_(a.tenant == b.tenant, a.column == b.column), for columns that an alias or subquery "
-    "carries too"
+    "carries too; tenants of text need a binary collation"
 )
 """Why columns with a tenant's index each are not compared."""
 

@@ -57,6 +57,11 @@ class Compared:
     needs_filter: bool
     enclosing: tuple[OuterStatement, ...]
 
+    @property
+    def is_nested(self) -> bool:
+        """Whether the comparison is in a subquery, or with one."""
+        return len(self.enclosing) > 1 or self.scope.subquery is not None
+
 
 class LookupType(CacheKeyedType, TypeDecorator[Any]):
     """The type of one bind in a comparison, made during compilation: it tells the bind's use.

@@ -271,12 +271,12 @@ def _meant(column: Any, behind: Any | None, is_compared: bool) -> Any | None:
     """The encrypted column that a column is or holds; its blind index only where that is compared
     with a value."""
     for one in (behind, column):
-        if one is not None and (is_encrypted(one) or (is_compared and _is_hash(one))):
+        if one is not None and (is_encrypted(one) or (is_compared and _holds_hash(one))):
             return one
     return None
 
 
-def _is_hash(element: Any) -> bool:
+def _holds_hash(element: Any) -> bool:
     return isinstance(element.type, IndexColumnType | BlindView)
 
 

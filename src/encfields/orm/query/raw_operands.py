@@ -35,13 +35,10 @@ from sqlalchemy.sql.elements import (
 from sqlalchemy.sql.functions import FunctionElement, count
 from sqlalchemy.sql.selectable import (
     AliasedReturnsRows,
-    CompoundSelect,
     FromClause,
     Join,
-    ScalarSelect,
     Select,
     SelectBase,
-    SelectStatementGrouping,
 )
 
 from encfields.orm import internals
@@ -52,6 +49,7 @@ from encfields.orm.query.raw_names import (
 )
 from encfields.orm.query.raw_order import is_raw_name, name_in_sql
 from encfields.orm.query.sorted_names import columns_of, parts_of_list
+from encfields.orm.query.statement_scope import selects_in
 from encfields.orm.query.stored_bytes import stored_in
 
 Columns = Callable[[], Iterable[Any]]
@@ -218,17 +216,6 @@ def _proxied(side: Any) -> Iterator[Any]:
             if hash(column) in proxied:
                 named = encrypted_name_of(select, column)
                 yield from _proxied(column) if named is None else (named,)
-
-
-def selects_in(side: Any) -> Iterator[Any]:
-    """The SELECTs that one side of a comparison is made of; none where it is no subquery."""
-    while isinstance(side, Grouping | Label | ScalarSelect | SelectStatementGrouping):
-        side = side.element
-    if isinstance(side, CompoundSelect):
-        for select in side.selects:
-            yield from selects_in(select)
-    elif isinstance(side, Select):
-        yield side
 
 
 def _operands(elements: Sequence[Any], *, delivered: Iterable[Any] = ()) -> Iterator[str]:

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from encfields.message import core
+from encfields.orm import internals
+from encfields.orm.declare.index_binding import is_indexed_as_stored
 from encfields.orm.query.comparison import NEGATIVE
 from encfields.orm.query.lookup_plan import LookupBind
 from encfields.orm.query.lookup_type import Compared
 from encfields.orm.query.lookups import normalised_lookup, whole_lookup
+from encfields.orm.read.lazy import carried
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
@@ -32,6 +36,37 @@ class DeliveredCell(NamedTuple):
     reader: RowReader
     open: Callable[[Any], Any]
     is_shown: bool
+
+
+def delivered_cell(
+    compiled: Any,
+    expression: Any,
+    dialect: Dialect,
+    is_wanted: Callable[[Any], bool] | None = None,
+) -> DeliveredCell | None:
+    """Where the rows have the value of an encrypted column; ``None`` if they do not.
+
+    :param compiled: the statement.
+    :param expression: the column, as the statement has it.
+    :param is_wanted: whether a selected column is it; by default, whether it is `expression`.
+    """
+
+    def is_same(part: Any) -> bool:
+        return hash(part) == hash(expression)
+
+    delivered = internals.result_position(compiled, is_wanted or is_same)
+    if delivered is None:
+        return None
+    position, type_ = delivered
+    reader = cast("RowReader", type_)
+    if not is_indexed_as_stored(reader.binding):
+        return DeliveredCell(position, reader, reader.opener(dialect), is_shown=True)
+    carry = reader.opener(dialect, carried)
+    return DeliveredCell(position, reader, lambda cell: carry(_as_delivered(cell)), is_shown=False)
+
+
+def _as_delivered(cell: Any) -> Any:
+    return cell.cell if type(cell) is core.OpenedCell else cell
 
 
 @dataclass(slots=True, eq=False, repr=False)

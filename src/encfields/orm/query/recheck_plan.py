@@ -19,11 +19,17 @@ from sqlalchemy.sql.selectable import AliasedReturnsRows, Select
 
 from encfields.errors import UnreadableError, UnsupportedOperationError
 from encfields.orm import internals
-from encfields.orm.query.alternatives import Alternatives, delivered_cell, is_nested
+from encfields.orm.query.alternatives import Alternatives
 from encfields.orm.query.grouping import merges_rows
 from encfields.orm.query.lookup_plan import LookupBind
 from encfields.orm.query.lookup_type import Compared
-from encfields.orm.query.recheck_conditions import AllOf, AnyOf, Condition, RowFilter
+from encfields.orm.query.recheck_conditions import (
+    AllOf,
+    AnyOf,
+    Condition,
+    RowFilter,
+    delivered_cell,
+)
 from encfields.orm.query.statement_scope import certain_sources, conjunction_of
 from encfields.orm.read.provenance import proxies, sibling
 
@@ -98,7 +104,7 @@ def _needed_filter(
 def _is_condition(compared: Compared, statement: Any) -> bool:
     """Whether the comparison is one of the conditions that all rows must meet."""
     place = compared.element.place if compared.element.is_all else None
-    return not is_nested(compared) and any(one is place for one in conjunction_of(statement))
+    return not compared.is_nested and any(one is place for one in conjunction_of(statement))
 
 
 def _refuse_hidden_rows(index: IndexBinding, statement: Any) -> None:

@@ -8,10 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import LargeBinary
-from sqlalchemy.sql import operators, visitors
+from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import (
     BinaryExpression,
-    BindParameter,
     Case,
     ClauseList,
     Grouping,
@@ -46,9 +45,8 @@ from encfields.orm.query.comparison import (
     ungrouped,
 )
 from encfields.orm.query.operator_names import operator_name
-from encfields.orm.query.raw_operands import selects_in
-from encfields.orm.query.refused_parts import index_column_refused
-from encfields.orm.query.statement_scope import unlabelled
+from encfields.orm.query.refused_parts import has_value, index_column_refused
+from encfields.orm.query.statement_scope import selects_in, unlabelled
 from encfields.orm.query.stored_bytes import (
     compares_arguments,
     disguised_bytes,
@@ -97,14 +95,15 @@ def _check_arguments(function: Any, arguments: Any, what: str) -> None:
         if is_hash(stored):
             raise _bytes_refused(stored, what)
         others = (other for other in arguments if other is not one)
-        if compares_arguments(function) and any(map(_has_value, others)):
+        if compares_arguments(function) and any(map(has_value, others)):
             raise _bytes_refused(stored, what)
 
 
 def _bytes_refused(stored: Any, what: str) -> UnsupportedOperationError:
     """The refusal of stored bytes beside a value.
 
-    :param stored: whose they are. :param what: what would get them.
+    :param stored: the column or index whose bytes they are.
+    :param what: the operator or function that would get them.
     """
     if is_index_column(stored):
         return index_column_refused(stored)
@@ -132,14 +131,10 @@ def _bytes_compared_with_value(element: Any) -> Any | None:
     if first is None:
         return None
     beside = (
-        _has_value(part) if column is None else next(values_beside(part), None) is not None
+        has_value(part) if column is None else next(values_beside(part), None) is not None
         for part, column in zip(parts, stored, strict=True)
     )
     return first if any(beside) else None
-
-
-def _has_value(part: Any) -> bool:
-    return any(isinstance(element, BindParameter) for element in visitors.iterate(part))
 
 
 def _compared(side: Any) -> list[Any]:

@@ -22,8 +22,7 @@ from encfields.orm.declare.columns import is_encrypted
 from encfields.orm.declare.index_column_type import IndexColumnType
 from encfields.orm.query.ciphertext_uses import ciphertext_refused
 from encfields.orm.query.comparison import EQUALITY, MEMBERSHIP, OF_NULL_TOO
-from encfields.orm.query.raw_operands import selects_in
-from encfields.orm.query.statement_scope import unlabelled
+from encfields.orm.query.statement_scope import selects_in, unlabelled
 from encfields.orm.query.stored_bytes import is_index_column, named_column
 from encfields.orm.read.provenance import column_named, table_named
 
@@ -52,7 +51,7 @@ def check_index_column(element: Any) -> None:
         gives_hash = True
     else:
         gives_hash = isinstance(element.type, IndexColumnType) and isinstance(element, coalesce)
-    if columns and (not gives_hash or any(map(_has_value, parts))):
+    if columns and (not gives_hash or any(map(has_value, parts))):
         raise index_column_refused(columns[0])
 
 
@@ -91,5 +90,6 @@ def _listed(side: Any) -> tuple[Any, ...]:
     return selected or (inside,)
 
 
-def _has_value(part: Any) -> bool:
+def has_value(part: Any) -> bool:
+    """Whether an expression contains a value."""
     return any(isinstance(element, BindParameter) for element in iterate(part))

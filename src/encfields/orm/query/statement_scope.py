@@ -19,7 +19,15 @@ from sqlalchemy.sql.elements import (
     Grouping,
     Label,
 )
-from sqlalchemy.sql.selectable import AliasedReturnsRows, Join, Select, SelectBase
+from sqlalchemy.sql.selectable import (
+    AliasedReturnsRows,
+    CompoundSelect,
+    Join,
+    ScalarSelect,
+    Select,
+    SelectBase,
+    SelectStatementGrouping,
+)
 
 from encfields.orm import internals
 
@@ -87,6 +95,17 @@ def unlabelled(element: Any) -> Any:
     while isinstance(element, Label | Grouping):
         element = element.element
     return element
+
+
+def selects_in(side: Any) -> Iterator[Any]:
+    """The SELECTs that one side of a comparison is made of; none where it is no subquery."""
+    while isinstance(side, Grouping | Label | ScalarSelect | SelectStatementGrouping):
+        side = side.element
+    if isinstance(side, CompoundSelect):
+        for select in side.selects:
+            yield from selects_in(select)
+    elif isinstance(side, Select):
+        yield side
 
 
 def conjunction_of(statement: Any) -> Iterator[Any]:

@@ -33,7 +33,7 @@ from sqlalchemy.sql.selectable import CompoundSelect, ScalarSelect, Select, Sele
 from encfields.orm.declare.columns import is_encrypted
 from encfields.orm.declare.index_column_type import IndexColumnType
 from encfields.orm.query.comparison import BlindValue, BlindView
-from encfields.orm.query.statement_scope import unlabelled
+from encfields.orm.query.statement_scope import selects_in, unlabelled
 
 _SIZES = ("bit_length", "char_length", "character_length", "datalength", "length", "octet_length")
 _OF_ONE = ("encode", "get_byte", "left", "right", "substr", "substring")
@@ -78,7 +78,8 @@ def _is_stored(element: Any) -> bool:
 
 
 def sorted_bytes(element: Any) -> Any | None:
-    """The same of what an element is computed of, as in ``func.substr(message, 1, 3)``."""
+    """The encrypted column, its blind index, or that one's column, whose bytes are sorted by where
+    an element is: also of what it is computed of, as in ``func.substr(message, 1, 3)``."""
     bare = unlabelled(element)
     if isinstance(getattr(bare, "table", None), Table):  # as most are
         return bare if is_encrypted(bare) or is_index_column(bare) else None
@@ -86,7 +87,7 @@ def sorted_bytes(element: Any) -> Any | None:
 
 
 def disguised_bytes(element: Any) -> Any | None:
-    """The same, unless the element itself shows by its type what it holds."""
+    """As :func:`sorted_bytes`, unless the element itself shows by its type what it holds."""
     bare = unlabelled(element)
     if isinstance(bare, BindParameter) or isinstance(getattr(bare, "table", None), Table):
         return None  # as most are
@@ -134,18 +135,8 @@ def _computed_of(part: Any) -> list[Any]:
     if isinstance(part, Over | FunctionFilter | WithinGroup | Grouping | Label):
         return [part.element]
     if isinstance(part, _SELECTS):
-        return [*_selected(part)]
+        return [column for select in selects_in(part) for column in select.selected_columns]
     return []
-
-
-def _selected(side: Any) -> Iterator[Any]:
-    while isinstance(side, ScalarSelect | SelectStatementGrouping):
-        side = side.element
-    if isinstance(side, CompoundSelect):
-        for select in side.selects:
-            yield from _selected(select)
-    elif isinstance(side, Select):
-        yield from side.selected_columns
 
 
 def _tells_size(function: Any) -> bool:

@@ -35,7 +35,8 @@ from encfields.orm.declare.column_rules import stores_bytes
 from encfields.orm.declare.columns import ColumnBinding, SealedColumnType, is_encrypted
 from encfields.orm.declare.index_column_type import IndexColumnType
 from encfields.orm.query.comparison import clause_of
-from encfields.orm.query.raw_operands import encrypted_name_given, selects_in
+from encfields.orm.query.raw_operands import encrypted_name_given
+from encfields.orm.query.statement_scope import selects_in
 from encfields.orm.read.provenance import column_named, table_named
 
 
