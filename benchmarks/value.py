@@ -89,7 +89,7 @@ def ours(value: bytes, key: BranchKey) -> list[Contestant]:
     kept = BranchKey(key.id, key.version, key.material)
     kept.keeps_data_keys = True
     assert open_(message, context, find_key, (key.id,)) == value
-    assert open_(message, context, lambda *_: kept, (key.id,), True) == value
+    assert open_(message, context, lambda *_: kept, (key.id,), by_cache=True) == value
     return [
         Contestant(
             OURS,
@@ -99,7 +99,7 @@ def ours(value: bytes, key: BranchKey) -> list[Contestant]:
         Contestant(
             OURS_AGAIN,
             lambda: seal(value, context, kept),
-            lambda: open_(message, context, lambda *_: kept, (key.id,), True),
+            lambda: open_(message, context, lambda *_: kept, (key.id,), by_cache=True),
         ),
         Contestant(
             f"{OURS}, and context",

@@ -118,7 +118,9 @@ class Encryption:
         asked_ids((key,))
         formers = asked_ids(former_keys)
         context_bytes = encryption_context.serialize(context)
-        plaintext = open_(message, context_bytes, self._inner.find_key, (key, *formers), True)
+        plaintext = open_(
+            message, context_bytes, self._inner.find_key, (key, *formers), by_cache=True
+        )
         self.stats.opened += 1
         return plaintext
 

@@ -179,7 +179,7 @@ def open_kept(message: BytesLike, context: bytes, key_id: str, find_key: FindKey
 
 
 def _open(
-    message: BytesLike, context: bytes, key_id: str, find_key: FindKey, is_kept: bool
+    message: BytesLike, context: bytes, key_id: str, find_key: FindKey, by_cache: bool
 ) -> bytes | None:
     try:
         magic, message_id, context_size = _unpack_start(message)
@@ -207,7 +207,7 @@ def _open(
     if type(wrapping) is not Wrapping:
         wrapping = Wrapping.of(key)
     header_end = at + BEFORE_TAG
-    data_keys = wrapping.data_keys if is_kept and header_end <= LONGEST_HEADER else None
+    data_keys = wrapping.data_keys if by_cache and header_end <= LONGEST_HEADER else None
     try:
         aad = message_id + LABEL_FINAL + pack_place(FIRST, size)
         # Two members of two dictionaries, so that a first reading calls nothing.

@@ -119,7 +119,8 @@ def open_(
     context: bytes,
     find_key: Callable[[str, str], BranchKey],
     key_ids: tuple[str, ...],
-    is_kept: bool = False,
+    *,
+    by_cache: bool = False,
 ) -> bytes:
     """Decrypt `message`, if it was sealed for `context` under one of `key_ids`.
 
@@ -131,7 +132,7 @@ def open_(
     :param find_key: returns the branch key of an id and version (UUID text). Its errors are let
         through.
     :param key_ids: branch key ids that the place allows.
-    :param is_kept: whether the data key cache is used, if the branch key has one: not by runs over
+    :param by_cache: whether the data key cache is used, if the branch key has one: not by runs over
         a whole table, which would only fill it with what is not read again.
     :returns: the plaintext.
     :raises MalformedMessageError: not a whole message of ours; ``offset`` and ``reason`` say
@@ -141,7 +142,7 @@ def open_(
         key of another place.
     """
     if key_ids:
-        open_one = core.open_kept if is_kept else core.open_
+        open_one = core.open_kept if by_cache else core.open_
         plaintext = open_one(message, context, key_ids[0], find_key)
         if plaintext is not None:
             return plaintext

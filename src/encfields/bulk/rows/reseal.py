@@ -21,9 +21,11 @@ class _ToReseal(NamedTuple):
     """Values to reseal, column by column: one object for each value would take longer than most of
     what is done with it.
 
-    :param numbers: of their rows. :param messages: as stored.
-    :param places: contexts to seal for. :param contexts: of the messages.
-    :param key_ids: under which each may open.
+    :ivar numbers: of their rows, within the batch.
+    :ivar messages: as stored.
+    :ivar places: contexts to seal for.
+    :ivar contexts: of the messages.
+    :ivar key_ids: branch key ids under which each may open.
     """
 
     numbers: Sequence[int]

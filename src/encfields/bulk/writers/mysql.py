@@ -35,11 +35,11 @@ MAX_STATEMENT_ROWS = 250
 MAX_STATEMENT_BYTES = 4 * 2**20
 """Approximate bytes of a statement; servers accept 16 MB by default."""
 
-_ROW_BYTES = 4096
-"""Bytes in a statement for a row's key and everything else but its values."""
+_MOST_ROW_BYTES = 4096
+"""Bytes in a statement that suffice for any row's key and everything else but its values."""
 
-_STATEMENT_ROW_BYTES = 256
-"""Approximate bytes of a row in a statement, but for its values."""
+_USUAL_ROW_BYTES = 256
+"""What most rows take of that, by which rows are divided among statements."""
 
 _AT_ONCE = "SET STATEMENT innodb_lock_wait_timeout=0 FOR "
 """Do not wait for another transaction's uncommitted entry in a unique index: that transaction may
@@ -82,7 +82,7 @@ class MysqlWriter:
         # By shape, so that all rows of a statement have the same comparison.
         return sum(
             self._swap(connection, part[0].shape, part)
-            for group in _by_shape(rows)
+            for group in _sorted_by_shape(rows)
             for part in self._parts(group)
         )
 
@@ -103,7 +103,7 @@ class MysqlWriter:
 
     def _swap(self, connection: Connection, shape: ChangeShape, rows: Sequence[_Row]) -> int:
         """Store locked rows of one shape, if the old values are still there."""
-        if rows[0].size + _ROW_BYTES >= self._packet:
+        if rows[0].size + _MOST_ROW_BYTES >= self._packet:
             return self._store_in_parts(connection, shape, rows[0])
         sets = [*self._kept]
         parameters: list[Any] = []
@@ -211,7 +211,7 @@ class MysqlWriter:
         if shape.writes_indexes:
             index_alone = shape._replace(written=())
             self._swap(connection, index_alone, [_without_values(row)])
-        size = max(1, (self._packet - _ROW_BYTES) // 4)
+        size = max(1, (self._packet - _MOST_ROW_BYTES) // 4)
         this = self._any_of([row], [])
         for column, value in zip(self._columns, row.change.new, strict=True):
             self._check_size(row, value)
@@ -224,7 +224,7 @@ class MysqlWriter:
         return 1
 
     def _check_size(self, row: _Row, value: bytes | None) -> None:
-        if value is None or len(value) + _ROW_BYTES < self._packet:
+        if value is None or len(value) + _MOST_ROW_BYTES < self._packet:
             return
         names = [column.name for column in self._prepared.key]
         key = readable_key(names, key_to_text(row.change.key))
@@ -262,7 +262,7 @@ def _execute(
     return connection.exec_driver_sql(statement, tuple(parameters))
 
 
-def _by_shape(rows: list[_Row]) -> list[list[_Row]]:
+def _sorted_by_shape(rows: list[_Row]) -> list[list[_Row]]:
     """Rows of the same shape together; the shapes in their order."""
     if not rows or all(row.shape is rows[0].shape for row in rows):
         return [rows] if rows else []
@@ -277,13 +277,13 @@ def _add_parameters(rows: Sequence[_Row], parameters: list[Any]) -> None:
 
 
 def _size(change: RowChange) -> int:
-    return 2 * sum(len(value or b"") for value in change.new) + _STATEMENT_ROW_BYTES
+    return 2 * sum(len(value or b"") for value in change.new) + _USUAL_ROW_BYTES
 
 
 def _sizes(changes: Sequence[RowChange]) -> list[int]:
     """:func:`_size` of many changes."""
     if len(changes[0].new) == 1:
-        return [2 * len(new or b"") + _STATEMENT_ROW_BYTES for _, _, (new,), _, _ in changes]
+        return [2 * len(new or b"") + _USUAL_ROW_BYTES for _, _, (new,), _, _ in changes]
     return list(map(_size, changes))
 
 

@@ -137,9 +137,12 @@ class Entry:
 class Entries:
     """Cached keys. Call its methods under the cache's lock.
 
-    :ivar held: by cache key; reading one needs no lock.
+    :param times: how long a key may be used.
+    :param max_entries: most keys held.
+    :param stats: counts what is held and dropped.
     :param keeps_data_keys: whether values that were opened are opened again with what their branch
         key keeps of them.
+    :ivar held: by cache key; reading one needs no lock.
     :ivar epoch: changes whenever something is forgotten.
     """
 

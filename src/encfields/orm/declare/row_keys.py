@@ -192,6 +192,7 @@ def texts_of_each(convert: Callable[[object], str], values: Sequence[object]) ->
     """The canonical texts of many values of one column.
 
     :param convert: from :func:`from_bound_value`.
+    :raises UnknownIdentityError: a value identifies no row.
     """
     if convert is _integer_or_digits and set(map(type, values)) <= {int}:
         return list(map(int.__repr__, values))

@@ -194,7 +194,7 @@ class _LongWay:
             for failure in failures:
                 raise failure
             context = way.context.serialize(texts)
-            data = open_(message, context, encryption.find_key, way.key_ids(texts), True)
+            data = open_(message, context, encryption.find_key, way.key_ids(texts), by_cache=True)
             encryption.stats.opened += 1
             decode = self._decode if way is binding else way.codec.decode
             return decode(data, self._dialect)

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
 
     from encfields.orm.declare.columns import ColumnBinding
+    from encfields.orm.write.sealing import Ready
 
 _ROWS = 500
 """Most rows in one query."""
@@ -78,11 +79,14 @@ class WrittenRow:
         self.may_stay = may_stay
 
 
-def rows_to_read_back(ready: Sequence[Any], keys: Sequence[Any], compiled: Any) -> list[WrittenRow]:
+def rows_to_read_back(
+    ready: Sequence[Ready], keys: Sequence[Iterable[Any]], compiled: Any
+) -> list[WrittenRow]:
     """The rows of an execution to read back, without those that an upsert leaves as they are.
 
-    :param ready: of each value that was sealed: its column's binding, the value, its row's texts.
-    :param keys: their rows' identities.
+    :param ready: the values that were sealed.
+    :param keys: their rows' identities, as Python sees them.
+    :param compiled: what was executed.
     """
     set_to = {binding.column: set_by_upsert(binding.column, compiled) for binding, *_ in ready}
     chosen = {column for column, values in set_to.items() if is_chosen_by_upsert(values)}
