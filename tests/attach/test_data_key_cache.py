@@ -93,7 +93,7 @@ def test_what_is_read_again_is_opened_with_what_is_kept(engine, attached):
     assert encryption.stats.opened == 8
 
 
-def test_a_value_outside_the_database_too(attached):
+def test_a_value_outside_the_database_is_opened_so_too_and_only_in_its_context(attached):
     encryption, context = attached(), {"file": "1"}
     message = encryption.seal(b"content", context)
     assert [encryption.open(message, context) for _ in range(3)] == [b"content"] * 3

@@ -47,7 +47,7 @@ def test_keys_are_made_from_a_file_and_listed_by_pattern(keys):
     assert listed(keys, "tenant/2", "nothing") == ["tenant/2"]
 
 
-def test_a_list_without_a_key_says_so(run, keys):
+def test_a_list_without_a_key_says_so(keys):
     assert keys("keys", "list", "--like", "ward/*").out.startswith("No key is like 'ward/*'; ")
     assert keys("keys", "list", "nothing").out == "None of these keys is in the key store.\n"
     assert listed(keys, "--like", "ward/*") == []

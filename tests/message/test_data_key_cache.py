@@ -212,7 +212,7 @@ def test_it_dies_with_what_is_derived_from_the_branch_key(core, key):
     assert reopened(core, key) == 0
 
 
-def test_off_keeps_nothing(core, open_in_place):
+def test_switched_off_it_keeps_nothing(core, open_in_place):
     key = new_key(keeps=False)
     message = core.seal(VALUE, place(1), key)
     assert [open_in_place(message, 1, key) for _ in range(2)] == [VALUE] * 2
@@ -266,14 +266,14 @@ def test_of_many_branch_keys_no_more_is_kept_than_the_bound(core):
 def test_what_is_used_outlives_what_is_not(core, key):
     context, other = place(1), new_key()
     used = core.seal(VALUE, context, key)
-    for _ in range(MOST_KEPT + MOST_KEPT // 4):
-        if not _ % 50:
+    for number in range(MOST_KEPT + MOST_KEPT // 4):
+        if number % 50 == 0:
             assert opened(core, used, context, key) == VALUE
         opened(core, core.seal(b"", context, other), context, other)
     assert reopened(core, key) > MOST_KEPT // 50
 
 
-def test_it_shows_nothing(core, key):
+def test_its_repr_shows_no_key_and_no_value(core, key):
     opened(core, core.seal(VALUE, place(1), key), place(1), key)
     assert repr(derived(core, key)) in ("<DataKeyCache of 1>", "<CompiledKey>")
 
