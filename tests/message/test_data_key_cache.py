@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import gc
+import itertools
 import os
 import random
 import signal
+import sys
 import threading
 import uuid
 import weakref
@@ -14,15 +15,17 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from encfields.branch_key import BranchKey
 from encfields.context import RowContext
-from encfields.message import one_pass
-from encfields.message.data_key_cache import LONGEST_HEADER, MOST_KEPT
+from encfields.message import data_key_cache, one_pass
+from encfields.message.data_key_cache import LONGEST_HEADER, MOST_KEPT, DataKeyCache
 from tests.native.conftest import compiled_core
 
 ROW = RowContext("patient.ssn", ["id"])
 VALUE = b"123-45-6789"
+CIPHER = AESGCM(bytes(32))
 
 
 @pytest.fixture(params=["python", "native"])
@@ -176,6 +179,10 @@ def test_it_opens_in_no_other_place_and_under_no_other_key(core, key, open_in_pl
     elsewhere = RowContext("patient.note", ["id"]).serialize(["1"])
     assert opened(core, message, elsewhere, key) is None
     assert open_in_place(message, 1, new_key()) is None
+    # As of a key store that was rolled back, or another one in the same process.
+    namesake = BranchKey(key.id, key.version, os.urandom(32))
+    namesake.keeps_data_keys = True
+    assert [open_in_place(message, 1, namesake) for _ in range(2)] == [None] * 2
     assert open_in_place(message, 1, new_key(id="tenant/43")) is None
     renamed = BranchKey("tenant/43", key.version, key.material)
     assert core.open_kept(message, place(1), "tenant/43", lambda *_: renamed) is None
@@ -206,8 +213,7 @@ def test_it_dies_with_what_is_derived_from_the_branch_key(core, key):
     opened(core, message, place(1), key)
     gone = weakref.ref(derived(core, key))
     key.wrapping = key.compiled = None
-    gc.collect()
-    assert gone() is None
+    assert gone() is None  # at once: nothing waits for the garbage collector
     assert opened(core, message, place(1), key) == VALUE
     assert reopened(core, key) == 0
 
@@ -290,7 +296,7 @@ def test_threads_that_keep_and_drop_at_once_read_what_was_sealed(core):
 
     def read(seed: int) -> None:
         rng = random.Random(seed)
-        for _ in range(1500):
+        for _ in range(4000):
             key, message, row = rng.choice(sealed)
             if rng.random() < 0.01:
                 key.wrapping = key.compiled = None
@@ -333,6 +339,55 @@ def test_a_child_that_is_forked_while_threads_read_reads_too(core, key):
         is_over.set()
         for thread in threads:
             thread.join()
+
+
+def test_a_storm_of_threads_over_thousands_of_keys_keeps_the_bound(monkeypatch):
+    """Of which some find the generation full while the one before is still being dropped."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    monkeypatch.setattr(data_key_cache, "_is_full", itertools.cycle([False] * 511 + [True]))
+    caches = [DataKeyCache() for _ in range(3000)]
+    wrong: list[BaseException] = []
+
+    def keep(seed: int) -> None:
+        try:
+            for number in range(4000):
+                cache = caches[(seed * 4000 + number * 7) % 3000]
+                cache.keep(b"%d %d" % (seed, number), (b"", b"", CIPHER))
+            assert repr(caches[seed])
+        except BaseException as error:
+            wrong.append(error)
+
+    try:
+        in_threads(keep, 20)
+    finally:
+        sys.setswitchinterval(interval)
+    assert not wrong
+    for number in range(2 * 512):  # so that all that the threads left is dropped
+        caches[0].keep(b"%d" % number, (b"", b"", CIPHER))
+    assert sum(len(cache) for cache in caches[1:]) == 0
+
+
+def test_an_interrupt_while_a_generation_is_dropped_leaves_nothing_for_ever(monkeypatch):
+    monkeypatch.setattr(data_key_cache, "_is_full", itertools.cycle([False] * 9 + [True]))
+    caches = [DataKeyCache() for _ in range(8)]
+    for cache in caches:
+        cache.keep(b"old", (b"", b"", CIPHER))
+
+    def interrupted(cache: DataKeyCache) -> None:
+        raise KeyboardInterrupt
+
+    def keep_ten() -> None:
+        for _ in range(10):
+            caches[0].keep(b"new", (b"", b"", CIPHER))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(DataKeyCache, "drop_older", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            keep_ten()
+    for _ in range(30):
+        caches[0].keep(b"new", (b"", b"", CIPHER))
+    assert [len(cache) for cache in caches] == [1] + [0] * 7
 
 
 def in_threads(work: Callable[[int], None], count: int = 4) -> None:

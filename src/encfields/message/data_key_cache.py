@@ -10,15 +10,14 @@ with that. Of a plaintext nothing is kept.
 
 At most :data:`MOST_KEPT` are kept in a process, for all branch keys together: of two generations,
 the older one is dropped when the newer one is full, but for what was used since. This needs no
-lock, which a forked child could find locked: threads that do it at the same time lose at worst
-something that is derived again.
+lock, which a forked child could find locked. Threads may do it at the same time, and an interrupt
+may end it halfway: at worst something is derived again, or dropped a generation later.
 """
 
 from __future__ import annotations
 
 import itertools
 import weakref
-from collections import deque
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -48,15 +47,16 @@ class DataKeyCache:
     :ivar reopened: how many messages were opened with one.
     """
 
-    __slots__ = ("__weakref__", "newer", "older", "reopened")
+    __slots__ = ("__weakref__", "_ref", "newer", "older", "reopened")
 
     def __init__(self) -> None:
         self.newer: dict[bytes, _Kept] = {}
         self.older: dict[bytes, _Kept] = {}
         self.reopened = 0
+        self._ref = weakref.ref(self)
 
     def __len__(self) -> int:
-        return len(self.newer.keys() | self.older.keys())
+        return len(self.newer | self.older)  # in one step each, whatever other threads keep
 
     def __repr__(self) -> str:
         return f"<DataKeyCache of {len(self)}>"
@@ -82,24 +82,26 @@ class DataKeyCache:
         """Keep the cipher of a message that was opened with it."""
         if next(_is_full):
             _start_generation()
-        newer = self.newer
-        if not newer:
-            _filled.append(weakref.ref(self))
-        newer[message_id] = opened
+        self.newer[message_id] = opened
+        _filled.add(self._ref)  # after that, so that nothing is kept which will not be dropped
 
-    def _age(self) -> bool:
-        """Drop the older generation; returns whether there is another one."""
+    def drop_older(self) -> None:
+        """Drop the older generation; the newer one becomes it."""
         self.older, self.newer = self.newer, {}
-        return bool(self.older)
 
 
-_filled: deque[weakref.ref[DataKeyCache]] = deque()
-"""Those that have something, some of them twice, and some that are gone."""
+_filled: set[weakref.ref[DataKeyCache]] = set()
+"""Those that have something, and some that have nothing any more or are gone."""
 
 
 def _start_generation() -> None:
-    refs = [_filled.popleft() for _ in range(len(_filled))]
-    caches = {id(cache): cache for ref in refs if (cache := ref()) is not None}
-    for cache in caches.values():
-        if cache._age():
-            _filled.append(weakref.ref(cache))
+    for ref in list(_filled):
+        cache = ref()
+        if cache is None:
+            _filled.discard(ref)
+            continue
+        cache.drop_older()
+        if not cache.older:
+            _filled.discard(ref)
+            if cache.newer or cache.older:  # another thread kept something meanwhile
+                _filled.add(ref)
