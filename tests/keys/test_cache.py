@@ -7,6 +7,7 @@ import datetime as dt
 import threading
 import time
 import uuid
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -23,6 +24,7 @@ from encfields.keys.cache.key_cache import KeyCache
 from encfields.keys.cache.stats import OTHERS, Fetch
 from encfields.keys.store import KeyStore
 from encfields.keys.versions import KeyVersion
+from encfields.message.keys import Wrapping
 from encfields.testing import assert_absent
 from tests.keys.passing_time import let_pass
 from tests.waiting import until
@@ -94,10 +96,11 @@ def outage(reason="unreachable"):
 
 def test_a_key_is_fetched_once_and_then_answered_from_memory(store):
     cache = KeyCache(store)
-    version = store.keys["default"][0].version
+    (key,) = store.keys["default"]
+    version = key.version
 
     for _ in range(100):
-        assert cache.find("default", version) is store.keys["default"][0]
+        assert cache.find("default", version).material == key.material
 
     assert store.calls == [("version", "default", version)]
     assert (cache.stats.hits, cache.stats.misses, cache.stats.store_calls) == (99, 1, 1)
@@ -117,8 +120,8 @@ def test_a_store_that_can_list_its_keys_has_them_prefetched(store):
     cache = KeyCache(store)
 
     assert cache.prefetch(["default", "missing"], beacons=True) == 2
-    assert cache.active("default") is new
-    assert cache.find("default", old.version) is old
+    assert cache.active("default").material == new.material
+    assert cache.find("default", old.version).material == old.material
     assert cache.beacon("default") == bytes(32)
     assert len(store.calls) == 3
 
@@ -130,8 +133,8 @@ def test_a_key_is_fetched_anew_after_its_time_to_live(store):
     assert cache.active("default") is first
     let_pass(cache, 600)
 
-    assert cache.active("default") is store.keys["default"][1]
-    assert cache.find("default", first.version) is first
+    assert cache.active("default").version == store.keys["default"][1].version
+    assert cache.find("default", first.version).material == first.material
     assert len(store.calls) == 3
 
 
@@ -344,6 +347,20 @@ def test_memory_is_bounded_and_what_is_used_stays(store):
     assert cache.active("tenant/0").id == "tenant/0"
 
 
+def test_a_key_is_this_caches_alone_and_is_dropped_with_it(store):
+    """Though the store returns one object for ever, and to every cache."""
+    ours, other = KeyCache(store), KeyCache(store, data_key_cache=False)
+    key = ours.active("default")
+    assert other.active("default") is not key
+    assert (key.keeps_data_keys, other.active("default").keeps_data_keys) == (True, False)
+    assert key.number == store.keys["default"][0].number
+
+    kept = weakref.ref(Wrapping.of(key).data_keys)
+    del key
+    ours.forget("default")
+    assert kept() is None
+
+
 def test_a_cleared_cache_fetches_again_and_keeps_nothing_from_fetches_under_way(store):
     cache = KeyCache(store)
     old = store.keys["default"][0]
@@ -355,9 +372,9 @@ def test_a_cleared_cache_fetches_again_and_keeps_nothing_from_fetches_under_way(
         store.rotate("default")
         cache.clear()
         store.gates["default"].set()
-        assert under_way.result(60) is old
+        assert under_way.result(60).version == old.version
 
-    assert cache.active("default") is store.keys["default"][1]
+    assert cache.active("default").version == store.keys["default"][1].version
 
 
 def test_forgetting_which_version_is_active_keeps_the_versions(store):
@@ -367,7 +384,7 @@ def test_forgetting_which_version_is_active_keeps_the_versions(store):
     cache.forget("default", active_only=True)
 
     assert cache.find("default", old.version) is old
-    assert cache.active("default") is new
+    assert cache.active("default").version == new.version
     assert store.calls == 2 * [("active", "default")]
 
 

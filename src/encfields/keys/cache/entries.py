@@ -166,15 +166,27 @@ class Entries:
         entry = self.held.get(key)
         return entry.value if entry is not None and monotonic() < entry.expires else None
 
+    def own(self, fetched: Any) -> Any:
+        """A branch key as an object that is this cache's alone; beacon keys as they are.
+
+        A key store may return one object for ever, and to several caches. What is derived from a
+        key and kept in its object is to be dropped when this cache drops the key, and to be what
+        this cache's options say.
+        """
+        if not isinstance(fetched, BranchKey):
+            return fetched
+        key = BranchKey(fetched.id, fetched.version, fetched.material, fetched.number)
+        key.keeps_data_keys = self._keeps_data_keys
+        return key
+
     def keep(self, key: CacheKey, value: Any, confirmed_at: float | None) -> list[CacheKey]:
         """Cache a key.
 
+        :param value: from :meth:`own`.
         :param confirmed_at: when the key store was asked for an active version, if the store can
             confirm it later.
         :returns: the replaced entries that had been used past their time.
         """
-        if isinstance(value, BranchKey):
-            value.keeps_data_keys = self._keeps_data_keys
         now = monotonic()
         keys: list[CacheKey] = [key, (key, value.version)] if isinstance(key, str) else [key]
         stood_in = [key for key in keys if (old := self.held.get(key)) and old.is_logged]
