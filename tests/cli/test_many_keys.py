@@ -53,6 +53,28 @@ def test_a_list_without_a_key_says_so(keys):
     assert listed(keys, "--like", "ward/*") == []
 
 
+@pytest.mark.parametrize("verb", ["rotate", "rewrap", "destroy"])
+def test_a_verb_that_finds_no_key_says_so(keys, local_key, tmp_path, verb):
+    options = {
+        "rotate": ("--keyring", local_key),
+        "rewrap": ("--keyring", local_key, "--to", local_key),
+        "destroy": ("--no-count", "--receipt", str(tmp_path / "receipts")),
+    }[verb]
+    found = keys("keys", verb, "--like", "ward/*", *options)
+    assert (found.code, found.out.partition(";")[0]) == (exits.OK, "No key is like 'ward/*'")
+    (tmp_path / "none.txt").write_text("\n")
+    found = keys("keys", verb, "--file", "none.txt", *options)
+    assert (found.code, found.out) == (exits.OK, "none.txt names no key.\n")
+    assert keys("keys", verb, "--like", "ward/*", "--json", *options).code == exits.OK
+    assert not (tmp_path / "receipts").exists()
+
+
+def test_none_destroyed_is_not_as_many_as_were_confirmed(keys):
+    refused = keys("keys", "destroy", "--like", "ward/*", "--no-count", "--confirm", "2")
+    assert refused.code == exits.FAILED
+    assert "there are 0 keys to destroy" in refused.err
+
+
 def test_ids_come_from_standard_input_too(keys, local_key, monkeypatch):
     piped = SimpleNamespace(buffer=io.BytesIO(b"tenant/1\n\nnew\n"), isatty=lambda: False)
     monkeypatch.setattr(sys, "stdin", piped)

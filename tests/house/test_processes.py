@@ -13,6 +13,12 @@ from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
 
+# The warnings are those of these tests, whatever PYTHONWARNINGS says to those that read them.
+SETTINGS = """
+[pytest]
+addopts = -p no:cacheprovider -ra
+filterwarnings = default
+"""
 CONFTEST = """
 import os
 import pytest
@@ -90,7 +96,7 @@ class Folder:
             "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
         }
-        (path / "pytest.ini").write_text("[pytest]\naddopts = -p no:cacheprovider -ra\n")
+        (path / "pytest.ini").write_text(SETTINGS)
         (path / "conftest.py").write_text(CONFTEST)
 
     def begin(self, *arguments: str, count: int = 2, **files: str) -> forked.Command:

@@ -9,6 +9,9 @@ from functools import partial
 
 import pytest
 
+from encfields.errors import ConfigurationError
+from encfields.keys.fetching.loop_runner import LoopRunner
+from encfields.keys.fetching.runner import ThreadRunner
 from encfields.keys.fetching.threads import MAX_AT_WORK, FetchThreads
 
 
@@ -79,3 +82,10 @@ async def test_a_call_that_nobody_waits_for_any_more_is_not_made(stuck):
     assert unwanted.cancel()
     await asyncio.wrap_future(threads.submit(lambda: None))
     assert made == []
+
+
+@pytest.mark.parametrize("runner", [ThreadRunner(), LoopRunner()])
+def test_a_coroutine_of_another_event_loop_such_as_trios_is_told_what_to_call(runner):
+    with pytest.raises(ConfigurationError, match=r"needs asyncio's event loop") as caught:
+        runner.arun(lambda: 7).send(None)
+    assert caught.value.reason == "event-loop"

@@ -60,7 +60,7 @@ class Grace:
         flight, leads = self._fetcher.join(key)
         if leads:
             fetch_into = partial(self._fetch_on_other_thread, key, flight)
-            self._fetcher.launch_on(daemon_threads().submit, key, flight, fetch_into)
+            self._fetcher.launch_on(self._start_aside, key, flight, fetch_into)
         if self._outages.is_known and not flight.done():
             return self._expired_value(key, entry)
         if not self._fetcher.runner.wait_briefly(flight, PATIENCE):
@@ -69,6 +69,12 @@ class Grace:
             entry.retry_at = math.inf
             return self._expired_value(key, entry)
         return self._fetched_or_expired(key, entry, lambda: wait_for(flight, self._fetcher.runner))
+
+    def _start_aside(self, job: Callable[[], None]) -> None:
+        try:
+            daemon_threads().submit(job)
+        except RuntimeError:  # the interpreter is ending and starts no threads
+            self._fetcher.runner.start(job)
 
     def _fetch_on_other_thread(self, key: CacheKey, flight: Flight) -> None:
         with self._fetcher.runner.aside():

@@ -49,12 +49,16 @@ class Renewer:
         if cache in self._caches:
             return
         with self._wake:
-            self._caches.add(cache)
             if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._run, name="encfields-renewal", daemon=True
-                )
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="encfields-renewal", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError:
+                    # The interpreter is ending (an atexit handler's, from Python 3.12 on), or the
+                    # system has no thread to spare: a key is fetched when it is needed.
+                    return
+                self._thread = thread
+            self._caches.add(cache)
             self._woken = True
             self._wake.notify()
 

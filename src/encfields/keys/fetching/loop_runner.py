@@ -19,6 +19,7 @@ from sqlalchemy.util import await_only, greenlet_spawn
 from sqlalchemy.util.concurrency import in_greenlet
 
 from encfields.errors import KeyUnavailableError
+from encfields.keys.fetching.runner import to_thread
 from encfields.keys.fetching.switch_interval import short_switch_interval
 from encfields.keys.fetching.threads import fetch_threads
 
@@ -73,7 +74,7 @@ class LoopRunner:
     async def arun(self, call: Callable[[], T]) -> T:
         if self._on_caller:
             return await greenlet_spawn(call)
-        return await asyncio.to_thread(_switching_soon, call)
+        return await to_thread(functools.partial(_switching_soon, call))
 
     def pause(self, seconds: float) -> None:
         if on_event_loop() and in_greenlet():

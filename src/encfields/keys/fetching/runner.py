@@ -9,6 +9,8 @@ from concurrent.futures import Future, wait
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol, TypeVar
 
+from encfields.errors import ConfigurationError
+
 T = TypeVar("T")
 
 
@@ -32,7 +34,10 @@ class Runner(Protocol):
         ...
 
     async def arun(self, call: Callable[[], T]) -> T:
-        """Run a blocking `call` from a coroutine without blocking the event loop."""
+        """Run a blocking `call` from a coroutine without blocking the event loop.
+
+        :raises ConfigurationError: the loop is not asyncio's.
+        """
         ...
 
     def pause(self, seconds: float) -> None:
@@ -57,10 +62,27 @@ class ThreadRunner:
         return bool(wait([future], seconds).done)
 
     async def arun(self, call: Callable[[], T]) -> T:
-        return await asyncio.to_thread(call)
+        return await to_thread(call)
 
     def pause(self, seconds: float) -> None:
         time.sleep(seconds)
 
     def aside(self) -> AbstractContextManager[None]:
         return nullcontext()
+
+
+async def to_thread(call: Callable[[], T]) -> T:
+    """Run a blocking call on another thread.
+
+    :raises ConfigurationError: the loop is not asyncio's, such as trio's.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        raise ConfigurationError(
+            "this coroutine needs asyncio's event loop, and runs on another. Call the method that "
+            "is no coroutine on a thread instead: `await anyio.to_thread.run_sync("
+            "encryption.prefetch)`",
+            reason="event-loop",
+        ) from None
+    return await asyncio.to_thread(call)

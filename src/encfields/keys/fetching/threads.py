@@ -24,6 +24,7 @@ from threading import Lock, Thread, get_ident
 from time import monotonic
 from typing import Generic, TypeVar
 
+from encfields.errors import KeyUnavailableError
 from encfields.keys.forking import in_forked_child
 
 T = TypeVar("T")
@@ -69,9 +70,16 @@ class FetchThreads:
 
     def submit(self, call: Callable[[], T]) -> Future[T]:
         """Execute a call on a thread; if called on an event loop's thread, even if all threads are
-        stuck."""
+        stuck.
+
+        :raises KeyUnavailableError: the interpreter is ending and starts no threads.
+        """
         task = _Task(call)
-        self._pool.submit(self._work, task)
+        try:
+            self._pool.submit(self._work, task)
+        except RuntimeError:
+            # The main thread has ended, and pools with it, but not a loop on another thread.
+            self._start_own_thread_at_the_end(task)
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
@@ -96,9 +104,22 @@ class FetchThreads:
         stuck_since = monotonic() - STUCK_SECONDS
         busy = sum(began > stuck_since for began in list(self._at_work.values()))
         if busy < MAX_AT_WORK:
-            Thread(target=self._work, args=(task,), name="encfields-keys-more", daemon=True).start()
+            self._on_own_thread(task)
         else:
             loop.call_later(STUCK_SECONDS, self._look_after, loop, task)
+
+    def _start_own_thread_at_the_end(self, task: _Task[T]) -> None:
+        try:
+            self._on_own_thread(task)
+        except RuntimeError:
+            raise KeyUnavailableError(
+                "the interpreter is ending and starts no thread on which a key could be fetched "
+                "beside an event loop: do this before the end, or with a synchronous engine",
+                reason="error",
+            ) from None
+
+    def _on_own_thread(self, task: _Task[T]) -> None:
+        Thread(target=self._work, args=(task,), name="encfields-keys-more", daemon=True).start()
 
 
 @functools.cache

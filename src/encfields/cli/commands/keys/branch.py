@@ -74,7 +74,7 @@ def _create(arguments: argparse.Namespace, keys: KeyAdmin, output: Output) -> in
     many = selection.selected(arguments, keys)
     with selection.progress(output, "creating") as progress:
         report = many.create(progress=progress)
-    return selection.print_report(report, "created", output)
+    return selection.print_report(report, "created", arguments, output)
 
 
 def rotate(arguments: argparse.Namespace, output: Output) -> int:
@@ -97,7 +97,7 @@ def _rotate(arguments: argparse.Namespace, keys: KeyAdmin, output: Output) -> in
         sys.stderr.write(f"encfields: if this is interrupted, continue with {again}\n")
     with selection.progress(output, "rotating", f"continue with {again}") as progress:
         report = many.rotate(made_before=made_before, progress=progress)
-    return selection.print_report(report, "rotated", output)
+    return selection.print_report(report, "rotated", arguments, output)
 
 
 def _time(text: str) -> dt.datetime:

@@ -23,6 +23,7 @@ from encfields.cli.targets import add_target_options
 from encfields.errors import ConfigurationError
 from encfields.keys.admin import KeyAdmin
 from encfields.keys.many.many_keys import ManyKeys
+from encfields.keys.many.report import KeysReport
 from encfields.keys.removal import DestructionReceipt, places_of
 
 WHAT = (
@@ -125,6 +126,8 @@ def _destroy_many(arguments: argparse.Namespace, output: Output) -> int:
     confirm = _count(arguments.confirm)
     with _new_receipt_file(arguments.receipt) as file, settings.open_engine() as engine:
         many = selection.selected(arguments, settings.keys(engine, keys_needed=False))
+        if not confirm and not many.list():
+            return selection.print_report(KeysReport(), "destroyed", arguments, output)
         if confirm is None and sys.stdin.isatty() and not output.as_json:
             confirm = _ask_for_count(many, specs)
         with ExitStack() as stack:
@@ -138,7 +141,7 @@ def _destroy_many(arguments: argparse.Namespace, output: Output) -> int:
                 keep=None if receipts is None else partial(_write, receipts),
                 progress=progress,
             )
-    return selection.print_report(report, "destroyed", output)
+    return selection.print_report(report, "destroyed", arguments, output)
 
 
 def _count(text: str | None) -> int | None:

@@ -59,15 +59,17 @@ def rewrap(arguments: argparse.Namespace, output: Output) -> int:
         keys = selection.selected(arguments, settings.keys(engine), all_by_default=True)
         with selection.progress(output, "rewrapping") as progress:
             report = keys.rewrap(new, progress=progress)
-    _print_rewrap(report, output)
+    _print_rewrap(report, arguments, output)
     return selection.exit_status(report)
 
 
-def _print_rewrap(report: KeysReport, output: Output) -> None:
+def _print_rewrap(report: KeysReport, arguments: argparse.Namespace, output: Output) -> None:
     wrapped = report.rewrapped or RewrapReport()
     if output.as_json:
         outcome = report.to_json()
         output.json({**wrapped.to_json(), "failed": outcome["failed"], "left": outcome["left"]})
+    elif not report.progress.total:
+        output.line(selection.says_none_selected(arguments))
     else:
         output.line(
             f"{wrapped.moved:,} wrapped keys were moved; {wrapped.already:,} had been moved "

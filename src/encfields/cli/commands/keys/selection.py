@@ -94,6 +94,13 @@ def says_nothing_found(arguments: argparse.Namespace) -> str:
     return "The key store has no key yet; `encfields keys create ID` makes one."
 
 
+def says_none_selected(arguments: argparse.Namespace) -> str:
+    """The sentence for a verb that had no key to work on."""
+    if arguments.file is not None:  # every id, known or not, would be in the report
+        return f"{printable(arguments.file)} names no key."
+    return says_nothing_found(arguments)
+
+
 def _ids_in(file: str | None) -> list[str]:
     if file is None:
         return []
@@ -134,7 +141,9 @@ def progress(
             raise
 
 
-def print_report(report: KeysReport, done: str, output: Output) -> int:
+def print_report(
+    report: KeysReport, done: str, arguments: argparse.Namespace, output: Output
+) -> int:
     """Print the result for the keys.
 
     :param done: what was done to them, such as ``"rotated"``.
@@ -142,6 +151,8 @@ def print_report(report: KeysReport, done: str, output: Output) -> int:
     """
     if output.as_json:
         output.json(report.to_json())
+    elif not report.progress.total:
+        output.line(says_none_selected(arguments))
     else:
         counts = report.progress
         parts = [f"{counts.done:,} keys were {done}", f"{counts.already:,} were before"]
