@@ -25,8 +25,9 @@ from sqlalchemy.sql.elements import (
     TypeCoerce,
 )
 from sqlalchemy.sql.functions import Function, FunctionElement
-from sqlalchemy.types import TypeDecorator, TypeEngine
+from sqlalchemy.types import NullType, TypeDecorator, TypeEngine
 
+from encfields.codecs.base import processes_binds
 from encfields.errors import UnboundValueError, UnsupportedOperationError
 from encfields.orm.declare.columns import SealedColumnType
 from encfields.orm.internals import CacheKeyedType, NegatableComparison
@@ -297,8 +298,43 @@ def is_converted(bind: BindParameter[Any]) -> bool:
 
 
 def is_converted_for(bind: BindParameter[Any], type_: Any) -> bool:
-    """The same for an encrypted column's type; its own inner type converts as the column does."""
-    return is_converted(bind) and type(bind.type) is not type(type_.inner)
+    """Whether a bind's type converts its value in another way than an encrypted column's type.
+
+    An application's type converts what it is compared with, and SQLAlchemy does not ask it for
+    ``literal(5)`` or ``bindparam("q", 5)``, which are integers.
+    """
+    if type(bind.type) is type(type_.inner):
+        return False
+    return is_converted(bind) or (
+        isinstance(type_.inner, TypeDecorator)
+        and processes_binds(type_.inner)
+        and _has_type_of_its_own(bind)
+    )
+
+
+def _has_type_of_its_own(bind: BindParameter[Any]) -> bool:
+    if isinstance(bind.type, NullType | SealedColumnType | CacheKeyedType):
+        return False
+    return not bind.unique or bind.effective_value is not None
+
+
+def own_type_advice(bind: BindParameter[Any], type_: Any) -> str:
+    """Why a bind with a type of its own is not looked up, and what to write instead.
+
+    :param type_: the encrypted column's.
+    """
+    own = type(bind.type).__name__
+    if is_converted(bind):
+        return (
+            f"a look-up does not convert its value by {own}: compare with the converted value "
+            "itself"
+        )
+    inner = type(type_.inner).__name__
+    return (
+        f"the value is compared as {own}, the type that literal() or bindparam() chose for it, "
+        f"and the column stores what {inner} makes of its values: write column == value, or give "
+        f"the literal() or bindparam() the type {inner}"
+    )
 
 
 def clause_of(operand: Any) -> Any:

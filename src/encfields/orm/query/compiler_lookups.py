@@ -40,7 +40,12 @@ from encfields.orm.query.comparison import (
     ungrouped,
 )
 from encfields.orm.query.criteria_lookups import is_indexed
-from encfields.orm.query.index_operand import IndexOperand, asked, refused
+from encfields.orm.query.index_operand import (
+    IndexOperand,
+    asked,
+    refuse_list_for_many,
+    refused,
+)
 from encfields.orm.query.lookup_type import Compared, LookupType, renamed_bind
 from encfields.orm.query.null_tests import null_test_marked
 from encfields.orm.query.resolution import answering
@@ -229,6 +234,7 @@ def _in_bound_rows(element: BinaryExpression[Any], compiler: Any) -> ColumnEleme
             types.append(type_)
             continue
         part = IndexComparison.exchanged(column, element.operator, rows, element, is_all=False)
+        refuse_list_for_many(rows, cast("IndexOperand", asked(part.left)), part, compiler)
         index_column, lookup = _index_and_lookup(part, compiler)
         sides.append(index_column)
         types.append(lookup)

@@ -38,11 +38,14 @@ from encfields.orm.query.comparison import (
     MEMBERSHIP,
     NEGATIVE,
     OF_NULL_TOO,
+    BlindValue,
     BlindView,
     IndexComparison,
     is_converted,
+    is_converted_for,
     members_of,
     ungrouped,
+    viewed,
 )
 from encfields.orm.query.several_tenants import NOTHING_GIVEN, Given, with_look_ups_per_tenant
 from encfields.orm.write.hidden_values import veil_all
@@ -159,7 +162,7 @@ def compared_to_list(
     :returns: ``None`` if look-ups cannot answer the operator, or the list is not known.
     :raises UnsupportedOperationError: the index cannot answer it.
     """
-    items = _items_of_list(aggregate)
+    items = _items_of_list(column, aggregate)
     if items is None or operator not in EQUALITY:
         return None
     veil_all(aggregate.element)
@@ -172,16 +175,24 @@ def compared_to_list(
     return or_(false(), *each) if is_any else and_(true(), *each)
 
 
-def _items_of_list(aggregate: CollectionAggregate[Any]) -> list[Any] | None:
+def _items_of_list(column: Any, aggregate: CollectionAggregate[Any]) -> list[Any] | None:
     """The items of the list, if the statement contains them."""
     element = ungrouped(aggregate.element)
     if isinstance(element, BindParameter):
         value = element.effective_value if element.unique else None
-        return list(value) if isinstance(value, list | tuple | set | frozenset) else None
+        if not isinstance(value, list | tuple | set | frozenset):
+            return None
+        item_type = getattr(element.type, "item_type", None)
+        return [_operand(column, _item(item, item_type)) for item in value]
     parts = internals.array_items(element)
     if parts is None or not all(map(_is_value, parts)):
         return None
-    return [None if isinstance(item, Null) else _value_or_expression(item) for item in parts]
+    return [_operand(column, part) for part in parts]
+
+
+def _item(value: Any, type_: Any) -> Any:
+    """An item of a list as SQLAlchemy compares it: by the type of the list's items or its own."""
+    return value if value is None else BindParameter(None, value, type_=type_, unique=True)
 
 
 def _is_value(part: Any) -> bool:
@@ -209,7 +220,7 @@ def compared_by_parts(row: Tuple, operator: Any, other: Any) -> ColumnElement[bo
     is_row = [
         and_(
             *(
-                _compare_or_null(column, operators.eq, value)
+                _compared_to_part(column, operators.eq, value)
                 for column, value in zip(columns, values, strict=True)
             )
         )
@@ -231,11 +242,10 @@ def found_in_columns(
     columns = members_of(listed)
     if not bind.unique or not any(map(is_indexed, columns)):
         return None
-    value = _value_or_expression(bind)
     differs = operator is operators.not_in_op
     among, equal = (and_, operators.ne) if differs else (or_, operators.eq)
     try:
-        return among(*(_compare_or_null(column, equal, value) for column in columns))
+        return among(*(_compared_to_part(column, equal, bind) for column in columns))
     except UnsupportedOperationError:
         return None
 
@@ -257,13 +267,37 @@ def _balanced(join: Callable[..., Any], parts: list[Any]) -> Any:
 _PARTS_IN_ROW = 200
 
 
-def _compare_or_null(column: Any, operator: Any, value: Any) -> Any:
-    """NULL equals nothing, and differs from nothing."""
-    return null() if value is None else operator(column, value)
+def _compared_to_part(column: Any, operator: Any, part: Any) -> Any:
+    """A column compared with a Python value, or with a part of the statement.
+
+    NULL equals nothing, and differs from nothing. A value of the statement has a type, by which an
+    ordinary column is compared with it; an encrypted one takes the value itself.
+    """
+    operand = _operand(column, part)
+    return null() if operand is None else operator(column, operand)
+
+
+def _operand(column: Any, part: Any) -> Any:
+    if isinstance(part, Null):
+        return None
+    if not isinstance(part, BindParameter) or not part.unique:
+        return part
+    if part.effective_value is None:
+        return None
+    is_ours = is_encrypted(column) or is_indexed(column)
+    return part.effective_value if is_ours and not _is_converted_for(column, part) else part
+
+
+def _is_converted_for(column: Any, bind: BindParameter[Any]) -> bool:
+    """Whether a bind has a type of its own that makes a difference to a column, or an index."""
+    if isinstance(column.type, BlindView):
+        view = column if isinstance(column, BlindValue) else viewed(column)
+        return is_converted(bind) if view is None else is_converted_for(bind, view.clause.type)
+    return is_converted_for(bind, column.type)
 
 
 def _single_row(other: Any) -> list[list[Any]] | None:
-    return [list(map(_value_or_expression, other.clauses))] if isinstance(other, Tuple) else None
+    return [list(other.clauses)] if isinstance(other, Tuple) else None
 
 
 def _listed_rows(other: Any) -> list[list[Any]] | None:
@@ -275,10 +309,4 @@ def _listed_rows(other: Any) -> list[list[Any]] | None:
     rows = members_of(other)
     if not rows or not all(isinstance(row, Tuple) for row in rows):
         return None
-    return [list(map(_value_or_expression, row.clauses)) for row in rows]
-
-
-def _value_or_expression(part: Any) -> Any:
-    """A part's operand: a value that the statement contains, or an expression."""
-    is_value = isinstance(part, BindParameter) and part.unique and not is_converted(part)
-    return part.effective_value if is_value else part
+    return [list(row.clauses) for row in rows]

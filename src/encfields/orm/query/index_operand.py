@@ -225,3 +225,19 @@ def refused(index_side: IndexOperand | None, element: IndexComparison, why: str)
         column=index_side.column.name if index_side else None,
         reason="operator",
     )
+
+
+def refuse_list_for_many(
+    bind: BindParameter[Any], index_side: IndexOperand, element: IndexComparison, compiler: Any
+) -> None:
+    """Refuse a list in a statement that is compiled for several parameter sets.
+
+    :raises UnsupportedOperationError: SQLAlchemy has no place for it there.
+    """
+    if bind.expanding and compiler.for_executemany:
+        raise refused(
+            index_side,
+            element,
+            "one statement for several parameter sets cannot contain a list: execute it for each "
+            "by itself, or compare with each item, as in or_(column == first, column == second)",
+        )

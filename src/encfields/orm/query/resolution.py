@@ -49,9 +49,15 @@ from encfields.orm.query.comparison import (
     IndexComparison,
     any_or_all_advice,
     is_converted_for,
+    own_type_advice,
     ungrouped,
 )
-from encfields.orm.query.index_operand import IndexOperand, asked, refused
+from encfields.orm.query.index_operand import (
+    IndexOperand,
+    asked,
+    refuse_list_for_many,
+    refused,
+)
 from encfields.orm.query.joined_tenants import NEED_ONE_TENANT, have_one_key
 from encfields.orm.query.lookup_type import (
     Compared,
@@ -300,13 +306,10 @@ def _lookup(
             any_or_all_advice(value)
             or "it can be compared with a value or an equally indexed column only",
         )
-    if is_converted_for(value, index.sources[0].column.type):
-        raise refused(
-            compared.scope,
-            compared.element,
-            f"a look-up does not convert its value by {type(value.type).__name__}: compare with "
-            "the converted value itself",
-        )
+    column_type = index.sources[0].column.type
+    if is_converted_for(value, column_type):
+        raise refused(compared.scope, compared.element, own_type_advice(value, column_type))
+    refuse_list_for_many(value, compared.scope, compared.element, compiler)
     if not value.unique and len(versions) > 1:
         # One name has one value: the hashes of both versions, and each side takes its own.
         if any(one.key_columns != index.key_columns for one in versions):
