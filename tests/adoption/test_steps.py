@@ -24,6 +24,7 @@ from encfields.adopt import (
 )
 from encfields.adopt.schema import Schema
 from encfields.bulk import DatabaseUnavailableError
+from encfields.errors import ConfigurationError
 from tests.adoption.models import customer
 from tests.database import Database
 from tests.servers.backends import Backend
@@ -177,7 +178,7 @@ def test_the_database_refuses_an_old_process_once_plaintext_is_closed(
     close_plaintext(db.engine, db.encryption, adoption)
 
     for phase in ("old", "write-both", "read-sealed"):
-        with pytest.raises(DBAPIError, match="closed"):
+        with pytest.raises(ConfigurationError, match="after close_plaintext"):
             write(db, phase, 9, "nine@x")
     with pytest.raises(DBAPIError, match="closed"):
         db.execute_plain("UPDATE customer SET email = 'new@x' WHERE id = 1")

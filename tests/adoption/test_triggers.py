@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from traceback import format_exception
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
+from encfields.adopt import Adoption, close_plaintext, ensure_adopted
+from encfields.errors import ConfigurationError
+from encfields.orm.adoption.refusals import (
+    MOVED,
+    SEALED_ALONE,
+    TOO_EARLY,
+    TOO_LATE,
+    refusal_text,
+    tell_of_refused_write,
+)
 from tests.adoption.models import customer
 from tests.database import Database
 
@@ -82,12 +94,42 @@ def test_the_last_phase_is_refused_before_values_were_compared(app: Any, db: Dat
     last = customer("write-sealed")
     with db.session() as session:
         session.add(last(id=9, email="nine@x"))
-        with pytest.raises(DBAPIError, match="ensure_adopted"):
+        with pytest.raises(ConfigurationError, match="ensure_adopted"):
             session.flush()
     with db.session() as session:
         session.get_one(last, 1).email = "one@x"
-        with pytest.raises(DBAPIError, match="ensure_adopted"):
+        with pytest.raises(ConfigurationError, match="ensure_adopted") as caught:
             session.flush()
+    refused = caught.value
+    assert (refused.table, refused.column) == ("customer", "email")
+    assert refused.reason == "adoption-refused"
+    assert "one@x" not in "".join(format_exception(refused))
+
+
+def test_plaintext_is_refused_after_the_close_by_an_error_of_this_library(db: Database):
+    model = customer("write-both")
+    db.create(model.metadata)
+    adoption = Adoption.of(model.__table__.c.email_enc)
+    ensure_adopted(db.engine, db.encryption, adoption)
+    close_plaintext(db.engine, db.encryption, adoption)
+    with db.session() as session:
+        session.add(model(id=1, email="canary-4711@x"))
+        with pytest.raises(ConfigurationError, match="accepts no plaintext") as caught:
+            session.flush()
+    shown = "".join(format_exception(caught.value))
+    assert "canary-4711" not in shown
+    with db.session() as session, pytest.raises(ConfigurationError, match="accepts no plaintext"):
+        session.execute(text("INSERT INTO customer (id, email) VALUES (2, 'by hand')"))
+
+
+@pytest.mark.parametrize("refusal", [MOVED, TOO_EARLY, SEALED_ALONE, TOO_LATE])
+@pytest.mark.parametrize("column", ["customer.email", f"{'t' * 64}.{'c' * 64}"])
+def test_a_refusal_is_told_by_its_text_whatever_the_names(refusal: str, column: str):
+    sent = refusal_text(refusal, column)
+    assert len(sent) <= 128  # of MySQL's MESSAGE_TEXT
+    error = tell_of_refused_write(cast("Any", SimpleNamespace(original_exception=Exception(sent))))
+    assert error is not None
+    assert f"{error.table}.{error.column}".startswith(column[:20])
 
 
 def test_no_error_of_the_database_shows_a_plaintext(app: Any, db: Database):

@@ -11,6 +11,7 @@ from encfields.errors import ConfigurationError
 from encfields.orm import internals
 from encfields.orm.adoption.expressions import with_plaintext_asked
 from encfields.orm.adoption.plaintext import Plaintext
+from encfields.orm.adoption.refusals import tell_of_refused_write
 from encfields.orm.adoption.writes import write_plaintext_along
 from encfields.orm.query.compiler_lookups import use_lookup_compiler, use_own_compiler
 from encfields.orm.query.criteria_lookups import with_lookups_in_criteria
@@ -79,6 +80,7 @@ class EngineListeners:
         if self._prefetch is not None:
             yield "after_execute", self._prefetch.after_execute, False
         yield "handle_error", self._redaction.hide_unsealed_parameters, False
+        yield "handle_error", tell_of_refused_write, False
         if self._is_postgresql:
             yield "handle_error", tell_of_other_column_type, False
 

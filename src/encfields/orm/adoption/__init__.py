@@ -11,6 +11,7 @@
 ``plain_operand``        values compared with the plaintext
 ``text_form``            plaintext as bytes, the same on every driver
 ``triggers``             triggers that keep a row's state consistent
+``refusals``             what triggers refuse, and the errors for it
 ``trigger_notes``        what a trigger's text records about its adoption
 ``create_all_triggers``  triggers on tables of ``create_all()``
 =======================  ====================================================

@@ -24,6 +24,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sqlalchemy import types as sa
 
 from encfields.databases import MYSQL_NAMES, short_name
+from encfields.orm.adoption.refusals import (
+    MISSING,
+    MOVED,
+    SEALED_ALONE,
+    TOO_EARLY,
+    TOO_LATE,
+    refusal_text,
+)
 from encfields.orm.adoption.trigger_notes import CLOSED, OPEN
 from encfields.orm.declare.row_keys import stored_type
 
@@ -144,34 +152,34 @@ class Triggers:
         blank = " ".join(f"NEW.{self._quoted(n)} := NULL;" for n in self._blanked())
         parts = [
             f"IF NOT is_new THEN IF {new} IS NOT NULL AND {new} = {old} AND ({self._changes()}) "
-            f"THEN IF {plain_new} IS NULL AND {plain_old} IS NULL THEN {self._raise(_MOVED)} "
+            f"THEN IF {plain_new} IS NULL AND {plain_old} IS NULL THEN {self._raise(MOVED)} "
             f"END IF; {blank} END IF; END IF;",
-            f"IF octet_length({new}) = 0 THEN {self._raise(_SEALED_ALONE)} END IF;",
+            f"IF octet_length({new}) = 0 THEN {self._raise(SEALED_ALONE)} END IF;",
         ]
         if stage == OPEN:
             parts.append(
                 f"IF {plain_new} IS NULL AND {new} IS NOT NULL THEN IF is_new THEN "
-                f"{self._raise(_TOO_EARLY)} ELSIF {new} IS DISTINCT FROM {old} THEN "
-                f"{self._raise(_TOO_EARLY)} END IF; END IF;"
+                f"{self._raise(TOO_EARLY)} ELSIF {new} IS DISTINCT FROM {old} THEN "
+                f"{self._raise(TOO_EARLY)} END IF; END IF;"
             )
         if self._adopted.required:
             parts.append(
-                f"IF {plain_new} IS NULL AND {new} IS NULL THEN {self._raise(_MISSING)} END IF;"
+                f"IF {plain_new} IS NULL AND {new} IS NULL THEN {self._raise(MISSING)} END IF;"
             )
         return " ".join(parts)
 
     def _closed_body(self) -> str:
         new, old = self._sealed("NEW"), self._sealed("OLD")
         plain = self._plain("NEW")
-        missing = f"IF {plain} IS NULL AND {new} IS NULL THEN {self._raise(_MISSING)} END IF;"
+        missing = f"IF {plain} IS NULL AND {new} IS NULL THEN {self._raise(MISSING)} END IF;"
         return (
-            f"IF octet_length({new}) = 0 THEN {self._raise(_SEALED_ALONE)} END IF; "
-            f"IF is_new THEN IF {plain} IS NOT NULL THEN {self._raise(_CLOSED)} END IF; ELSE "
+            f"IF octet_length({new}) = 0 THEN {self._raise(SEALED_ALONE)} END IF; "
+            f"IF is_new THEN IF {plain} IS NOT NULL THEN {self._raise(TOO_LATE)} END IF; ELSE "
             f"IF {plain} IS NOT NULL AND ({self._changed(self._adopted.plain)}) THEN "
-            f"{self._raise(_CLOSED)} END IF; "
+            f"{self._raise(TOO_LATE)} END IF; "
             f"IF {new} IS DISTINCT FROM {old} AND {new} IS NOT NULL THEN {plain} := NULL; END IF; "
             f"IF {new} IS NOT NULL AND {new} = {old} AND ({self._moves()}) THEN "
-            f"{self._raise(_MOVED)} END IF; END IF; " + (missing if self._adopted.required else "")
+            f"{self._raise(MOVED)} END IF; END IF; " + (missing if self._adopted.required else "")
         )
 
     # -- MySQL and MariaDB ---------------------------------------------------------------------
@@ -196,38 +204,39 @@ class Triggers:
         new, plain = self._sealed("NEW"), self._plain("NEW")
         parts = [self._mysql_missing()]
         if stage == OPEN:
-            parts.append(self._if(f"{plain} IS NULL AND {new} IS NOT NULL", _TOO_EARLY))
+            parts.append(self._if(f"{plain} IS NULL AND {new} IS NOT NULL", TOO_EARLY))
         if stage == CLOSED:
-            parts.append(self._if(f"{plain} IS NOT NULL", _CLOSED))
+            parts.append(self._if(f"{plain} IS NOT NULL", TOO_LATE))
         return " ".join(parts) + " DO 0;"
 
     def _mysql_update(self, stage: str) -> str:
         new, old = self._sealed("NEW"), self._sealed("OLD")
         plain_new, plain_old = self._plain("NEW"), self._plain("OLD")
         kept = f"{new} IS NOT NULL AND {new} <=> {old}"
-        alone = self._if(f"LENGTH({new}) = 0", _SEALED_ALONE)
+        alone = self._if(f"LENGTH({new}) = 0", SEALED_ALONE)
         if stage == CLOSED:
             return (
                 f"{alone} "
                 + self._if(
-                    f"{plain_new} IS NOT NULL AND ({self._changed(self._adopted.plain)})", _CLOSED
+                    f"{plain_new} IS NOT NULL AND ({self._changed(self._adopted.plain)})",
+                    TOO_LATE,
                 )
                 + f" IF {new} IS NOT NULL AND NOT ({new} <=> {old}) THEN SET {plain_new} = NULL;"
-                f" END IF; {self._if(f'{kept} AND ({self._moves()})', _MOVED)} "
+                f" END IF; {self._if(f'{kept} AND ({self._moves()})', MOVED)} "
                 + self._mysql_missing()
             )
         blank = ", ".join(f"NEW.{self._quoted(n)} = NULL" for n in self._blanked())
-        lost = self._if(f"{plain_new} IS NULL AND {plain_old} IS NULL", _MOVED)
+        lost = self._if(f"{plain_new} IS NULL AND {plain_old} IS NULL", MOVED)
         parts = [f"{alone} IF {kept} AND ({self._changes()}) THEN {lost} SET {blank}; END IF;"]
         if stage == OPEN:
             early = f"{plain_new} IS NULL AND {new} IS NOT NULL AND NOT ({new} <=> {old})"
-            parts.append(self._if(early, _TOO_EARLY))
+            parts.append(self._if(early, TOO_EARLY))
         return " ".join([*parts, self._mysql_missing()])
 
     def _mysql_missing(self) -> str:
         if not self._adopted.required:
             return ""
-        return self._if(f"{self._plain('NEW')} IS NULL AND {self._sealed('NEW')} IS NULL", _MISSING)
+        return self._if(f"{self._plain('NEW')} IS NULL AND {self._sealed('NEW')} IS NULL", MISSING)
 
     def _if(self, condition: str, message: str) -> str:
         return f"IF {condition} THEN {self._raise(message)} END IF;"
@@ -254,12 +263,12 @@ class Triggers:
 
     def _sqlite_inserts(self, stage: str) -> list[tuple[str, str]]:
         new, plain = self._sealed("NEW"), self._plain("NEW")
-        checks = [(f"{plain} IS NULL AND {new} IS NULL", _MISSING)]
+        checks = [(f"{plain} IS NULL AND {new} IS NULL", MISSING)]
         checks = checks if self._adopted.required else []
         if stage == OPEN:
-            checks.append((f"{plain} IS NULL AND {new} IS NOT NULL", _TOO_EARLY))
+            checks.append((f"{plain} IS NULL AND {new} IS NOT NULL", TOO_EARLY))
         if stage == CLOSED:
-            checks.append((f"{plain} IS NOT NULL", _CLOSED))
+            checks.append((f"{plain} IS NOT NULL", TOO_LATE))
         return checks
 
     def _sqlite_updates(self, stage: str) -> list[tuple[str, str]]:
@@ -267,19 +276,19 @@ class Triggers:
         new, old = self._sealed("NEW"), self._sealed("OLD")
         plain_new, plain_old = self._plain("NEW"), self._plain("OLD")
         moved = f"{new} IS NOT NULL AND {new} IS {old} AND ({self._moves()})"
-        checks = [(f"length({new}) = 0", _SEALED_ALONE)]
+        checks = [(f"length({new}) = 0", SEALED_ALONE)]
         if stage == CLOSED:
             fence = f"{plain_new} IS NOT NULL AND ({self._changed(self._adopted.plain)})"
             missing = f"{plain_new} IS NULL AND {new} IS NULL"
-            checks += [(fence, _CLOSED), (moved, _MOVED)]
+            checks += [(fence, TOO_LATE), (moved, MOVED)]
         else:
-            checks.append((f"{moved} AND {plain_new} IS NULL AND {plain_old} IS NULL", _MOVED))
+            checks.append((f"{moved} AND {plain_new} IS NULL AND {plain_old} IS NULL", MOVED))
             blanked = f"({new} IS {old} AND {plain_old} IS NOT NULL)"
             missing = f"{plain_new} IS NULL AND ({new} IS NULL OR {blanked})"
         if stage == OPEN:
             early = f"{plain_new} IS NULL AND {new} IS NOT NULL AND {new} IS NOT {old}"
-            checks.append((early, _TOO_EARLY))
-        return [*checks, (missing, _MISSING)] if self._adopted.required else checks
+            checks.append((early, TOO_EARLY))
+        return [*checks, (missing, MISSING)] if self._adopted.required else checks
 
     def _sqlite_correction(self, stage: str) -> tuple[str, tuple[str, ...]]:
         """When a row is corrected after an UPDATE, and the columns that are then set to NULL."""
@@ -335,15 +344,16 @@ class Triggers:
 
     def _raise(self, message: str) -> str:
         text = self._text(message)
-        if self._name == "postgresql":
-            return f"RAISE EXCEPTION USING MESSAGE = {text}, ERRCODE = 'check_violation';"
         # A missing value is the error that NOT NULL raised: drivers call it one of integrity.
-        code = "'23000' SET MYSQL_ERRNO = 1048," if message == _MISSING else "'45000' SET"
+        if self._name == "postgresql":
+            state = "not_null_violation" if message == MISSING else "check_violation"
+            return f"RAISE EXCEPTION USING MESSAGE = {text}, ERRCODE = '{state}';"
+        code = "'23000' SET MYSQL_ERRNO = 1048," if message == MISSING else "'45000' SET"
         return f"SIGNAL SQLSTATE {code} MESSAGE_TEXT = {text};"
 
     def _text(self, message: str) -> str:
         column = f"{self._adopted.table}.{self._adopted.plain.name}"
-        text = message.format(column=column)[:120].replace("'", "''")
+        text = refusal_text(message, column).replace("'", "''")
         return f"'{self._written(text)}'"
 
     def _note(self, stage: str) -> str:
@@ -379,10 +389,3 @@ class Triggers:
 
     def _function(self) -> str:
         return self._schema() + self._quoted(self._adopted.name("row"))
-
-
-_MOVED = "encfields: what {column} is bound to changes, and it is not sealed anew"
-_TOO_EARLY = "encfields: {column} must be written in plaintext too until ensure_adopted"
-_MISSING = "encfields: {column} must have a value"
-_SEALED_ALONE = "encfields: {column} is computed from plaintext that a row no longer has"
-_CLOSED = "encfields: {column} is closed: no process may write plaintext any more"
