@@ -7,6 +7,8 @@ The steps, and what they check:
 ``operations``         the steps, each refused out of order
 ``stages``             how far an adoption is, as the database's triggers record it
 ``obstacles``          what in a database prevents an adoption
+``own_triggers``       what a table's own triggers may do to the plaintext column
+``catalog_column``     a plaintext column in a database's catalog
 ``letter_case``        plaintext whose database ignores the case of letters
 ``comparison``         compares sealed values with plaintext
 ``plaintext_removal``  sets plaintext to NULL that equals its sealed value

@@ -9,43 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
 
-from sqlalchemy import text
-
+from encfields.adopt.catalog_column import CatalogColumn
 from encfields.adopt.column_definitions import defines_column, definitions
+from encfields.adopt.own_triggers import may_assign, own_triggers
 from encfields.adopt.sqlite_schema import table_sql
 from encfields.databases import MYSQL_NAMES
-from encfields.orm.adoption.triggers import PREFIX
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
-
-class CatalogColumn:
-    """A plaintext column in a database's catalog."""
-
-    def __init__(self, connection: Connection, table: str, schema: str | None, name: str) -> None:
-        self.connection = connection
-        self.table = table
-        self.schema = schema
-        self.name = name
-
-    def ask(self, sql: str) -> list[tuple[str, ...]]:
-        """The texts that a query returns; it may use :table, :schema, :name and :ours."""
-        asked = {"table": self.table, "schema": self.schema, "name": self.name, "ours": PREFIX}
-        named = {name: value for name, value in asked.items() if f":{name}" in sql}
-        rows = self.connection.execute(text(sql), named)
-        return [tuple("" if cell is None else _as_text(cell) for cell in row) for row in rows]
-
-    def is_named_in(self, sql: str) -> bool:
-        """Whether SQL contains the column's name as a word."""
-        return re.search(rf"(?<!\w){re.escape(self.name)}(?!\w)", sql, re.IGNORECASE) is not None
-
-
-def _as_text(value: object) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
-
 
 # -- before an adoption begins -----------------------------------------------------------------
 
@@ -118,15 +87,10 @@ def before_rows_without_plaintext(plain: CatalogColumn) -> list[str]:
 
     One that fills an empty column, or keeps what it held, would take the place of a sealed value.
     """
-    assigned = re.compile(
-        rf"(?<!\w){re.escape(plain.name)}(?!\w)[\"`\]]?\s*:?="
-        rf"|\binto\s+(?:strict\s+)?new\s*\.\s*[\"`]?{re.escape(plain.name)}(?!\w)",
-        re.IGNORECASE,
-    )
     return [
         f"the trigger {name} may assign it, and would find NULL there from now on"
-        for name, body in _own_triggers(plain)
-        if assigned.search(body)
+        for name, body in own_triggers(plain)
+        if may_assign(body, plain.name)
     ]
 
 
@@ -258,30 +222,9 @@ def _unique_with_others(index: str) -> str:
 
 
 def _triggers(plain: CatalogColumn) -> Iterator[str]:
-    for name, body in _own_triggers(plain):
+    for name, body in own_triggers(plain):
         if plain.is_named_in(body):
             yield f"the trigger {name} names it, and every write would fail"
-
-
-def _own_triggers(plain: CatalogColumn) -> list[tuple[str, ...]]:
-    """The table's triggers that are not of an adoption: name and text."""
-    name = plain.connection.dialect.name
-    if name == "postgresql":
-        return plain.ask(
-            "SELECT t.tgname, p.prosrc FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid "  # noqa: S608
-            f"JOIN {_PG_TABLE} AND t.tgrelid = c.oid "
-            "WHERE NOT t.tgisinternal AND left(t.tgname, length(:ours)) <> :ours"
-        )
-    if name in MYSQL_NAMES:
-        return plain.ask(
-            "SELECT TRIGGER_NAME, ACTION_STATEMENT FROM information_schema.TRIGGERS WHERE "
-            "EVENT_OBJECT_SCHEMA = COALESCE(:schema, DATABASE()) AND EVENT_OBJECT_TABLE = :table "
-            "AND LEFT(TRIGGER_NAME, CHAR_LENGTH(:ours)) <> :ours"
-        )
-    return plain.ask(
-        "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = :table "
-        "AND substr(name, 1, length(:ours)) <> :ours"
-    )
 
 
 def _views(plain: CatalogColumn, views: Iterable[tuple[str, ...]]) -> Iterator[str]:

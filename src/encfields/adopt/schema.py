@@ -19,8 +19,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from encfields.adopt.adoption import Adoption, AdoptionError
+from encfields.adopt.catalog_column import CatalogColumn
 from encfields.adopt.column_changes import ColumnChanges
-from encfields.adopt.obstacles import CatalogColumn
 from encfields.adopt.stages import AdoptionState, adopted_in, state_of
 from encfields.bulk.connections import Connections
 from encfields.bulk.rows.catalog import hides_rows

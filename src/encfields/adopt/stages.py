@@ -244,8 +244,10 @@ def last_trigger(connection: Connection, table: Table) -> str | None:
     """A trigger that changes rows after ours, if there is one. Not on SQLite."""
     if connection.dialect.name == "postgresql":
         sql = (
-            "SELECT t.tgname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid"
-            " JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relname = :table"
+            "SELECT t.tgname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+            " JOIN pg_trigger t ON t.tgrelid = c.oid"
+            " OR t.tgrelid IN (SELECT relid FROM pg_partition_tree(c.oid))"
+            " WHERE c.relname = :table"
             " AND n.nspname = COALESCE(:schema, current_schema()) AND NOT t.tgisinternal"
             " AND t.tgtype & 2 = 2 AND t.tgtype & 16 = 16 AND t.tgname > 'zzz_encfields~'"
         )
