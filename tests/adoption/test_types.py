@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 import enum
+import math
 import uuid
 from typing import Any
 
@@ -196,6 +197,27 @@ def test_nan_and_the_infinities_are_adopted_where_a_database_holds_them(postgres
         assert ensure_adopted(db.engine, db.encryption, adoption).both == 2
     with db.engine.connect() as connection:
         assert repr([tuple(row) for row in connection.execute(read)]) == expected
+
+
+def test_a_decimal_that_is_no_number_is_read_and_named_and_not_sealed(postgresql_db: Database):
+    db = postgresql_db
+    db.execute_plain("CREATE TABLE t (id INTEGER PRIMARY KEY, n NUMERIC, f NUMERIC)")
+    db.execute_plain("INSERT INTO t VALUES (1, 'NaN', 'Infinity'), (2, 1.5, '-Infinity')")
+
+    def sealed(name: str, type_: Any) -> Column[Any]:
+        adopts = Plaintext(name, phase="read-sealed")
+        return Column(f"{name}_enc", EncryptedType(type_, name=f"t.{name}", adopts=adopts))
+
+    both = sealed("n", sa.Numeric()), sealed("f", sa.Numeric(asdecimal=False))
+    table = Table("t", MetaData(), Column("id", sa.Integer, primary_key=True), *both)
+    for column in both:
+        begin_adoption(db.engine, Adoption.of(column))
+    with db.engine.connect() as connection:
+        rows = connection.execute(select(*both).order_by(table.c.id)).all()
+    one = decimal.Decimal("1.5")
+    assert repr(rows) == repr([(decimal.Decimal("NaN"), math.inf), (one, -math.inf)])
+    report = adopt(db.engine, db.encryption, Adoption.of(both[0]))
+    assert [(row.key, row.reason) for row in report.quarantined] == [({"id": "1"}, "range")]
 
 
 @pytest.mark.parametrize("phase", ["write-both", "read-sealed"])

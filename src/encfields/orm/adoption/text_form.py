@@ -141,6 +141,11 @@ class TextForm:
         if isinstance(stored, sa.Float):
             # The codec's own text: PostgreSQL writes 1 for 1.0, and has NaN and the infinities.
             return lambda data: codec.decode(codec.encode(float(data), dialect), dialect)
+        if isinstance(stored, sa.Numeric):
+            # Only PostgreSQL has them; they can be read, but not sealed.
+            number: Any = decimal.Decimal if stored.asdecimal else float
+            special = {name.encode(): number(name) for name in ("NaN", "Infinity", "-Infinity")}
+            return lambda data: special[data] if data in special else codec.decode(data, dialect)
         return lambda data: codec.decode(data, dialect)
 
     def _moment(self) -> Callable[[bytes], object]:

@@ -30,8 +30,9 @@ from encfields.orm.adoption.expressions import (
 )
 from encfields.orm.adoption.plaintext import WRITE_SEALED, Plaintext
 from encfields.orm.adoption.unsealed import note_unsealed
-from encfields.orm.declare.columns import ColumnBinding
+from encfields.orm.declare.columns import ColumnBinding, SealedColumnType
 from encfields.orm.query.statement_scope import equated
+from encfields.orm.write.application_bindparams import has_no_type_of_its_own
 from encfields.orm.write.statement_plan import RAW_COPY_OPTION
 from encfields.orm.write.upsert import targets_row_key
 from encfields.orm.write.upsert_choices import (
@@ -160,16 +161,17 @@ class _Completion:
             return hidden(value)  # of an upsert: early releases of SQLAlchemy 2.0 do not bind it
         if not isinstance(value, BindParameter):
             return in_plaintext(value)
+        type_ = PlaintextType(value.type) if _has_own_type(value) else adopting.type
         if value.unique:
-            bind = internals.retyped_bind(value, adopting.type, rename=True)
+            bind = internals.retyped_bind(value, type_, rename=True)
             if (given := bind.callable) is not None:
                 bind.callable = lambda: hidden(given())
             return bind
         key, name = value.key, value.key + _COPY
         self._each_row(lambda row: {**row, name: hidden(row[key])} if key in row else row)
         if value.required:
-            return bindparam(name, type_=adopting.type, required=True)
-        return bindparam(name, value=value.effective_value, type_=adopting.type)
+            return bindparam(name, type_=type_, required=True)
+        return bindparam(name, value=value.effective_value, type_=type_)
 
     def _leave_pending(self, adopting: _Adopting, stated: Mapping[str, Any], why: str) -> None:
         """Write only the plaintext: the next backfill seals the row."""
@@ -196,6 +198,8 @@ class _Completion:
         value = stated.get(adopting.key)
         if _is_expression(value):
             return "an UPDATE assigns an SQL expression"
+        if _has_own_type(value):
+            return "an UPDATE assigns a literal() or the like"
         if isinstance(value, Null):
             return None
         pinned = _pinned(self.statement)
@@ -213,7 +217,16 @@ class _Completion:
 
     def _insert(self, adopting: _Adopting) -> None:
         value = internals.insert_values_by_key(self.statement).get(adopting.key)
-        if isinstance(value, BindParameter) and not value.unique:
+        if _has_own_type(value) and adopting.adopts.carries_unsealable:
+            note_unsealed(
+                self._connection,
+                adopting.binding,
+                "an INSERT gives a literal() or typed bindparam()",
+            )
+            column = adopting.binding.column
+            added = {column: null(), adopting.plain: self._plain_value(adopting, value)}
+            self.statement = internals.with_insert_values(self.statement, [column], added)
+        elif isinstance(value, BindParameter) and not value.unique:
             added = {adopting.plain: self._plain_value(adopting, value)}
             self.statement = internals.with_insert_values(self.statement, [], added)
         elif _is_expression(value) and adopting.adopts.carries_unsealable:
@@ -332,6 +345,13 @@ def _is_expression(value: Any) -> bool:
     if value is None or isinstance(value, BindParameter | Null):
         return False
     return internals.is_expression(value)
+
+
+def _has_own_type(value: Any) -> bool:
+    """Whether a column is assigned a value whose type the application chose, as by literal()."""
+    if not isinstance(value, BindParameter) or isinstance(value.type, SealedColumnType):
+        return False
+    return not has_no_type_of_its_own(value)
 
 
 def _pinned(statement: Update) -> set[str]:
