@@ -172,6 +172,9 @@ OF_TWO_TENANTS: dict[str, Any] = {
     "in another query": select(Card.id).where(
         Card.number.in_(select(other.number)), exists().where(of_one_tenant)
     ),
+    "in the query around, of whose rows it is not": select(Card.id).where(
+        of_one_tenant, exists(select(Card.id).where(other.number == Card.number).correlate(None))
+    ),
     "a subquery without it": select(Card.id).where(
         Card.number.in_(select(select(Card.id, Card.number).subquery().c.number))
     ),

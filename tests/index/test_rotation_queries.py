@@ -296,6 +296,13 @@ def test_a_loader_s_criteria_about_both_ends_find_either_version(rotating, load)
     assert found == {key: [10, 11, 12] for key in (10, 11, 12)}
 
 
+def test_a_query_that_groups_by_the_column_is_refused_while_its_index_has_two_versions(rotating):
+    """Rows of one value have hashes of either version, by neither of which they are one group."""
+    grouped = select(b.c.v).group_by(b.c.v)
+    with pytest.raises(UnsupportedOperationError, match="GROUP BY"):
+        _ids(rotating, select(a.c.id).where(a.c.v.in_(grouped)))
+
+
 def test_not_in_a_subquery_is_not_confused_by_rows_that_lack_a_version(rotating):
     found = select(a.c.id).where(a.c.v.not_in(select(b.c.v).where(b.c.id.in_([10, 31]))))
     assert _ids(rotating, found.where(a.c.id.in_([10, 11, 20, 21, 40]))) == [20, 21]

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 from sqlalchemy import (
     Column,
+    Dialect,
     Integer,
     MetaData,
     String,
     Table,
+    TypeDecorator,
     and_,
     bindparam,
     case,
@@ -248,6 +250,27 @@ def test_an_or_with_a_bind_that_is_null_has_every_row(town):
             assert len(session.scalars(asked, {"given": None}).all()) == ROWS
             assert session.scalars(neither, {"given": None}).all() == []
             assert len(session.scalars(neither, {"given": "name-7"}).all()) == ROWS
+
+
+class Said(TypeDecorator[str]):
+    """A text that stands where nothing was said; None is no NULL."""
+
+    impl = String
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str:
+        return "nothing" if value is None else value
+
+
+def test_a_bind_whose_none_may_be_a_value_tells_of_no_part_of_an_or(sqlite_db):
+    type_ = EncryptedType(Said(20), index=BlindIndex(bits=4))
+    said = Table("said", MetaData(), Column("id", Integer, primary_key=True), Column("it", type_))
+    asked = select(said).where(or_(given.is_(None), said.c.it == given))
+    with (
+        sqlite_db.engine.connect() as connection,
+        pytest.raises(UnsupportedOperationError, match=r"part of .* an OR"),
+    ):
+        connection.execute(asked, {"given": None})
 
 
 def test_a_row_that_another_part_of_an_or_found_is_no_sign_of_tampering(sqlite_clinic, caplog):
