@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import gc
 import os
 import weakref
@@ -9,10 +10,22 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, StaticPool, create_engine, select, text
+from sqlalchemy import (
+    Column,
+    Date,
+    Engine,
+    MetaData,
+    StaticPool,
+    String,
+    Table,
+    create_engine,
+    insert,
+    select,
+    text,
+)
 from sqlalchemy.orm import Session
 
-from encfields import Encryption, SqlKeyStore, attach, keyrings
+from encfields import EncryptedType, Encryption, SqlKeyStore, attach, keyrings
 from encfields.branch_key import BranchKey
 from encfields.engine import engine_encryption
 from encfields.errors import ContextMismatchError, KeyDestroyedError, TamperedError
@@ -93,7 +106,19 @@ def test_what_is_read_again_is_opened_with_what_is_kept(engine, attached):
     assert encryption.stats.opened == 8
 
 
-def test_a_value_outside_the_database_is_opened_so_too_and_only_in_its_context(attached):
+def test_a_value_whose_row_s_key_is_read_the_long_way_is_opened_with_what_is_kept(engine, attached):
+    encryption = attached()
+    day = Column("day", Date, primary_key=True)
+    visit = Table("visit", MetaData(), day, Column("note", EncryptedType(String(20))))
+    visit.create(engine)
+    with engine.begin() as connection:
+        connection.execute(insert(visit).values(day=dt.date(2026, 1, 1), note="first"))
+        found = [connection.scalars(select(visit.c.note)).all() for _ in range(3)]
+    assert found == [["first"]] * 3
+    assert reopened(encryption) == 2
+
+
+def test_a_value_outside_the_database_is_opened_with_what_is_kept_in_its_context_alone(attached):
     encryption, context = attached(), {"file": "1"}
     message = encryption.seal(b"content", context)
     assert [encryption.open(message, context) for _ in range(3)] == [b"content"] * 3
