@@ -214,7 +214,9 @@ def _star(item: Any, keys: list[Any], name: str) -> Any:
 
 
 def _join_subquery(item: Any, keys: list[Any], name: str) -> Any:
-    inner = sa.select(*keys, getattr(item, name).label("value")).limit(3).subquery()
+    inner = (
+        sa.select(*keys, getattr(item, name).label("value")).order_by(item.tag).limit(3).subquery()
+    )
     chosen = sa.select(item, inner.c.value).outerjoin(inner, inner.c.tag == item.tag)
     return chosen.order_by(item.tag)
 

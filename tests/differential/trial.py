@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import traceback
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -177,7 +178,8 @@ def _reset(step: Step, plain: World, encrypted: World, *, anew: bool) -> None:
 def _outcome(step: Step, world: World) -> Outcome:
     world.take_events()
     try:
-        value = step.run(world)
+        # A copy, since a row may have a list of the step itself, which a later step changes.
+        value = deepcopy(step).run(world)
         return Outcome(value, events=tuple(world.take_events()))
     except (EncFieldsError, sa.exc.SQLAlchemyError) as error:
         return Outcome(error=error)
