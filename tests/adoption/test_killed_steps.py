@@ -7,7 +7,18 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import Column, Engine, Integer, MetaData, String, Table, event, inspect, select
+from sqlalchemy import (
+    Column,
+    Engine,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    event,
+    inspect,
+    select,
+    text,
+)
 
 from encfields import BlindIndex, EncryptedType, Plaintext
 from encfields.adopt import (
@@ -18,8 +29,12 @@ from encfields.adopt import (
     close_plaintext,
     end_adoption,
     ensure_adopted,
+    refill_plaintext,
+    reopen_plaintext,
+    schema,
     withdraw_adoption,
 )
+from encfields.bulk import DatabaseUnavailableError
 from tests.database import Database
 
 CHANGES = ("ALTER", "CREATE", "DROP", "LOCK", "UPDATE")
@@ -94,6 +109,10 @@ def test_a_step_is_done_again_wherever_it_was_killed(db: Database) -> None:
     assert adopt(engine, keys, adoption).finished
     step(lambda: ensure_adopted(engine, keys, adoption))
     step(lambda: close_plaintext(engine, keys, adoption))
+    step(lambda: reopen_plaintext(engine, adoption))
+    assert refill_plaintext(engine, keys, adoption).finished
+    ensure_adopted(engine, keys, adoption)
+    close_plaintext(engine, keys, adoption)
     step(lambda: end_adoption(engine, adoption))
     assert {one["name"] for one in inspect(db.plain).get_columns("person")} == {
         "id",
@@ -122,3 +141,35 @@ def test_triggers_that_are_gone_in_part_come_back_at_their_stage(mariadb: Any, s
     with db.plain.connect() as connection:
         texts = [row[3] for row in connection.exec_driver_sql("SHOW TRIGGERS").all()]
     assert [f'"stage": "{stage}"' in text for text in texts] == [True, True]
+
+
+def test_an_index_that_waited_for_a_lock_in_vain_is_made_anew(
+    postgresql_db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db = postgresql_db
+    db.execute_plain("CREATE TABLE person (id INT NOT NULL PRIMARY KEY, mail VARCHAR(60))")
+    unfinished = (
+        "SELECT count(*) FROM pg_index WHERE indrelid = 'person'::regclass AND NOT indisvalid"
+    )
+    monkeypatch.setattr(schema, "TRIES", 1)
+    monkeypatch.setattr(schema, "LOCK_SECONDS", 0.1)
+    adoption = Adoption.of(person().c.mail_enc)
+    create_indexes = schema.Schema._create_indexes
+
+    def beside_a_writer(self: schema.Schema) -> None:
+        with db.plain.begin() as connection:
+            connection.execute(text("INSERT INTO person VALUES (1, 'ada@x')"))
+            create_indexes(self)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(schema.Schema, "_create_indexes", beside_a_writer)
+        with pytest.raises(DatabaseUnavailableError):
+            begin_adoption(db.engine, adoption)
+    with db.plain.connect() as connection:
+        assert connection.scalar(text(unfinished)) == 1
+    begin_adoption(db.engine, adoption)
+    with db.plain.connect() as connection:
+        assert connection.scalar(text(unfinished)) == 0
+    assert [one["name"] for one in inspect(db.plain).get_indexes("person")] == [
+        "ix_person_mail_enc_bidx"
+    ]

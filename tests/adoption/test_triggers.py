@@ -127,7 +127,8 @@ def test_plaintext_is_refused_after_the_close_by_an_error_of_this_library(db: Da
 def test_a_refusal_is_told_by_its_text_whatever_the_names(refusal: str, column: str):
     sent = refusal_text(refusal, column)
     assert len(sent) <= 128  # of MySQL's MESSAGE_TEXT
-    error = tell_of_refused_write(cast("Any", SimpleNamespace(original_exception=Exception(sent))))
+    context = SimpleNamespace(original_exception=Exception(sent), engine=None)
+    error = tell_of_refused_write(cast("Any", context))
     assert error is not None
     assert f"{error.table}.{error.column}".startswith(column[:20])
 

@@ -223,7 +223,7 @@ def reopen_plaintext(engine: Engine, adoption: Adoption) -> None:
     schema = Schema(sync_engine(engine), adoption)
     state = schema.state()
     state.require("reopen_plaintext", adoption, OPEN, READY, CLOSED)
-    if state.stage == CLOSED:
+    if state.latest == CLOSED:
         schema.set_stage(READY)
 
 
@@ -255,10 +255,10 @@ def refill_plaintext(
     schema = Schema(engine, adoption)
     state = schema.state()
     state.require("refill_plaintext", adoption, OPEN, READY, CLOSED)
-    if state.stage == CLOSED:
+    if state.latest == CLOSED:
         schema.set_stage(READY)
     report = _run(engine, encryption, adoption, options, refill=True).run(progress=progress)
-    if report.finished and state.stage != OPEN:
+    if report.finished and state.latest != OPEN:
         schema.set_stage(OPEN)
         if _any_row(engine, *_sealed_only(adoption, state.table)):
             schema.set_stage(READY)
@@ -289,7 +289,7 @@ def withdraw_adoption(engine: Engine, adoption: Adoption) -> None:
     if not state.has_plain:
         message = "the plaintext column is gone: the values to be dropped are the only copy"
         raise _error(adoption, message, "adoption-order")
-    if state.stage in (READY, CLOSED) or (
+    if state.latest in (READY, CLOSED) or (
         state.has_sealed and _any_row(engine, *_sealed_only(adoption, state.table))
     ):
         message = "rows may no longer have their plaintext: run refill_plaintext first"

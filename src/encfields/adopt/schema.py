@@ -206,17 +206,39 @@ class Schema:
         return f"{name.encode()[: longest - 8].decode(errors='ignore')}_{digest}"
 
     def _create_index(self, name: str, unique: str, column: str) -> None:
-        concurrently = ""
-        with self._transactions.connection() as connection:
+        def change(connection: Connection) -> None:
+            concurrently = ""
+            if self._name == "postgresql" and not self._is_partitioned(connection):
+                concurrently = "CONCURRENTLY "
+                self._drop_unfinished_index(connection, column)
             spec = self._adoption.spec
             indexes: list[Any] = inspected(connection).get_indexes(spec.table, schema=spec.schema)
             if any(index["column_names"] == [column] for index in indexes):
                 return
-            if self._name == "postgresql" and not self._is_partitioned(connection):
-                concurrently = "CONCURRENTLY "
+            quote = self._dialect.identifier_preparer.quote
+            on = f"{self._columns.table} ({quote(column)})"
+            connection.exec_driver_sql(f"CREATE {unique}INDEX {concurrently}{quote(name)} ON {on}")
+
+        self._transactions.outside(change)
+
+    def _drop_unfinished_index(self, connection: Connection, column: str) -> None:
+        """Drop what a ``CREATE INDEX CONCURRENTLY`` left that did not end, as for want of a lock:
+        it finds nothing, and may accept duplicates."""
+        spec = self._adoption.spec
+        unfinished = connection.execute(
+            text(
+                "SELECT n.nspname, c.relname FROM pg_index i JOIN pg_class c ON c.oid = "
+                "i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_class t ON "
+                "t.oid = i.indrelid JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = "
+                "ANY (i.indkey) WHERE NOT i.indisvalid AND i.indnatts = 1 AND t.relname = :table "
+                "AND n.nspname = COALESCE(:schema, current_schema()) AND a.attname = :column"
+            ),
+            {"table": spec.table, "schema": spec.schema, "column": column},
+        )
         quote = self._dialect.identifier_preparer.quote
-        on = f"{self._columns.table} ({quote(column)})"
-        self._transactions.outside(f"CREATE {unique}INDEX {concurrently}{quote(name)} ON {on}")
+        for schema, name in unfinished.all():
+            index = f"{quote(schema)}.{quote(name)}"
+            connection.exec_driver_sql(f"DROP INDEX CONCURRENTLY IF EXISTS {index}")
 
     def _is_partitioned(self, connection: Connection) -> bool:
         spec = self._adoption.spec
@@ -271,10 +293,13 @@ class _Transactions:
 
         self._patiently(attempt)
 
-    def outside(self, sql: str) -> None:
-        """Execute a statement outside transactions, such as ``CREATE INDEX CONCURRENTLY``."""
+    def outside(self, change: Callable[[Connection], None]) -> None:
+        """Make a change outside transactions, such as ``CREATE INDEX CONCURRENTLY``.
+
+        :param change: makes it; may be called again after a failure.
+        """
         with self._autocommitting() as connection:
-            self._patiently(lambda: connection.exec_driver_sql(sql))
+            self._patiently(lambda: change(connection))
 
     def _patiently(self, attempt: Callable[[], Any]) -> None:
         """Retry if a lock was not granted."""

@@ -48,6 +48,8 @@ class AdoptionState:
     :ivar left_at: the stage of the remaining triggers, if some are missing.
     :ivar has_sealed: whether the encrypted column exists. :ivar has_plain: the same of the
         plaintext column.
+    :ivar latest: the latest stage of any trigger: they have two if a step was killed while it
+        replaced them, and one that goes back has to replace them all the same.
     :ivar emptied: the blind index columns that the triggers empty with the sealed value; none if
         the triggers disagree.
     """
@@ -59,6 +61,7 @@ class AdoptionState:
     has_plain: bool
     left_at: str | None = None
     emptied: frozenset[str] = frozenset()
+    latest: str | None = None
 
     def knows_indexes_of(self, adoption: Adoption) -> bool:
         """Whether the triggers empty exactly the columns of the adoption's blind indexes."""
@@ -131,6 +134,7 @@ def state_of(connection: Connection, adoption: Adoption) -> AdoptionState:
     expected = {"postgresql": 1, "sqlite": 3}.get(connection.dialect.name, 2)
     # They have two stages if a process was killed while replacing them.
     earliest = min((noted for noted, _ in notes), key=STAGES.index, default=None)
+    latest = max((noted for noted, _ in notes), key=STAGES.index, default=None)
     noted = any(is_required for _, is_required in notes)
     stage, left_at = (earliest, None) if len(notes) == expected else (None, earliest)
     has_sealed = adoption.sealed in table.c
@@ -143,6 +147,7 @@ def state_of(connection: Connection, adoption: Adoption) -> AdoptionState:
         has_plain,
         left_at,
         emptied.pop() if len(emptied) == 1 else frozenset(),
+        latest,
     )
 
 

@@ -15,6 +15,7 @@ from encfields.errors import (
     IdentityChangeError,
     UnsupportedOperationError,
 )
+from encfields.kept_state import OWN_STATEMENTS
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import ExceptionContext
@@ -72,12 +73,22 @@ _REFUSED = {_pattern(refusal): error for refusal, error in _ERRORS.items()}
 
 def tell_of_refused_write(context: ExceptionContext) -> EncFieldsError | None:
     """SQLAlchemy's ``handle_error`` event: the error to raise for what a trigger of an adoption
-    refuses."""
+    refuses. A run takes the database's own, which it may lay to the row."""
     text = str(context.original_exception)
-    if "encfields: " not in text:
+    if "encfields: " not in text or _is_of_own_engine(context):
         return None
     for pattern, (kind, message) in _REFUSED.items():
         if refused := pattern.search(text):
             table, _, column = refused[1].rpartition(".")
             return kind(message, table=table, column=column, reason="adoption-refused")
     return None
+
+
+def _is_of_own_engine(context: ExceptionContext) -> bool:
+    """Whether the statement is of an engine that this library made, which has the application's
+    dialect, and with it its ``handle_error`` listeners."""
+    if context.engine is None:
+        return False
+    own = vars(context.dialect).get(OWN_STATEMENTS)
+    cache = context.engine.get_execution_options().get("compiled_cache")
+    return own is not None and cache is own
