@@ -97,6 +97,27 @@ def test_an_engine_for_asyncio_loads_them_when_it_is_attached():
     assert loaded_by(attached) == set(HEAVY)
 
 
+PRELOADED = f"""
+import secrets, sys, threading
+from sqlalchemy import create_engine
+from encfields import SqlKeyStore, keyrings
+store = SqlKeyStore(keyrings.local(secrets.token_bytes(32)), engine=create_engine("sqlite://"))
+store.create_table()
+store.preload()
+assert set({HEAVY!r}) - set(sys.modules) <= {{"boto3"}}
+assert threading.active_count() == 1
+before = set(sys.modules)
+store.create("default")
+print(*[name for name in set(sys.modules) - before if name.partition(".")[0] in {HEAVY!r}])
+"""
+
+
+def test_who_loads_them_before_a_fork_leaves_no_child_anything_to_load():
+    """docs/frameworks/workers.md: nor is there a thread that a fork would cut off."""
+    command = [sys.executable, "-c", PRELOADED]
+    assert subprocess.run(command, check=True, capture_output=True, text=True).stdout.split() == []
+
+
 def test_loading_them_ahead_hides_no_fault_and_raises_none(monkeypatch):
     monkeypatch.setenv("AWS_PROFILE", "no-such-profile")
     preload("kms", "dynamodb")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+import asyncpg
 import pytest
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
-from sqlalchemy.pool import AsyncAdaptedQueuePool
+from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool
 from sqlalchemy.util import greenlet_spawn
 
 from encfields import keyrings
@@ -15,6 +16,7 @@ from encfields.errors import ConfigurationError, KeyNotFoundError, KeyUnavailabl
 from encfields.keys.admin import KeyAdmin
 from encfields.keys.cache.key_cache import KeyCache
 from encfields.keys.sql.store import SqlKeyStore
+from tests.servers.backends import Backend
 from tests.servers.process import free_port
 
 
@@ -233,3 +235,23 @@ async def test_an_in_memory_fetch_under_way_is_not_waited_for_outside_a_greenlet
     with pytest.raises(KeyUnavailableError, match="aprefetch"):
         cache.find("default", made.version)
     assert (await begun).version == made.version
+
+
+async def test_an_engine_over_a_pool_of_asyncpgs_has_keys_read_on_an_engine_of_their_own(
+    postgresql: Backend, keyring
+):
+    """Such connections belong to one event loop, and keys are read on another."""
+    url = make_url(postgresql.url_text)
+    dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
+    async with asyncpg.create_pool(dsn, min_size=1, max_size=2) as pool:
+        engine = create_async_engine(
+            "postgresql+asyncpg://", async_creator=pool.acquire, poolclass=NullPool
+        ).sync_engine
+        shared = SqlKeyStore(keyring, engine=engine)
+        with pytest.raises(ConfigurationError, match="engine of its own"):
+            await KeyAdmin(shared, KeyCache(shared)).alist()
+    own = create_async_engine(url.set(drivername="postgresql+asyncpg")).sync_engine
+    store = SqlKeyStore(keyring, engine=own)
+    admin = KeyAdmin(store, KeyCache(store))
+    await admin.acreate_table()
+    assert await admin.alist() == []

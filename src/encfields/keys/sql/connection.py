@@ -102,10 +102,18 @@ class OwnConnection:
                 raise needs_prefetch()
             return self._run_here(work)
         if not on_event_loop():
-            result: T = asyncio.run(greenlet_spawn(self._run_here, work))
-            return result
+            return self._run_on_own_loop(work)
         future = fetch_threads().submit(partial(self.run, work))
         return await_only(asyncio.wrap_future(future)) if in_greenlet() else future.result()
+
+    def _run_on_own_loop(self, work: EngineWork[T]) -> T:
+        try:
+            result: T = asyncio.run(greenlet_spawn(self._run_here, work))
+        except RuntimeError as error:
+            if "different" not in str(error) or "loop" not in str(error):
+                raise
+            raise _connects_on_one_loop() from None
+        return result
 
     def _run_here(self, work: EngineWork[T]) -> T:
         if self.is_private_memory and not self.is_borrowed:
@@ -238,3 +246,13 @@ def _change_in_savepoint(connection: Connection, change: TableChange) -> None:
             connection.exec_driver_sql("RELEASE encfields_keys")
         raise
     connection.exec_driver_sql("RELEASE encfields_keys")
+
+
+def _connects_on_one_loop() -> ConfigurationError:
+    """The error for an ``async_creator=`` that connects on the application's event loop alone."""
+    return ConfigurationError(
+        "the engine's async_creator= gives connections that belong to one event loop, as those of "
+        "an asyncpg.Pool do, and keys are read on another: give the key store an engine of its "
+        "own, SqlKeyStore(..., engine=create_async_engine(url).sync_engine)",
+        reason="event-loop",
+    )
