@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sqlalchemy import types as sqltypes
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
+from encfields.codecs.base import processes_binds
 from encfields.databases import MYSQL_NAMES
 from encfields.errors import DeclarationError, UnknownIdentityError
 from encfields.identity import CANONICAL, IdentityKind
@@ -84,15 +85,19 @@ def kind_of(type_: TypeEngine[Any], dialect: Dialect | None = None) -> IdentityK
     )
 
 
-def from_bound_value(type_: TypeEngine[Any], dialect: Dialect) -> Callable[[object], str]:
+def from_bound_value(
+    type_: TypeEngine[Any], dialect: Dialect, bound_as: TypeEngine[Any] | None = None
+) -> Callable[[object], str]:
     """The function from a value bound to a column of this type to its canonical text.
 
     Values of an application's type, or an Enum, first go through the bind processor: the stored
     form counts.
+
+    :param bound_as: the type that converts the value, if :func:`is_bound_otherwise`.
     """
     canonical = _canonical_of_stored(type_, dialect)
-    declared = internals.variant_of(type_, dialect)
-    if not isinstance(declared, TypeDecorator | sqltypes.Enum):
+    declared = internals.variant_of(type_ if bound_as is None else bound_as, dialect)
+    if bound_as is None and not isinstance(declared, TypeDecorator | sqltypes.Enum):
         return canonical
     to_stored = declared.dialect_impl(dialect).bind_processor(dialect)
     if to_stored is None:
@@ -109,6 +114,18 @@ def from_bound_value(type_: TypeEngine[Any], dialect: Dialect) -> Callable[[obje
         return canonical(_out_of_wrapper(stored))
 
     return convert
+
+
+def is_bound_otherwise(bound_as: TypeEngine[Any], type_: TypeEngine[Any]) -> bool:
+    """Whether a bind's own type, and not its column's, converts what is stored or compared.
+
+    As of ``literal(5)`` and ``bindparam("q", 5)``, which are integers to SQLAlchemy, whatever an
+    application's type makes of the column's values.
+    """
+    if type(bound_as) is type(type_) or isinstance(bound_as, sqltypes.NullType):
+        return False
+    decides = bound_as if isinstance(bound_as, TypeDecorator) else type_
+    return isinstance(decides, TypeDecorator) and processes_binds(decides)
 
 
 def _out_of_wrapper(value: object) -> object:

@@ -20,7 +20,11 @@ from sqlalchemy.types import TupleType
 
 from encfields.errors import UnsupportedOperationError
 from encfields.orm import internals
-from encfields.orm.declare.row_keys import from_bound_value, may_match_another_spelling
+from encfields.orm.declare.row_keys import (
+    from_bound_value,
+    is_bound_otherwise,
+    may_match_another_spelling,
+)
 from encfields.orm.query.lookup_type import Compared, LookupType
 from encfields.orm.query.statement_scope import (
     OuterStatement,
@@ -183,8 +187,13 @@ def _key(compiled: Any, type_: LookupType, dialect: Dialect, most: int) -> Itera
                 column=index.column_name,
                 reason="spelling",
             )
-        to_text = from_bound_value(column.type, dialect)
-        yield [KeyPart(bind, to_text, takes_null) for bind, takes_null in pinned]
+        yield [
+            KeyPart(bind, from_bound_value(column.type, dialect, bound_as), takes_null)
+            for bind, takes_null, bound_as in pinned
+        ]
+
+
+_Pinned = tuple[str, bool, Any]
 
 
 class _TenantBinds:
@@ -195,9 +204,9 @@ class _TenantBinds:
         self._compared = compared
         self._rendered = internals.rendered_bind_names(compiled)
 
-    def binds_of(self, column: Any) -> Iterator[tuple[str, bool]]:
+    def binds_of(self, column: Any) -> Iterator[_Pinned]:
         """The binds that equal a column of the comparison's row, each with whether NULL is a valid
-        value for it."""
+        value for it, and the type that converts it if that is not the column's."""
         inner = self._compared.scope.subquery
         if inner is not None:
             return self._binds_in([(OuterStatement(inner, frozenset()),)], column, frozenset())
@@ -209,7 +218,7 @@ class _TenantBinds:
         scopes: Iterable[tuple[OuterStatement, ...]],
         column: Any,
         seen: frozenset[int],
-    ) -> Iterator[tuple[str, bool]]:
+    ) -> Iterator[_Pinned]:
         """The same within statements, each with those around it.
 
         :param seen: hashes of the columns known to be equal.
@@ -222,7 +231,8 @@ class _TenantBinds:
                 if isinstance(other, BindParameter):
                     name = internals.bind_name(self._compiled, other)
                     if name is not None and name not in self._rendered:
-                        yield name, takes_null
+                        is_other = is_bound_otherwise(other.type, column.type)
+                        yield name, takes_null, other.type if is_other else None
                 elif _has_same_texts(column, other) and hash(other) not in seen:
                     equal.append((other, scope))
         for other, scope in equal:

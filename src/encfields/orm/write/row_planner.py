@@ -9,6 +9,7 @@ from sqlalchemy import Column, Table
 from sqlalchemy.sql.dml import Update
 from sqlalchemy.sql.elements import BindParameter, Label, Null
 from sqlalchemy.sql.selectable import Select
+from sqlalchemy.types import TypeEngine
 
 from encfields.databases import MYSQL_NAMES
 from encfields.errors import (
@@ -24,6 +25,7 @@ from encfields.orm.declare.columns import ColumnBinding, SealedColumnType
 from encfields.orm.declare.row_keys import (
     IdentityBind,
     from_bound_value,
+    is_bound_otherwise,
     may_match_another_spelling,
 )
 from encfields.orm.internals import Assigned, BoundValue, Expression
@@ -162,10 +164,17 @@ class RowPlanner:
         source = stated or self.pinned.get(column.key)
         if not isinstance(source, BoundValue) or source.bind in self.rendered:
             return None
-        return IdentityBind(source.bind, self._to_text(column), stated is None)
+        types = self.types.get(source.bind, [])
+        others = [type_ for type_ in types if is_bound_otherwise(type_, column.type)]
+        if len({type(type_) for type_ in types}) > 1 and others:
+            return None  # one name, converted in two ways
+        to_text = self._to_text(column, others[0] if others else None)
+        return IdentityBind(source.bind, to_text, stated is None)
 
-    def _to_text(self, column: Column[Any]) -> Callable[[object], str]:
-        to_text = from_bound_value(column.type, self.dialect)
+    def _to_text(
+        self, column: Column[Any], bound_as: TypeEngine[Any] | None
+    ) -> Callable[[object], str]:
+        to_text = from_bound_value(column.type, self.dialect, bound_as)
         if self.is_update or self.dialect.name not in MYSQL_NAMES:
             return to_text
         if column is not internals.autoincrement_column(self.table):
@@ -186,8 +195,14 @@ class RowPlanner:
                 where = self.pinned.get(column.key)
                 if not isinstance(assigned, BoundValue) or where is None:
                     raise refusal()
+                if self._is_bound_otherwise(column, assigned, where):
+                    raise refusal()
                 to_text = from_bound_value(column.type, self.dialect)
                 yield UnchangedIdentity(assigned.bind, where.bind, to_text, refusal)
+
+    def _is_bound_otherwise(self, column: Column[Any], *values: BoundValue) -> bool:
+        types = [type_ for value in values for type_ in self.types.get(value.bind, [])]
+        return any(is_bound_otherwise(type_, column.type) for type_ in types)
 
     def set_values(self, row: Mapping[Any, Assigned]) -> SetValues:
         """What an upsert's SET gives as plain values, and not as the inserted ones."""
@@ -220,6 +235,8 @@ class RowPlanner:
                 if isinstance(assigned, BoundValue) and isinstance(inserted, BoundValue):
                     to_text = from_bound_value(column.type, self.dialect)
                     refusal = _another_key(binding, column)
+                    if self._is_bound_otherwise(column, assigned, inserted):
+                        raise refusal()
                     yield UnchangedIdentity(assigned.bind, inserted.bind, to_text, refusal)
 
     def spelling_matters(self, row: Mapping[Any, Assigned]) -> bool:
