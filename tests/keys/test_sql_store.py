@@ -9,7 +9,7 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import create_engine, delete, inspect, select, text, update
+from sqlalchemy import Engine, create_engine, delete, event, inspect, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from encfields import keyrings
@@ -348,8 +348,18 @@ def test_a_refused_key_is_told_of_once(postgresql, keyring, caplog):
         connection.execute(
             text("ALTER TABLE encfields_keys ADD CHECK (purpose <> 'branch-key') NOT VALID")
         )
-    with pytest.raises(KeyUnavailableError):
-        SqlKeyStore(keyring, engine=admin).create("default")
+    sent: list[bool] = []  # whether with a list of parameters, of which psycopg may log the second
+
+    def note(c: object, u: object, sql: str, p: object, x: object, is_many: bool) -> None:
+        sent.extend([is_many] if "INSERT INTO encfields_keys" in sql else [])
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        with pytest.raises(KeyUnavailableError):
+            SqlKeyStore(keyring, engine=admin).create("default")
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    assert sent == [False]
     assert [record for record in caplog.records if record.name == "psycopg"] == []
 
 
