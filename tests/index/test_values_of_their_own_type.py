@@ -108,6 +108,7 @@ REFUSED: dict[str, Condition] = {
     "first": lambda c: literal(5) == c,
     "first, differing": lambda c: ~(literal(5) == c),
     "second": lambda c: c == literal(5),
+    "a NULL, whose statement is kept for values": lambda c: c == literal(None, Integer),
     "a bind": lambda c: c == bindparam("q", 5),
     "a coerced value": lambda c: c == type_coerce(5, Integer),
     "in a list": lambda c: c.in_([literal(5)]),

@@ -313,9 +313,8 @@ def is_converted_for(bind: BindParameter[Any], type_: Any) -> bool:
 
 
 def _has_type_of_its_own(bind: BindParameter[Any]) -> bool:
-    if isinstance(bind.type, NullType | SealedColumnType | CacheKeyedType):
-        return False
-    return not bind.unique or bind.effective_value is not None
+    # Whatever its value is: a statement that is kept for one runs for others too.
+    return not isinstance(bind.type, NullType | SealedColumnType | CacheKeyedType)
 
 
 def own_type_advice(bind: BindParameter[Any], type_: Any) -> str:
