@@ -122,23 +122,27 @@ def test_a_run_pauses_while_postgresql_vacuums_the_table(postgresql, told):
         postgresql.create_engine(isolation_level=level).connect()
         for level in ("AUTOCOMMIT", "READ COMMITTED", "AUTOCOMMIT")
     )
-    # A cursor stands on a page, and a freezing VACUUM waits until it may clean that up.
-    reading.exec_driver_sql("DECLARE standing CURSOR FOR SELECT * FROM patient")
-    reading.exec_driver_sql("FETCH 1 FROM standing")
     pid = vacuuming.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
-    is_waiting = threading.Event()
-
-    def vacuum() -> None:
-        # It freezes nothing and ends at once while the server's ANALYZE has an older snapshot.
-        while not is_waiting.is_set():
-            vacuuming.exec_driver_sql("VACUUM (FREEZE) patient")
-
-    thread = threading.Thread(target=vacuum)
-    thread.start()
-    # The server's own may be under way in another database.
     waits = f"SELECT wait_event FROM pg_stat_activity WHERE pid = {pid}"
-    until(lambda: looking.exec_driver_sql(waits).scalar() == "BufferPin")
-    is_waiting.set()
+    vacuums: list[threading.Thread] = []
+
+    def vacuum_waits() -> bool:
+        """A cursor stands on a page, and a freezing VACUUM waits until it may clean that up.
+
+        It ends at once if it may freeze nothing: if a transaction, of any database, that is older
+        than the rows was under way when the cursor was declared.
+        """
+        if not (vacuums and vacuums[-1].is_alive()):
+            reading.rollback()
+            reading.exec_driver_sql("DECLARE standing CURSOR FOR SELECT * FROM patient")
+            reading.exec_driver_sql("FETCH 1 FROM standing")
+            vacuum = "VACUUM (FREEZE) patient"
+            vacuums.append(threading.Thread(target=vacuuming.exec_driver_sql, args=(vacuum,)))
+            vacuums[-1].start()
+        return bool(looking.exec_driver_sql(waits).scalar() == "BufferPin")
+
+    until(vacuum_waits)
+    # The server's own may be under way in another database.
     query = f"SELECT count(*) FROM pg_stat_progress_vacuum WHERE pid = {pid}"
     reasons: list[str | None] = []
 
@@ -150,7 +154,7 @@ def test_a_run_pauses_while_postgresql_vacuums_the_table(postgresql, told):
     assert clinic.run(pause_for_vacuum=True, check_seconds=0.05).run(progress=progress).finished
     assert "the table is being vacuumed" in reasons
     assert not looking.exec_driver_sql(query).scalar()
-    thread.join()
+    vacuums[-1].join()
     for connection in (vacuuming, reading, looking):
         connection.close()
         connection.engine.dispose()
