@@ -22,7 +22,6 @@ from sqlalchemy.sql.elements import (
 from sqlalchemy.sql.selectable import Select
 from sqlalchemy.types import TypeDecorator
 
-from encfields.errors import UnreadableError
 from encfields.orm.declare.columns import is_encrypted
 from encfields.orm.query.comparison import ungrouped
 from encfields.orm.query.lookup_plan import LookupBind
@@ -34,11 +33,10 @@ from encfields.orm.query.recheck_conditions import (
     Condition,
     NoValueGiven,
     NullTest,
-    RowFilter,
     delivered_cell,
+    known_filter,
 )
 from encfields.orm.query.statement_scope import conjunction_of
-from encfields.orm.read.provenance import sibling
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
@@ -102,20 +100,12 @@ class Alternatives:
         if len(groups) > 1:  # the same object is compared elsewhere too
             return None
         (group,) = groups
-        scope = group[0].type.compared.scope
-        cells = []
-        for source in group[0].type.index.sources:
-            try:
-                expression = sibling(scope.expression, source.column, scope.column)
-            except UnreadableError:
-                return None
-            cell = delivered_cell(self._compiled, expression, self._dialect)
-            if cell is None:
-                return None
-            cells.append(cell)
+        found = known_filter(group, self._compiled, self._dialect)
+        if found is None:
+            return None
         self._used.append(group)
         # A row that another part found is no sign of tampering.
-        return replace(RowFilter.of(group, cells, self._dialect), is_full=False)
+        return replace(found, is_full=False)
 
     def _null_test(self, part: BinaryExpression[Any]) -> Condition | None:
         is_null, bind, tested = part.operator is operators.is_, tested_bind(part), part.left

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from encfields.errors import UnreadableError
 from encfields.message import core
 from encfields.orm import internals
 from encfields.orm.declare.index_binding import is_indexed_as_stored
@@ -15,6 +16,7 @@ from encfields.orm.query.lookup_plan import LookupBind
 from encfields.orm.query.lookup_type import Compared
 from encfields.orm.query.lookups import normalised_lookup, whole_lookup
 from encfields.orm.read.lazy import carried
+from encfields.orm.read.provenance import proxies, sibling
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
@@ -107,6 +109,29 @@ class RowFilter:
             is_checked=index.is_exact or compared.scope.view is not None,
             takes_none=any(source.none_is_value for source in index.sources),
         )
+
+
+def known_filter(
+    group: list[LookupBind], compiled: Any, dialect: Dialect, via: tuple[Any, ...] = ()
+) -> RowFilter | None:
+    """The filter of a comparison whose columns the rows have; ``None`` if they lack one.
+
+    :param group: the binds of the comparison. :param compiled: the statement.
+    :param via: the subqueries that the rows are selected from, if it is in one of them.
+    """
+    scope = group[0].type.compared.scope
+    cells = []
+    for source in group[0].type.index.sources:
+        try:
+            expression = sibling(scope.expression, source.column, scope.column)
+        except UnreadableError:
+            return None
+        wanted = partial(proxies, expression=expression, via=via) if via else None
+        cell = delivered_cell(compiled, expression, dialect, wanted)
+        if cell is None:
+            return None
+        cells.append(cell)
+    return RowFilter.of(group, cells, dialect)
 
 
 def _form(

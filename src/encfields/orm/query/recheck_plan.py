@@ -10,14 +10,14 @@ hash. Its rows are compared wherever the statement selects the value.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import BooleanClauseList, Grouping
 from sqlalchemy.sql.selectable import AliasedReturnsRows, Select
 
-from encfields.errors import UnreadableError, UnsupportedOperationError
+from encfields.errors import UnsupportedOperationError
 from encfields.orm import internals
 from encfields.orm.query.alternatives import Alternatives
 from encfields.orm.query.grouping import merges_rows
@@ -29,9 +29,10 @@ from encfields.orm.query.recheck_conditions import (
     Condition,
     RowFilter,
     delivered_cell,
+    known_filter,
 )
 from encfields.orm.query.statement_scope import certain_sources, conjunction_of
-from encfields.orm.read.provenance import proxies, sibling
+from encfields.orm.read.provenance import sibling
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
@@ -187,25 +188,5 @@ class _Verifiable:
                 return AnyOf(known) if known and len(known) == len(parts) else None
             return AllOf(known) if known else None
         if id(criterion) in self._groups:
-            return self._filter(self._groups[id(criterion)], via)
+            return known_filter(self._groups[id(criterion)], self._compiled, self._dialect, via)
         return None
-
-    def _filter(self, group: list[LookupBind], via: tuple[Any, ...]) -> RowFilter | None:
-        scope = group[0].type.compared.scope
-        cells = []
-        for source in group[0].type.index.sources:
-            try:
-                expression = sibling(scope.expression, source.column, scope.column)
-            except UnreadableError:
-                return None
-            wanted = _through(via, expression) if via else None
-            cell = delivered_cell(self._compiled, expression, self._dialect, wanted)
-            if cell is None:
-                return None
-            cells.append(cell)
-        return RowFilter.of(group, cells, self._dialect)
-
-
-def _through(via: tuple[Any, ...], expression: Any) -> Callable[[Any], bool]:
-    """Whether a column is the subquery's and selects `expression`."""
-    return lambda part: proxies(part, expression, via)
