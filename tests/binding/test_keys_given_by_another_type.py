@@ -9,28 +9,16 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import Integer, String, TypeDecorator, bindparam, delete, insert, literal, select
+from sqlalchemy import Integer, String, bindparam, delete, insert, literal, select
 from sqlalchemy import update as update_of
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from encfields import BlindIndex, EncryptedType
 from tests.database import Database
+from tests.raised import Raised
 from tests.turns import databases_by_turns
 
 pytestmark = databases_by_turns
-
-
-class Raised(TypeDecorator[int]):
-    """Stores one more than it is given."""
-
-    impl = Integer
-    cache_ok = True
-
-    def process_bind_param(self, value: int | None, dialect: object) -> int | None:
-        return None if value is None else value + 1
-
-    def process_result_value(self, value: int | None, dialect: object) -> int | None:
-        return None if value is None else value - 1
 
 
 class Base(DeclarativeBase):

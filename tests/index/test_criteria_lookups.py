@@ -37,6 +37,7 @@ from encfields import BlindIndex, EncryptedType
 from encfields.errors import UnknownIdentityError, UnreadableError, UnsupportedOperationError
 from tests.database import CANARY, Database
 from tests.index.clinic import Base, Claim, fill, patient, sent
+from tests.raised import Raised
 
 twins = Table(
     "twins",
@@ -367,14 +368,6 @@ def test_each_of_several_tenants_is_looked_up_through_an_alias_and_in_writes(
     assert notes.scalars(select(Note.id).where(exists().where(*listed, other.id == Note.id))).all()
     gone: Any = notes.execute(delete(Note).where(BOTH, Note.body == "b1"))
     assert gone.rowcount == 2
-
-
-class Raised(TypeDecorator[int]):
-    impl = Integer
-    cache_ok = True
-
-    def process_bind_param(self, value: int | None, dialect: Any) -> int | None:
-        return None if value is None else value + 1
 
 
 def test_several_tenants_that_a_type_converts_are_not_looked_up_unconverted(notes: Session) -> None:

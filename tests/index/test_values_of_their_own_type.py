@@ -11,7 +11,6 @@ import pytest
 from sqlalchemy import (
     ARRAY,
     Integer,
-    TypeDecorator,
     any_,
     bindparam,
     case,
@@ -30,20 +29,8 @@ from encfields import BlindIndex, EncryptedType
 from encfields.errors import UnsupportedOperationError
 from encfields.testing import attach_locally
 from tests.database import Database
+from tests.raised import Raised
 from tests.servers.backends import Backend
-
-
-class Raised(TypeDecorator[int]):
-    """Stores one more than it is given, and so what another value is."""
-
-    impl = Integer
-    cache_ok = True
-
-    def process_bind_param(self, value: int | None, dialect: object) -> int | None:
-        return None if value is None else value + 1
-
-    def process_result_value(self, value: int | None, dialect: object) -> int | None:
-        return None if value is None else value - 1
 
 
 class Base(DeclarativeBase):
