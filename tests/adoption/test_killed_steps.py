@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -32,10 +33,13 @@ from encfields.adopt import (
     refill_plaintext,
     reopen_plaintext,
     schema,
+    schema_transactions,
     withdraw_adoption,
 )
 from encfields.bulk import DatabaseUnavailableError
 from tests.database import Database
+from tests.servers.backends import Backend
+from tests.waiting import until
 
 CHANGES = ("ALTER", "CREATE", "DROP", "LOCK", "UPDATE")
 
@@ -151,8 +155,8 @@ def test_an_index_that_waited_for_a_lock_in_vain_is_made_anew(
     unfinished = (
         "SELECT count(*) FROM pg_index WHERE indrelid = 'person'::regclass AND NOT indisvalid"
     )
-    monkeypatch.setattr(schema, "TRIES", 1)
-    monkeypatch.setattr(schema, "LOCK_SECONDS", 0.1)
+    monkeypatch.setattr(schema_transactions, "TRIES", 1)
+    monkeypatch.setattr(schema_transactions, "LOCK_SECONDS", 0.1)
     adoption = Adoption.of(person().c.mail_enc)
     create_indexes = schema.Schema._create_indexes
 
@@ -173,3 +177,99 @@ def test_an_index_that_waited_for_a_lock_in_vain_is_made_anew(
     assert [one["name"] for one in inspect(db.plain).get_indexes("person")] == [
         "ix_person_mail_enc_bidx"
     ]
+
+
+def test_postgresql_looks_for_missing_values_while_others_write(postgresql_db: Database) -> None:
+    db, engine, keys = postgresql_db, postgresql_db.engine, postgresql_db.encryption
+    db.execute_plain("CREATE TABLE person (id INT NOT NULL PRIMARY KEY, mail VARCHAR(60) NOT NULL)")
+    adoption = Adoption.of(person().c.mail_enc)
+    written: list[str] = []
+
+    def write(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+        if "VALIDATE" in statement:
+            db.execute_plain("SET lock_timeout = '1s'; DELETE FROM person WHERE id = 9")
+            written.append(statement)
+
+    begin_adoption(engine, adoption)
+    event.listen(Engine, "before_cursor_execute", write)
+    try:
+        withdraw_adoption(engine, adoption)
+        begin_adoption(engine, adoption)
+        ensure_adopted(engine, keys, adoption)
+        close_plaintext(engine, keys, adoption)
+        with pytest.raises(Killed), killed_at(6):
+            end_adoption(engine, adoption)
+    finally:
+        event.remove(Engine, "before_cursor_execute", write)
+    assert len(written) == 2
+
+    # What the killed step demanded is gone with the way back.
+    reopen_plaintext(engine, adoption)
+    assert refill_plaintext(engine, keys, adoption).finished
+    db.execute_plain("INSERT INTO person VALUES (1, 'ada@x')")
+    assert inspect(db.plain).get_check_constraints("person") == []
+
+
+def test_a_step_that_another_host_takes_first_is_done_all_the_same(mariadb: Backend) -> None:
+    """PostgreSQL and SQLite let one host wait for the other."""
+    db = Database(mariadb)
+    db.execute_plain("CREATE TABLE person (id INT NOT NULL PRIMARY KEY, mail VARCHAR(60) NOT NULL)")
+    db.execute_plain("INSERT INTO person VALUES (1, 'ada@x')")
+    adoption = Adoption.of(person().c.mail_enc)
+    other: list[Callable[..., object]] = []
+
+    def take(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+        if other and statement.startswith(CHANGES):
+            other.pop()(db.engine, adoption)
+
+    def at_once(step: Callable[..., object]) -> None:
+        """Have another host take the whole step when the first is about to change something."""
+        other.append(step)
+        step(db.engine, adoption)
+        assert not other
+
+    event.listen(Engine, "before_cursor_execute", take)
+    try:
+        at_once(begin_adoption)
+        at_once(withdraw_adoption)
+        at_once(begin_adoption)
+        assert adopt(db.engine, db.encryption, adoption).finished
+        ensure_adopted(db.engine, db.encryption, adoption)
+        close_plaintext(db.engine, db.encryption, adoption)
+        at_once(end_adoption)
+    finally:
+        event.remove(Engine, "before_cursor_execute", take)
+    with db.engine.connect() as connection:
+        assert connection.scalars(select(person(None).c.mail_enc)).all() == ["ada@x"]
+
+
+def test_an_index_that_another_host_is_creating_is_not_dropped(
+    postgresql_db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db = postgresql_db
+    db.execute_plain("CREATE TABLE person (id INT NOT NULL PRIMARY KEY, mail VARCHAR(60))")
+    monkeypatch.setattr(schema_transactions, "TRIES", 1)
+    adoption = Adoption.of(person().c.mail_enc)
+    begin_adoption(db.engine, adoption)
+    drop, create = "DROP INDEX ix_person_mail_enc_bidx", "CREATE INDEX CONCURRENTLY"
+    db.execute_plain(drop)
+
+    def is_creating() -> bool:
+        with db.plain.connect() as connection:
+            counted = "SELECT count(*) FROM pg_stat_progress_create_index"
+            return bool(connection.scalar(text(counted)))
+
+    def other() -> None:
+        with db.plain.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            index = f"{create} ix_person_mail_enc_bidx ON person (mail_enc_bidx)"
+            connection.exec_driver_sql(index)
+
+    thread = Thread(target=other)
+    with db.plain.begin() as writer:
+        writer.execute(text("INSERT INTO person VALUES (1, 'ada@x')"))
+        thread.start()
+        until(is_creating)
+        with pytest.raises(AdoptionError, match="another process creates an index"):
+            schema.Schema(db.engine, adoption)._create_indexes()
+    thread.join()
+    begin_adoption(db.engine, adoption)

@@ -16,12 +16,13 @@ The steps, and what they check:
 
 Changes in the database:
 
-======================  =================================================================
-``schema``              columns, triggers and indexes of the table, in short transactions
-``column_changes``      changes of columns, in each database's SQL
-``column_definitions``  edits column definitions as text
-``sqlite_schema``       changes that SQLite's ALTER TABLE lacks
-======================  =================================================================
+=======================  ================================================================
+``schema``               columns, triggers and indexes of the table
+``schema_transactions``  its transactions, beside the application and other hosts
+``column_changes``       changes of columns, in each database's SQL
+``column_definitions``   edits column definitions as text
+``sqlite_schema``        changes that SQLite's ALTER TABLE lacks
+=======================  ================================================================
 """
 
 from __future__ import annotations

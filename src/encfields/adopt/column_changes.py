@@ -17,7 +17,7 @@ from encfields.adopt.column_definitions import (
     without_default,
     without_not_null,
 )
-from encfields.databases import MYSQL_NAMES
+from encfields.databases import MYSQL_NAMES, short_name
 from encfields.orm.declare.index_column_type import bytes_type
 from encfields.orm.declare.message_check import is_message, name_of_check
 
@@ -118,17 +118,35 @@ class ColumnChanges:
         else:
             self._alter(connection, f"ALTER COLUMN {self._quote(plain)} DROP DEFAULT")
 
-    def require(self, connection: Connection, name: str) -> None:
-        """Make a column NOT NULL. On PostgreSQL a CHECK validated first avoids reading the table
-        under a lock."""
+    def demand(self, connection: Connection, name: str) -> None:
+        """On PostgreSQL, demand a value of each row that is written from now on."""
+        column, check = self._quote(name), self._demand(name)
+        self._alter(connection, f"DROP CONSTRAINT IF EXISTS {check}")
+        self._alter(connection, f"ADD CONSTRAINT {check} CHECK ({column} IS NOT NULL) NOT VALID")
+
+    def validate_demand(self, connection: Connection, name: str) -> None:
+        """Make PostgreSQL look for a value in the rows that are there, while others write."""
+        checks = inspected(connection).get_check_constraints(
+            self._adoption.spec.table, schema=self._adoption.spec.schema
+        )
+        if any(self._quote(str(check["name"])) == self._demand(name) for check in checks):
+            self._alter(connection, f"VALIDATE CONSTRAINT {self._demand(name)}")
+
+    def drop_demands(self, connection: Connection) -> None:
+        """Drop what a step demanded that was killed before its end."""
         if self._name == "postgresql":
-            column, check = self._quote(name), self._quote(f"{name}_encfields_required")
-            not_valid = f"ADD CONSTRAINT {check} CHECK ({column} IS NOT NULL) NOT VALID"
-            self._alter(connection, f"DROP CONSTRAINT IF EXISTS {check}")
-            self._alter(connection, not_valid)
-            self._alter(connection, f"VALIDATE CONSTRAINT {check}")
-            self._alter(connection, f"ALTER COLUMN {column} SET NOT NULL")
-            self._alter(connection, f"DROP CONSTRAINT {check}")
+            checks = map(self._demand, (self._adoption.plain, self._adoption.sealed))
+            clauses = (f"DROP CONSTRAINT IF EXISTS {check}" for check in checks)
+            self._alter(connection, ", ".join(clauses))
+
+    def _demand(self, name: str) -> str:
+        return self._quote(short_name(f"{name}_encfields_required", 63, digits=8))
+
+    def require(self, connection: Connection, name: str) -> None:
+        """Make a column NOT NULL."""
+        if self._name == "postgresql":
+            self._alter(connection, f"ALTER COLUMN {self._quote(name)} SET NOT NULL")
+            self._alter(connection, f"DROP CONSTRAINT IF EXISTS {self._demand(name)}")
         elif self._name == "mysql":
             line = self._mysql_column(connection, name)
             if (changed := required(line)) != line:

@@ -21,6 +21,7 @@ from encfields.adopt.obstacles import (
 )
 from encfields.adopt.plaintext_removal import remove_plaintext
 from encfields.adopt.schema import Schema
+from encfields.adopt.schema_transactions import done_again_beside_another_host
 from encfields.adopt.stages import last_trigger, what_remains
 from encfields.bulk.connections import Connections, sync_engine
 from encfields.bulk.failures import raises_no_drivers_errors
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 
 @raises_no_drivers_errors
+@done_again_beside_another_host
 def begin_adoption(engine: Engine, adoption: Adoption) -> None:
     """Add the encrypted column, its indexes and the triggers. The plaintext column becomes
     nullable; a required value stays required.
@@ -53,7 +55,9 @@ def begin_adoption(engine: Engine, adoption: Adoption) -> None:
     schema = Schema(sync_engine(engine), adoption)
     state = schema.state()
     if not state.has_plain:
-        raise _error(adoption, "the table has no such column to adopt", "column")
+        alike = [c.name for c in state.table.c if c.name.lower() == adoption.plain.lower()]
+        other = f", but one named {alike[0]!r}: name it as the database does" if alike else ""
+        raise _error(adoption, f"the table has no such column to adopt{other}", "column")
     if state.stage not in (None, OPEN) and state.knows_indexes_of(adoption):
         message = f"begin_adoption has already run: its triggers are in the stage {state.stage!r}"
         raise _error(adoption, message, "adoption-order")
@@ -187,6 +191,7 @@ def close_plaintext(engine: Engine, encryption: Encryption, adoption: Adoption) 
 
 
 @raises_no_drivers_errors
+@done_again_beside_another_host
 def end_adoption(engine: Engine, adoption: Adoption) -> tuple[str, ...]:
     """Drop the plaintext column and the triggers.
 
@@ -212,6 +217,7 @@ def end_adoption(engine: Engine, adoption: Adoption) -> tuple[str, ...]:
 
 @leaves_no_trace
 @raises_no_drivers_errors
+@done_again_beside_another_host
 def reopen_plaintext(engine: Engine, adoption: Adoption) -> None:
     """Make the database accept plaintext again after ``close_plaintext``, while processes still
     write only sealed values: the first step back, before you deploy the phase ``"read-sealed"``.
@@ -273,6 +279,7 @@ def refill_plaintext(
 
 
 @raises_no_drivers_errors
+@done_again_beside_another_host
 def withdraw_adoption(engine: Engine, adoption: Adoption) -> None:
     """Undo ``begin_adoption``: drop the encrypted column, its indexes and the triggers.
 

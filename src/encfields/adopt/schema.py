@@ -1,28 +1,24 @@
 """Changes a table's columns, triggers and indexes for an adoption.
 
 Changes are online as far as the database allows, and in one transaction if its DDL is
-transactional. Waits for locks are short, since later statements would queue behind them; then it
-tries again.
+transactional.
 """
 
 from __future__ import annotations
 
 import hashlib
-import time
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import inspect as inspected
 from sqlalchemy import table as sql_table
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
 
 from encfields.adopt.adoption import Adoption, AdoptionError
 from encfields.adopt.catalog_column import CatalogColumn
 from encfields.adopt.column_changes import ColumnChanges
+from encfields.adopt.schema_transactions import SchemaTransactions, TableInUseError
 from encfields.adopt.stages import AdoptionState, adopted_in, state_of
-from encfields.bulk.connections import Connections
 from encfields.bulk.rows.catalog import hides_rows
 from encfields.bulk.rows.changed_keys import changes_of_keys
 from encfields.databases import MYSQL_NAMES
@@ -45,7 +41,7 @@ class Schema:
         self._name = "mysql" if engine.dialect.name in MYSQL_NAMES else engine.dialect.name
         self._adoption = adoption
         self._columns = ColumnChanges(engine.dialect, adoption)
-        self._transactions = _Transactions(engine)
+        self._transactions = SchemaTransactions(engine)
 
     def state(self) -> AdoptionState:
         """The state of the adoption.
@@ -100,6 +96,7 @@ class Schema:
 
     def _begin(self, connection: Connection, stage: str) -> None:
         state = state_of(connection, self._adoption)
+        self._columns.drop_demands(connection)
         self._columns.add(connection, state.table)
         self._create_triggers(connection, state, stage)
         if not state.table.c[self._adoption.plain].nullable:
@@ -111,6 +108,7 @@ class Schema:
 
         def change(connection: Connection) -> None:
             state = state_of(connection, self._adoption)
+            self._columns.drop_demands(connection)
             self._create_triggers(connection, state, stage, also=state.emptied)
             plain = state.table.c[self._adoption.plain]
             if stage == CLOSED and plain.server_default is not None:
@@ -144,6 +142,7 @@ class Schema:
                 if not connection.invalidated:
                     connection.exec_driver_sql("UNLOCK TABLES")
 
+        self._demand(self._adoption.sealed)
         self._transactions.change(change)
 
     def withdraw(self) -> None:
@@ -160,7 +159,21 @@ class Schema:
                 self._columns.drop_guard(connection)
             self._columns.drop(connection, present)
 
+        self._demand(self._adoption.plain)
         self._transactions.change(change)
+
+    def _demand(self, name: str) -> None:
+        """On PostgreSQL, demand a value of a column, and then read the table for those without it,
+        while others write: what makes it NOT NULL afterwards has nothing to read under its lock."""
+
+        def demand(connection: Connection) -> None:
+            state = state_of(connection, self._adoption)
+            if state.required and name in state.table.c:
+                self._columns.demand(connection, name)
+
+        if self._name == "postgresql":
+            self._transactions.change(demand)
+            self._transactions.change(lambda one: self._columns.validate_demand(one, name))
 
     # -- triggers ------------------------------------------------------------------------------
 
@@ -210,6 +223,7 @@ class Schema:
             concurrently = ""
             if self._name == "postgresql" and not self._is_partitioned(connection):
                 concurrently = "CONCURRENTLY "
+                self._require_no_other_creates_one(connection)
                 self._drop_unfinished_index(connection, column)
             spec = self._adoption.spec
             indexes: list[Any] = inspected(connection).get_indexes(spec.table, schema=spec.schema)
@@ -220,6 +234,24 @@ class Schema:
             connection.exec_driver_sql(f"CREATE {unique}INDEX {concurrently}{quote(name)} ON {on}")
 
         self._transactions.outside(change)
+
+    def _require_no_other_creates_one(self, connection: Connection) -> None:
+        """:raises TableInUseError: another host creates an index of the table: theirs is not
+        finished, and not to be dropped."""
+        creates = text(
+            "SELECT 1 FROM pg_stat_progress_create_index p JOIN pg_class t ON t.oid = p.relid "
+            "JOIN pg_namespace n ON n.oid = t.relnamespace WHERE p.datname = current_database() "
+            "AND t.relname = :table AND n.nspname = COALESCE(:schema, current_schema())"
+        )
+        spec = self._adoption.spec
+        if connection.execute(creates, {"table": spec.table, "schema": spec.schema}).first():
+            raise TableInUseError(
+                "another process creates an index of the table: when it has ended, run "
+                "begin_adoption again",
+                table=self._adoption.table_name,
+                column=self._adoption.plain,
+                reason="in-use",
+            )
 
     def _drop_unfinished_index(self, connection: Connection, column: str) -> None:
         """Drop what a ``CREATE INDEX CONCURRENTLY`` left that did not end, as for want of a lock:
@@ -250,92 +282,3 @@ class Schema:
             {"table": spec.table, "schema": spec.schema},
         ).scalar_one()
         return kind in ("p", b"p")
-
-
-LOCK_SECONDS = 2
-"""Longest wait for a table's lock."""
-
-TRIES = 15
-"""Attempts to get it, with a pause in between."""
-
-
-class _Transactions:
-    """Transactions that change the schema of one database.
-
-    :param engine: of the database, for separate connections.
-    """
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._name = "mysql" if engine.dialect.name in MYSQL_NAMES else engine.dialect.name
-
-    def change(self, change: Callable[[Connection], None]) -> None:
-        """Make a change.
-
-        :param change: makes it; may be called again after a rollback.
-        """
-
-        def attempt() -> None:
-            with self._autocommitting() as connection:
-                if self._name == "sqlite":
-                    connection.exec_driver_sql("PRAGMA foreign_keys=OFF")
-                if self._name == "mysql":
-                    change(connection)
-                    return
-                connection.exec_driver_sql("BEGIN" if self._name != "sqlite" else "BEGIN IMMEDIATE")
-                try:
-                    change(connection)
-                except BaseException:
-                    if not connection.invalidated:  # Ctrl-C invalidates it
-                        connection.exec_driver_sql("ROLLBACK")
-                    raise
-                connection.exec_driver_sql("COMMIT")
-
-        self._patiently(attempt)
-
-    def outside(self, change: Callable[[Connection], None]) -> None:
-        """Make a change outside transactions, such as ``CREATE INDEX CONCURRENTLY``.
-
-        :param change: makes it; may be called again after a failure.
-        """
-        with self._autocommitting() as connection:
-            self._patiently(lambda: change(connection))
-
-    def _patiently(self, attempt: Callable[[], Any]) -> None:
-        """Retry if a lock was not granted."""
-        for number in range(TRIES):
-            try:
-                attempt()
-                return
-            except DBAPIError as error:
-                if number == TRIES - 1 or not _is_lock(error):
-                    raise
-            time.sleep(0.2 * (number + 1))
-
-    @contextmanager
-    def _autocommitting(self) -> Iterator[Connection]:
-        with self.connection() as connection:
-            connection = connection.execution_options(isolation_level="AUTOCOMMIT")
-            if self._name == "postgresql":
-                connection.exec_driver_sql(f"SET lock_timeout = '{LOCK_SECONDS}s'")
-            if self._name == "mysql":
-                connection.exec_driver_sql(f"SET SESSION lock_wait_timeout = {LOCK_SECONDS}")
-            yield connection
-
-    @contextmanager
-    def connection(self) -> Iterator[Connection]:
-        """A connection for reading."""
-        own = Connections(self._engine)
-        try:
-            with own.engine.connect() as connection:
-                yield connection
-        finally:
-            own.close()
-
-
-_LOCKED = ("lock timeout", "lock wait timeout", "database is locked", "database table is locked")
-
-
-def _is_lock(error: DBAPIError) -> bool:
-    text = str(error.orig).lower()
-    return any(word in text for word in _LOCKED) or "canceling statement due to lock" in text

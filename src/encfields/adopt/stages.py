@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import MetaData, Table, text
+from sqlalchemy import Column, MetaData, PrimaryKeyConstraint, Table, inspect, text
 from sqlalchemy.exc import NoSuchTableError
 
 from encfields.adopt.adoption import Adoption, AdoptionError
@@ -121,7 +121,7 @@ def state_of(connection: Connection, adoption: Adoption) -> AdoptionState:
     """
     spec = adoption.spec
     try:
-        table = Table(spec.table, MetaData(), schema=spec.schema, autoload_with=connection)
+        table = _columns_and_key(connection, spec.table, spec.schema)
     except NoSuchTableError:
         raise DeclarationError(
             "the database has no such table", table=adoption.table_name, reason="no-table"
@@ -149,6 +149,26 @@ def state_of(connection: Connection, adoption: Adoption) -> AdoptionState:
         emptied.pop() if len(emptied) == 1 else frozenset(),
         latest,
     )
+
+
+def _columns_and_key(connection: Connection, name: str, schema: str | None) -> Table:
+    """The reflected table without its other rules: SQLAlchemy warns of a CHECK that PostgreSQL has
+    not validated yet, as there is one while a step makes a column NOT NULL.
+
+    :raises NoSuchTableError: there is none.
+    """
+    inspector = inspect(connection)
+    columns = [
+        Column(
+            column["name"],
+            column["type"],
+            nullable=column["nullable"],
+            server_default=None if (default := column["default"]) is None else text(default),
+        )
+        for column in inspector.get_columns(name, schema=schema)
+    ]
+    key = inspector.get_pk_constraint(name, schema=schema)["constrained_columns"]
+    return Table(name, MetaData(), *columns, PrimaryKeyConstraint(*key), schema=schema)
 
 
 def adopted_in(
