@@ -31,6 +31,7 @@ from encfields.adopt import (
     end_adoption,
     ensure_adopted,
     refill_plaintext,
+    withdraw_adoption,
 )
 from encfields.testing import local_store
 from tests.database import Database
@@ -112,6 +113,7 @@ NEEDED = {
     },
     "computed": ", mail VARCHAR(60) GENERATED ALWAYS AS (lower(email)) STORED",
     "unique": ", CONSTRAINT mail UNIQUE (id, email)",
+    "check": ", CONSTRAINT mail CHECK (email IS NULL OR id > 0)",
 }  # fmt: skip
 
 
@@ -145,9 +147,66 @@ def test_an_index_over_an_expression_goes_with_the_column(db: Database) -> None:
     adoption = make(db)
     db.execute_plain("CREATE UNIQUE INDEX folded ON account (lower(email))")
     db.execute_plain("CREATE INDEX mails ON account (id) WHERE email IS NOT NULL")
+    of_others = {"pair": "(lower(email), id)", "part": "(id) WHERE email IS NOT NULL"}
+    for name, on in of_others.items():
+        db.execute_plain(f"CREATE UNIQUE INDEX {name} ON account {on}")
     up_to_close(db, adoption)
+    for name in of_others:
+        with pytest.raises(AdoptionError, match=f"the unique index {name} covers it and other"):
+            end_adoption(db.engine, adoption)
+        db.execute_plain(f"DROP INDEX {name}")
     end_adoption(db.engine, adoption)
     assert columns(db) == {"id", "email_enc", "email_enc_bidx"}
+
+
+def test_a_column_that_no_row_can_be_without_is_refused(sqlite: Backend) -> None:
+    key, computed = "mail VARCHAR(60), ", "GENERATED ALWAYS AS (lower(mail))"
+    for column, refused in (
+        (f"{key}email VARCHAR(60), PRIMARY KEY (id, email)", "part of the primary key"),
+        (f"{key}email VARCHAR(60) {computed}, PRIMARY KEY (id)", "the database computes it"),
+    ):
+        db = Database(sqlite)
+        db.execute_plain(f"CREATE TABLE account (id INT NOT NULL, {column})")
+        with pytest.raises(AdoptionError, match=refused):
+            begin_adoption(db.engine, Adoption.of(account().c.email_enc))
+        assert "email_enc" not in columns(db)
+        db.execute_plain("DROP TABLE account")
+
+
+def test_a_name_in_another_case_is_told_as_the_database_has_it(sqlite: Backend) -> None:
+    db = Database(sqlite)
+    adoption = make(db, "EMAIL VARCHAR(60)")
+    with pytest.raises(AdoptionError, match="one named 'EMAIL': name it as the database does"):
+        begin_adoption(db.engine, adoption)
+
+
+def test_a_name_that_stands_elsewhere_in_the_schema_is_no_other_column(db: Database) -> None:
+    """The table, a keyword and a text are called as the column is, on SQLite in comments too."""
+    quoted = db.plain.dialect.identifier_preparer.quote_identifier("key")
+    first, last = ("-- keys, all\n", "-- the key\n") if db.name == "sqlite" else ("", "")
+    db.execute_plain(
+        f"CREATE TABLE {quoted} ({first}id INT NOT NULL, {quoted} VARCHAR(60) NOT NULL{last}, "
+        f"kind VARCHAR(9), parent INT, PRIMARY KEY (id), UNIQUE ({quoted}), "
+        f"FOREIGN KEY (parent) REFERENCES {quoted} (id), "
+        "CONSTRAINT kinds CHECK (kind IN ('key', 'none')))"
+    )
+    db.execute_plain(f"CREATE INDEX by_kind ON {quoted} (kind)")
+    db.execute_plain(f"INSERT INTO {quoted} (id, {quoted}, kind) VALUES (1, 'ada@x', 'key')")
+    type_ = EncryptedType(String(60), name="key", index=BlindIndex(unique=True),
+                          adopts=Plaintext("key", phase="write-both"))  # fmt: skip
+    id_: Any = Column("id", Integer, primary_key=True, autoincrement=False)
+    adoption = Adoption.of(Table("key", MetaData(), id_, Column("sealed", type_)).c.sealed)
+    up_to_close(db, adoption)
+    assert refill_plaintext(db.engine, db.encryption, adoption).finished
+    withdraw_adoption(db.engine, adoption)
+    up_to_close(db, adoption)
+    end_adoption(db.engine, adoption)
+    found = inspect(db.plain)
+    assert {one["name"] for one in found.get_columns("key")} >= {"sealed", "kind", "parent"}
+    indexed = {one["name"]: bool(one["unique"]) for one in found.get_indexes("key")}
+    assert (indexed["by_kind"], indexed["ix_key_sealed_bidx"]) == (False, True)
+    assert [one["name"] for one in found.get_check_constraints("key")] == ["kinds"]
+    assert [one["referred_table"] for one in found.get_foreign_keys("key")] == ["key"]
 
 
 def test_a_check_that_demands_plaintext_is_told_without_the_row(db: Database) -> None:
@@ -176,6 +235,19 @@ def test_a_definition_keeps_all_but_what_an_adoption_changes(db: Database) -> No
 
 
 # -- one database's own ------------------------------------------------------------------------
+
+
+def test_a_table_that_is_made_anew_gives_no_key_twice(sqlite: Backend) -> None:
+    db = Database(sqlite)
+    id_, email = "id INTEGER PRIMARY KEY AUTOINCREMENT", "email VARCHAR(60) NOT NULL UNIQUE"
+    db.execute_plain(f'CREATE TABLE account ({id_}, {email}, "a ""b"" [c]" INT)')
+    db.execute_plain("INSERT INTO account (id, email) VALUES (1, 'ada@x'), (9, 'eve@x')")
+    db.execute_plain("DELETE FROM account WHERE id = 9")
+    adoption = Adoption.of(account().c.email_enc)
+    up_to_close(db, adoption)
+    end_adoption(db.engine, adoption)
+    with db.plain.connect() as connection:
+        assert connection.scalar(text("SELECT seq FROM sqlite_sequence")) == 9
 
 
 def test_rows_that_a_policy_hides_do_not_count_as_missing(

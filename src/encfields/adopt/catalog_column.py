@@ -33,6 +33,19 @@ class CatalogColumn:
         """Whether SQL contains the column's name as a word."""
         return re.search(rf"(?<!\w){re.escape(self.name)}(?!\w)", sql, re.IGNORECASE) is not None
 
+    def is_used_in(self, expression: str) -> bool:
+        """Whether a view or an expression contains it as a word outside of texts."""
+        return self.is_named_in(_without_texts(expression))
+
+
+def _without_texts(expression: str) -> str:
+    """Unless there is doubt about where a text ends."""
+    if re.search(r"(?<!\\)'", expression) is None:
+        expression = expression.replace("\\'", "'")  # as MySQL's catalog writes them
+    if any(mark in expression for mark in ("\\", "--", "/*", "#")):
+        return expression
+    return re.sub(r"'(?:[^']|'')*'", "''", expression)
+
 
 def _as_text(value: object) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)

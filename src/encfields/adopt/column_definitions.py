@@ -7,18 +7,26 @@ for a rule.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from encfields.errors import DeclarationError
 
 
 def _masked(definition: str, quoted: re.Pattern[str]) -> str:
     """The definition with the content of quotes and parentheses replaced by x's."""
-    masked, depth, out = quoted.sub(lambda found: "x" * len(found[0]), definition), 0, []
+    masked, depth, out = _hidden(definition, quoted), 0, []
     for character in masked:
         depth -= character == ")"
         out.append(character if depth <= 0 else "x")
         depth += character == "("
     return "".join(out)
+
+
+def _hidden(definition: str, quoted: re.Pattern[str]) -> str:
+    """The definition with quotes replaced by x's, and comments by what is no word."""
+    return quoted.sub(
+        lambda found: ("~" if found[0][:2] in ("--", "/*") else "x") * len(found[0]), definition
+    )
 
 
 # -- of SQLite ---------------------------------------------------------------------------------
@@ -30,12 +38,17 @@ _NOT_NULL = re.compile(
     r"\s*(?:CONSTRAINT\s+\S+\s+)?\bNOT\s+NULL\b(?:\s+ON\s+CONFLICT\s+\w+)?", re.I
 )
 _DEFAULT = re.compile(r"\s*\bDEFAULT\s*(?:\(x*\)|[+-]?\s*[\w.]+)", re.I)
-_RULE = re.compile(r"\s*(?:CONSTRAINT|PRIMARY|UNIQUE|CHECK|FOREIGN)\b", re.I)
+_RULE = re.compile(r"(?:CONSTRAINT|PRIMARY|UNIQUE|CHECK|FOREIGN)\b", re.I)
+_REFERS = re.compile(r"\bREFERENCES\s+\S+\s*\Z", re.I)
+_SPACE = re.compile(r"\A(?:\s|--[^\n]*|/\*.*?\*/)+", re.S)
+_SQLITE_NAME = r"(?:\"(?:[^\"]|\"\")*\"|`(?:[^`]|``)*`|\[[^\]]*\])"
+_SQLITE_WORD = re.compile(rf"'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/|({_SQLITE_NAME}|[\w$]+)", re.S)
+"""A name as its first group, or what may contain words that are none."""
 
 
 def definitions(sql: str) -> tuple[str, list[str], str]:
     """A CREATE TABLE in three parts: before the parenthesis, the definitions, and after it."""
-    masked = _SQLITE_QUOTED.sub(lambda found: "x" * len(found[0]), sql)
+    masked = _hidden(sql, _SQLITE_QUOTED)
     start = masked.index("(") + 1
     depth, begin, parts = 1, start, []
     for at in range(start, len(masked)):
@@ -66,13 +79,18 @@ def without_default(part: str) -> str:
 
 def with_not_null(part: str) -> str:
     """A column's definition with a NOT NULL."""
-    return part if _NOT_NULL.search(_masked(part, _SQLITE_QUOTED)) else f"{part.rstrip()} NOT NULL"
+    masked = _masked(part, _SQLITE_QUOTED)
+    apart = "\n" if "--" in part else " "  # what follows a comment on its line is part of it
+    return part if _NOT_NULL.search(masked) else f"{part.rstrip()}{apart}NOT NULL"
 
 
 def _outside(pattern: re.Pattern[str], part: str) -> str:
     """A definition without a pattern's matches outside quotes and parentheses."""
     match = pattern.search(_masked(part, _SQLITE_QUOTED))
-    return part if match is None else part[: match.start()] + part[match.end() :]
+    if match is None:
+        return part
+    ends_comment = "\n" if "\n" in match[0] else ""
+    return f"{part[: match.start()]}{ends_comment}{part[match.end() :]}"
 
 
 def definition_without(sql: str, table: str, column: str) -> str:
@@ -81,36 +99,65 @@ def definition_without(sql: str, table: str, column: str) -> str:
     :raises DeclarationError: a constraint covers this column and others.
     """
     _, parts, after = definitions(sql)
-    columns = [name for part in parts if (name := _column_name(part)) is not None]
-    others = [name for name in columns if name.lower() != column.lower()]
-    kept = [
-        part
-        for part in parts
-        if not defines_column(part, column)
-        and not (_RULE.match(part) and names_any(part, column) and not names_any(part, *others))
-    ]
-    if any(_RULE.match(part) and names_any(part, column) for part in kept):
+    others = [name for name in columns_of(parts) if name.lower() != column.lower()]
+    of_column = [part for part in parts if _is_rule(part) and names_any(covered(part), column)]
+    if any(names_any(covered(part), *others) for part in of_column):
         raise DeclarationError(
             "a constraint covers this column and others: drop it first",
             table=table,
             column=column,
             reason="constraint",
         )
+    kept = [part for part in parts if part not in of_column and not defines_column(part, column)]
     return f"({','.join(kept)}{after}"
 
 
-def names_any(part: str, *columns: str) -> bool:
-    """Whether a constraint names any of the columns."""
-    words = "|".join(map(re.escape, columns))
-    return bool(columns) and re.search(rf"\b(?:{words})\b", part, re.IGNORECASE) is not None
+def columns_of(parts: Iterable[str]) -> list[str]:
+    """The names of the columns that parts of a CREATE TABLE define."""
+    return [name for part in parts if (name := _column_name(part)) is not None]
+
+
+def covered(part: str) -> str:
+    """What a part of a CREATE TABLE is about besides the column that it defines: what stands in its
+    parentheses, without columns of other tables. Of a CREATE INDEX its columns and its condition.
+    """
+    masked = _hidden(part, _SQLITE_QUOTED)
+    if re.match(r"\s*CREATE\b", masked, re.IGNORECASE):
+        return part[masked.index("(") :]
+    inside, depth, counts = [], 0, True
+    for at, character in enumerate(masked):
+        if character == "(":
+            counts = counts if depth else _REFERS.search(masked, 0, at) is None
+            depth += 1
+        depth -= character == ")"
+        if depth and counts:
+            inside.append(part[at])
+    return "".join(inside)
+
+
+def names_any(sql: str, *columns: str) -> bool:
+    """Whether SQL names any of the columns, outside its texts and comments."""
+    named = {_unquoted(found[0]).lower() for found in _SQLITE_WORD.finditer(sql) if found[1]}
+    return not named.isdisjoint(map(str.lower, columns))
+
+
+def _is_rule(part: str) -> bool:
+    return _RULE.match(_SPACE.sub("", part)) is not None
 
 
 def _column_name(part: str) -> str | None:
     """The name of the column that a part of a CREATE TABLE defines, if it does."""
+    part = _SPACE.sub("", part)
     if _RULE.match(part):
         return None
-    match = re.match(r"\s*(\"(?:[^\"]|\"\")*\"|`(?:[^`]|``)*`|\[[^\]]*\]|\S+)", part)
-    return None if match is None else match[1].strip('"`[]')
+    match = re.match(rf"{_SQLITE_NAME}|\S+", part)
+    return None if match is None else _unquoted(match[0])
+
+
+def _unquoted(name: str) -> str:
+    if name[0] in '"`':
+        return name[1:-1].replace(name[0] * 2, name[0])
+    return name[1:-1] if name[0] == "[" else name
 
 
 # -- of MySQL and MariaDB ----------------------------------------------------------------------

@@ -10,10 +10,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
+from sqlalchemy import inspect
+
 from encfields.adopt.catalog_column import CatalogColumn
-from encfields.adopt.column_definitions import defines_column, definitions
+from encfields.adopt.column_definitions import (
+    columns_of,
+    covered,
+    defines_column,
+    definitions,
+    names_any,
+)
 from encfields.adopt.own_triggers import may_assign, own_triggers
 from encfields.adopt.sqlite_schema import table_sql
+from encfields.bulk.rows.catalog import computed_names
 from encfields.databases import MYSQL_NAMES
 
 # -- before an adoption begins -----------------------------------------------------------------
@@ -21,7 +30,20 @@ from encfields.databases import MYSQL_NAMES
 
 def before_the_first_step(plain: CatalogColumn) -> list[str]:
     """What prevents adopting the column, in words."""
-    return [*_references(plain), *_of_table(plain)]
+    return [*_of_column(plain), *_references(plain), *_of_table(plain)]
+
+
+def _of_column(plain: CatalogColumn) -> Iterator[str]:
+    """What the column is that no row can be without."""
+    inspector = inspect(plain.connection)
+    key = inspector.get_pk_constraint(plain.table, schema=plain.schema)
+    if plain.name in key["constrained_columns"]:
+        yield (
+            "it is part of the primary key, by which rows are found and to which values are bound: "
+            "give the table another primary key first"
+        )
+    if plain.name in computed_names(inspector.get_columns(plain.table, schema=plain.schema)):
+        yield "the database computes it, and nobody can write it: adopt what it is computed from"
 
 
 def _references(plain: CatalogColumn) -> Iterator[str]:
@@ -129,11 +151,23 @@ def _needed_in_postgresql(plain: CatalogColumn) -> Iterator[str]:
         "AND d.classid = 'pg_constraint'::regclass AND f.oid = d.objid)"
     )
     yield from (f"{what} depends on it" for (what,) in needs)
+    # Those would go with the column without a word.
+    rules = plain.ask(
+        "SELECT r.contype, r.conname FROM pg_constraint r "  # noqa: S608
+        f"JOIN {_PG_TABLE} AND r.conrelid = c.oid JOIN pg_attribute a ON a.attrelid = c.oid "
+        "AND a.attnum = ANY (r.conkey) AND a.attname = :name WHERE r.contype IN ('c', 'f') "
+        "AND cardinality(r.conkey) > 1"
+    )
+    for kind, rule in rules:
+        yield f"the {'CHECK' if kind == 'c' else 'foreign key'} {rule} is on it and other columns"
     unique = plain.ask(
         "SELECT i.indexrelid::regclass::text FROM pg_index i "  # noqa: S608
         f"JOIN {_PG_TABLE} AND i.indrelid = c.oid JOIN pg_attribute a ON a.attrelid = c.oid "
-        "AND a.attnum = ANY (i.indkey) AND a.attname = :name WHERE i.indisunique "
-        "AND i.indnkeyatts > 1"
+        "AND a.attname = :name WHERE (i.indisunique OR i.indisexclusion) "
+        "AND (a.attnum = ANY (i.indkey) OR EXISTS (SELECT FROM pg_depend d WHERE d.classid = "
+        "'pg_class'::regclass AND d.objid = i.indexrelid AND d.refclassid = 'pg_class'::regclass "
+        "AND d.refobjid = c.oid AND d.refobjsubid = a.attnum)) "
+        "AND (i.indnkeyatts > 1 OR i.indkey[0] NOT IN (0, a.attnum))"
     )
     yield from (_unique_with_others(index) for (index,) in unique)
     yield from _triggers(plain)
@@ -149,7 +183,7 @@ def _needed_in_mysql(plain: CatalogColumn) -> Iterator[str]:
     generated = plain.ask(
         f"SELECT COLUMN_NAME, GENERATION_EXPRESSION FROM information_schema.COLUMNS WHERE {at}"  # noqa: S608
     )
-    yield from (f"the column {c} is computed from it" for c, e in generated if plain.is_named_in(e))
+    yield from (f"the column {c} is computed from it" for c, e in generated if plain.is_used_in(e))
     unique = plain.ask(
         "SELECT INDEX_NAME FROM information_schema.STATISTICS "  # noqa: S608
         f"WHERE {at} AND NON_UNIQUE = 0 GROUP BY INDEX_NAME HAVING COUNT(*) > 1 "
@@ -186,32 +220,45 @@ def _rules_of_mysql(plain: CatalogColumn) -> Iterator[str]:
             "COALESCE(:schema, DATABASE()) AND TABLE_NAME = :table AND EXPRESSION IS NOT NULL"
         )
         yield from (
-            f"the index {i} is on an expression over it" for i, e in folded if plain.is_named_in(e)
+            f"the index {i} is on an expression over it" for i, e in folded if plain.is_used_in(e)
         )
-    yield from (f"the CHECK {name} names it" for name, sql in checks if plain.is_named_in(sql))
+    yield from (f"the CHECK {name} names it" for name, sql in checks if plain.is_used_in(sql))
 
 
 def _needed_in_sqlite(plain: CatalogColumn) -> Iterator[str]:
     connection = plain.connection
     quote = connection.dialect.identifier_preparer.quote
     _, parts, _ = definitions(table_sql(connection, plain.table))
-    computed = re.compile(r"\bAS\s*\(", re.IGNORECASE)
-    for part in parts:
-        if (
-            not defines_column(part, plain.name)
-            and computed.search(part)
-            and plain.is_named_in(part)
-        ):
-            yield f"the column {part.split()[0]} is computed from it"
+    yield from _rules_of_sqlite(plain, parts)
     listed = connection.exec_driver_sql(f"PRAGMA index_list({quote(plain.table)})").all()
+    indexes = plain.ask("SELECT name, sql FROM sqlite_master WHERE type = 'index'")
+    made = {row[0]: row[1] for row in indexes}
     for _, index, is_unique, *_ in listed:
         columns = connection.exec_driver_sql(f"PRAGMA index_info({quote(index)})").all()
-        names = [str(row[2]).lower() for row in columns]
-        if is_unique and len(names) > 1 and plain.name.lower() in names:
+        names = [str(row[2]).lower() for row in columns]  # "none" for an expression
+        is_about = plain.name.lower() in names or (
+            bool(made[index]) and names_any(covered(made[index]), plain.name)
+        )
+        is_alone = len(names) == 1 and names[0] in ("none", plain.name.lower())
+        if is_unique and is_about and not is_alone:
             yield _unique_with_others(index)
     yield from _triggers(plain)
     views = plain.ask("SELECT name, sql FROM sqlite_master WHERE type = 'view'")
     yield from _views(plain, views)
+
+
+def _rules_of_sqlite(plain: CatalogColumn, parts: list[str]) -> Iterator[str]:
+    """What parts of a CREATE TABLE say of the column together with others."""
+    others = [name for name in columns_of(parts) if name.lower() != plain.name.lower()]
+    for part in parts:
+        about = covered(part)
+        if defines_column(part, plain.name) or not names_any(about, plain.name):
+            continue
+        defined = columns_of([part])
+        if defined and re.search(r"\bAS\s*\(", part, re.IGNORECASE):
+            yield f"the column {defined[0]} is computed from it"
+        elif defined or names_any(about, *others):
+            yield f"the constraint {about}) is on it and other columns"
 
 
 def _unique_with_others(index: str) -> str:
@@ -230,5 +277,5 @@ def _triggers(plain: CatalogColumn) -> Iterator[str]:
 def _views(plain: CatalogColumn, views: Iterable[tuple[str, ...]]) -> Iterator[str]:
     of_table = CatalogColumn(plain.connection, plain.table, plain.schema, plain.table)
     for name, sql in views:
-        if plain.is_named_in(sql) and of_table.is_named_in(sql):
+        if plain.is_used_in(sql) and of_table.is_used_in(sql):
             yield f"the view {name} names it"

@@ -40,8 +40,8 @@ def remove_plaintext(
         with connections.writing().begin() as begun:
             for row in equal:
                 values = {f"k_{i}": part for i, part in enumerate(comparer.reader.key_of(row))}
-                values["sealed"] = bytes(row[comparer.value_at])
-                values["plain"] = bytes(row[comparer.plain_at])
+                values["of_sealed"] = bytes(row[comparer.value_at])
+                values["of_plain"] = bytes(row[comparer.plain_at])
                 _remove_from_row(begun.connection, adoption, statement, values)
     return comparison
 
@@ -65,15 +65,16 @@ def _remove_from_row(connection: Any, adoption: Adoption, statement: Any, values
 
 
 def _update_of_one_row(prepared: PreparedJob) -> Any:
-    """The UPDATE of one row, if both values are still those that were compared."""
+    """The UPDATE of one row, if both values are still those that were compared. Its parameters are
+    named as no column is: SQLAlchemy keeps columns' names for itself."""
     plain, (sealed, *_) = prepared.plain[0], prepared.columns
     same = [c == bindparam(f"k_{i}", type_=c.type) for i, c in enumerate(prepared.key)]
     return (
         update(prepared.table)
         .where(
             *same,
-            type_coerce(sealed, LargeBinary) == bindparam("sealed", type_=LargeBinary),
-            ExactForm(plain, plain.type) == bindparam("plain", type_=LargeBinary),
+            type_coerce(sealed, LargeBinary) == bindparam("of_sealed", type_=LargeBinary),
+            ExactForm(plain, plain.type) == bindparam("of_plain", type_=LargeBinary),
         )
         .values({plain: null(), **prepared.kept_unchanged})
     )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy.exc import OperationalError
 
 from encfields.adopt.column_definitions import (
+    covered,
     defines_column,
     definition_without,
     definitions,
@@ -99,7 +100,9 @@ def _rebuild(connection: Connection, table: str, column: str) -> None:
     definition = definition_without(table_sql(connection, table), table, column)
     made = quote(f"{table}_encfields_new")
     indexes = (
-        index for index in made_of(connection, table, "index") if not names_any(index, column)
+        index
+        for index in made_of(connection, table, "index")
+        if not names_any(covered(index), column)
     )
     others = [*indexes, *made_of(connection, table, "trigger")]
     columns = ", ".join(
@@ -113,12 +116,26 @@ def _rebuild(connection: Connection, table: str, column: str) -> None:
     for statement in (
         f"CREATE TABLE {made} {definition}",
         copy,
+        *_sequence_kept(connection, table, f"{table}_encfields_new"),
         f"DROP TABLE {quote(table)}",
         f"ALTER TABLE {made} RENAME TO {quote(table)}",
         *others,
     ):
         connection.exec_driver_sql(statement)
     connection.exec_driver_sql("PRAGMA legacy_alter_table=OFF")
+
+
+def _sequence_kept(connection: Connection, table: str, made: str) -> list[str]:
+    """Have the new table go on where the old one's AUTOINCREMENT is: no key is given twice."""
+    counts = "SELECT 1 FROM sqlite_master WHERE name = 'sqlite_sequence'"
+    if connection.exec_driver_sql(counts).scalar() is None:
+        return []
+    old, new = (name.replace("'", "''") for name in (table, made))
+    return [
+        f"DELETE FROM sqlite_sequence WHERE name = '{new}'",  # noqa: S608 - quoted
+        f"INSERT INTO sqlite_sequence (name, seq) SELECT '{new}', seq FROM sqlite_sequence "  # noqa: S608
+        f"WHERE name = '{old}'",
+    ]
 
 
 def _indexes_of(connection: Connection, table: str, column: str) -> list[str]:
