@@ -29,7 +29,7 @@ def note_mapper_events(twin: Twin, events: list[Any], held: list[Any]) -> None:
     :param held: gets every instance that is loaded or made: when garbage is collected would
         otherwise decide what the identity map has.
     """
-    for made in (twin.item, twin.child):
+    for made in filter(None, (twin.item, twin.child, twin.leaf)):
         for name in MAPPER_EVENTS:
             event.listen(made, name, _of_mapper(name, events), propagate=True)
         event.listen(made, "load", _of_load(events, held), propagate=True)

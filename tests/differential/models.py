@@ -21,6 +21,7 @@ from sqlalchemy.orm import (
     composite,
     foreign,
     mapped_column,
+    query_expression,
     relationship,
     remote,
     synonym,
@@ -31,6 +32,7 @@ from encfields import BlindIndex, CompoundBlindIndex, EncryptedType
 from encfields.index.transforms import casefold
 from tests.differential import pickled
 from tests.differential.events import note_mapper_events
+from tests.differential.leaves import LEAVES, add_leaves
 from tests.differential.values import KINDS, Guid, text_type, transformed
 
 SLOTS = 5
@@ -76,12 +78,14 @@ EXACT = ("full", "unique", "both")
 DEFAULTS = ("", "", "", "", "insert", "row", "update")
 EXTRAS = (
     "server", "expression", "count", "note", "hybrid", "synonym", "composite", "history", "hook",
-    "setter", "namesakes",
+    "setter", "namesakes", "group", "asked", "told", "one by one",
 )  # fmt: skip
 """Attributes that are more than columns: of a plain column with a server default, of an expression,
 of a count and of an encrypted column in another table; ways to look at the first column; whether
 the first column's old values are always loaded; whether events set it to something else: when
-a row is written, or when it is set; and a relation to the rows that have the same value in it."""
+a row is written, or when it is set; and a relation to the rows that have the same value in it.
+Columns that are loaded only as a group; an expression that a query gives, or the mapping, which
+compares; and whether a flush writes row by row."""
 
 
 @dataclass(frozen=True)
@@ -152,9 +156,10 @@ class Schema:
 
     :ivar key: one of ``KEY_KINDS``. :ivar tenant: kind of the tenant's column, or ``""``.
     :ivar inherits: ``""``, ``"single"`` or ``"joined"``. :ivar compound: columns looked up
-        together. :ivar versioned: whether rows have a version, ``"counter"`` or ``"text"``.
+        together. :ivar versioned: whether rows have a version, ``"counter"``, ``"text"``, or
+        ``"own"``, which SQLAlchemy only compares.
         :ivar renamed: whether columns have other names than attributes. :ivar eager: whether a
-        flush fetches defaults.
+        flush fetches defaults, or ``"auto"``. :ivar leaves: how an item has its leaves, if it does.
     """
 
     key: str
@@ -164,11 +169,12 @@ class Schema:
     compound: tuple[str, ...] = ()
     versioned: str = ""
     renamed: bool = False
-    eager: bool = False
+    eager: bool | str = False
     kin: str = ""
     extras: tuple[str, ...] = ()
     joins: str = ""
     rotates: bool = False
+    leaves: str = ""
 
     @property
     def key_columns(self) -> tuple[str, ...]:
@@ -249,13 +255,14 @@ def draw_schema(rng: random.Random) -> Schema:
         tenant=rng.choice(("", "", *TENANTS)),
         inherits=inherits,
         compound=("c0", "c1") if _compounds(own) and rng.random() < 0.5 else (),
-        versioned=rng.choice(("", "", "counter", "text")),
+        versioned=rng.choice(("", "", "", "counter", "text", "own")),
         renamed=rng.random() < 0.3,
-        eager=rng.random() < 0.3,
+        eager=rng.choice((False, True, "auto")),
         kin=rng.choice(("", "", "", "parent", "friends")),
         extras=tuple(e for e in EXTRAS if rng.random() < 0.2),
         joins=rng.choice(("", "", "*", "selectin")) if inherits else "",
         rotates=rng.random() < 0.3,
+        leaves=rng.choice(("", "", "", *LEAVES)),
     )
 
 
@@ -284,8 +291,9 @@ class Twin:
     """The mapped classes of one side.
 
     :ivar item: the class. :ivar sub: its subclass, or the same. :ivar child: a class that refers
-        to it. :ivar audit: the table that triggers write. :ivar step: number of the step that is
-        under way, which ``onupdate`` gives: a row that nothing changed keeps an older one.
+        to it. :ivar leaf: another, whose key has the item's in it. :ivar audit: the table that
+        triggers write. :ivar step: number of the step that is under way, which ``onupdate`` gives:
+        a row that nothing changed keeps an older one.
     :param like: another one that notes in the same lists.
     :ivar events: what happened to instances. :ivar held: every instance, see
         :func:`~tests.differential.events.note_mapper_events`.
@@ -309,6 +317,7 @@ class Twin:
             owner = sa.Table(f"{self.prefix}_owner", self.base.metadata)
             owner.append_column(sa.Column("id", sa.Integer, primary_key=True))
         self.item = self._item()
+        self.leaf: Any = self._leaf() if schema.leaves else None
         self.sub = self._sub() if schema.inherits else self.item
         self.child = self._child()
         self.plant, self.tree = self._plants()
@@ -334,7 +343,11 @@ class Twin:
             type_ = EncryptedType(type_, key=key, index=index, guard=column.guard)
         if kind.mutable:
             type_ = MutableDict.as_mutable(type_)
-        return mapped_column(self.schema.stored_name(column.name), type_, **column.options)
+        group = {}
+        if "group" in self.schema.extras and column.nullable and column.name != "note":
+            group = {"deferred": True, "deferred_group": "some"}
+        options = {**column.options, **group}
+        return mapped_column(self.schema.stored_name(column.name), type_, **options)
 
     def _item(self) -> Any:
         schema = self.schema
@@ -351,12 +364,17 @@ class Twin:
         body |= self._extras(body["c0"], own)
         body["__table_args__"] = tuple(self._table_arguments(own))
         mapping: dict[str, Any] = {"eager_defaults": schema.eager}
+        if "one by one" in schema.extras:
+            mapping["batch"] = False
         body["__mapper_args__"] = mapping
         if schema.versioned:
             is_text = self.schema.versioned == "text"
             type_ = text_type() if is_text else sa.Integer()
-            body["version"] = mapped_column(type_, nullable=False)
+            default: dict[str, Any] = {"default": 1} if schema.versioned == "own" else {}
+            body["version"] = mapped_column(type_, nullable=False, **default)
             mapping["version_id_col"] = body["version"]
+            if schema.versioned == "own":
+                mapping["version_id_generator"] = False
             if is_text:
                 mapping["version_id_generator"] = lambda version: str(int(version or 0) + 1)
         if schema.inherits:
@@ -385,6 +403,8 @@ class Twin:
             extras["other_name"] = synonym("c0")
         if "composite" in self.schema.extras:
             extras["both"] = composite(Both, "c0", "c1" if len(own) > 1 else "tag")
+        if "asked" in self.schema.extras:
+            extras["asked"] = query_expression()
         if "history" in self.schema.extras:
             extras["c0"] = column_property(first.column, active_history=True)
         if self.schema.has_namesakes:
@@ -463,6 +483,11 @@ class Twin:
             item.first_note = column_property(
                 first.correlate(item.__table__).scalar_subquery(), deferred=True
             )
+
+        first_one = self.schema.columns[0]
+        if "told" in self.schema.extras and first_one.is_found_exactly and not self.schema.tenant:
+            told = item.c0 == KINDS[first_one.kind].pool[0]
+            item.told = column_property(sa.case((told, 1), else_=0))
 
     def _add_hooks(self) -> None:
         values = KINDS[self.schema.columns[0].kind].pool
@@ -550,6 +575,11 @@ class Twin:
         body["item"] = relationship("Item", back_populates="children")
         body |= pickled.body()
         return pickled.show(type("Child", (self.base,), body))
+
+    def _leaf(self) -> Any:
+        word = self.stored(Column("word", "text", "full"))
+        names, how = self.schema.key_columns, self.schema.leaves
+        return add_leaves(self.item, self.base, names, how, word)
 
     def _note_of_proxy(self, note: str) -> Any:
         """A child for a note that is added to those of its item."""

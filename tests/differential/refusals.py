@@ -15,6 +15,7 @@ from tests.differential.bulk_steps import Returning, UpdateSome
 from tests.differential.condition_steps import WriteBy
 from tests.differential.core_steps import BulkUpdate, SetNull, UpdateRow, Upsert
 from tests.differential.kin_steps import LoadNamesakes
+from tests.differential.loader_steps import LoadCriteria
 from tests.differential.models import Schema
 from tests.differential.query_steps import Find
 from tests.differential.step import Step
@@ -60,6 +61,8 @@ def _gives_many_rows_a_value(step: Step, schema: Schema) -> bool:
         is_delete = step.way == "delete"
     elif isinstance(step, UpdateSome | SetNull):
         is_delete = step.delete
+    elif isinstance(step, LoadCriteria):
+        is_delete = step.way != "update"
     else:
         return False
     if is_delete:

@@ -11,7 +11,7 @@ from tests.differential.trial import Finding, Program, attempt
 PLAINER: tuple[dict[str, Any], ...] = (
     {"tenant": ""}, {"inherits": ""}, {"compound": ()}, {"versioned": ""}, {"renamed": False},
     {"eager": False}, {"key": "integer"}, {"kin": ""}, {"extras": ()}, {"joins": ""},
-    {"rotates": False},
+    {"rotates": False}, {"leaves": ""},
 )  # fmt: skip
 """What a schema may do without."""
 
@@ -21,6 +21,7 @@ import datetime
 from decimal import Decimal
 from uuid import UUID
 
+from tests.differential.attribute_steps import *
 from tests.differential.bulk_steps import *
 from tests.differential.condition_steps import *
 from tests.differential.core_steps import *
@@ -28,6 +29,8 @@ from tests.differential.databases import Database
 from tests.differential.instance_steps import *
 from tests.differential.key_steps import *
 from tests.differential.kin_steps import *
+from tests.differential.leaf_steps import *
+from tests.differential.loader_steps import *
 from tests.differential.models import Column, Schema
 from tests.differential.orm_steps import *
 from tests.differential.query_steps import *

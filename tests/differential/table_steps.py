@@ -208,6 +208,8 @@ class UpsertMany(Step):
         session: Any = world.sessions[self.session]
         if self.way == "values":
             session.execute(statement.values(rows))
+        elif self.how == "given" and len(rows) > 1:
+            return None  # PyMySQL and asyncmy have no parameters there for a list of rows
         elif core:
             session.connection().execute(statement, rows)
         else:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import random
 import traceback
+from collections.abc import Iterator
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
 
 from encfields import EncFieldsError
+from tests.differential.attribute_steps import ATTRIBUTE_STEPS
 from tests.differential.bulk_steps import BULK_STEPS
 from tests.differential.condition_steps import CONDITION_STEPS
 from tests.differential.core_steps import CORE_STEPS
@@ -19,8 +21,10 @@ from tests.differential.databases import Database, Engines
 from tests.differential.instance_steps import INSTANCE_STEPS
 from tests.differential.key_steps import KEY_STEPS, Audit
 from tests.differential.kin_steps import KIN_STEPS
-from tests.differential.models import Schema, draw_schema
-from tests.differential.orm_steps import ORM_STEPS, Commit
+from tests.differential.leaf_steps import LEAF_STEPS, ChangeLeaves
+from tests.differential.loader_steps import LOADER_STEPS
+from tests.differential.models import SLOTS, Schema, draw_schema
+from tests.differential.orm_steps import ORM_STEPS, Add, AddChild, Commit
 from tests.differential.query_steps import QUERY_STEPS, Load
 from tests.differential.refusals import documented
 from tests.differential.refused_steps import REFUSED_STEPS
@@ -35,7 +39,7 @@ from tests.differential.write_steps import WRITE_STEPS
 STEPS: tuple[type[Step], ...] = (
     *ORM_STEPS, *INSTANCE_STEPS, *CORE_STEPS, *BULK_STEPS, *QUERY_STEPS, *KIN_STEPS,
     *WRITE_STEPS, *RESULT_STEPS, *REFUSED_STEPS, *KEY_STEPS,
-    *CONDITION_STEPS, *TABLE_STEPS, *TREE_STEPS,
+    *CONDITION_STEPS, *TABLE_STEPS, *TREE_STEPS, *ATTRIBUTE_STEPS, *LEAF_STEPS, *LOADER_STEPS,
 )  # fmt: skip
 SHARE = 10
 """How many seeds in a row have one schema: to make the classes and the tables takes long."""
@@ -103,7 +107,23 @@ def draw_program(seed: int) -> Program:
     settings = Settings(expires, flushes, waits, rolls, overlaps=rng.random() < 0.3)
     kinds = rng.choices(STEPS, [s.weight for s in STEPS], k=rng.randint(10, 30))
     steps = tuple(kind.draw(rng, schema, 10 * n) for n, kind in enumerate(kinds, 1))
-    return Program(schema, settings, steps)
+    rows = tuple(_draw_rows(rng, schema)) if rng.random() < 0.75 else ()
+    return Program(schema, settings, (*rows, *steps))
+
+
+def _draw_rows(rng: random.Random, schema: Schema) -> Iterator[Step]:
+    """Some rows to begin with, and what belongs to them: most steps are about rows that are there.
+
+    Each is committed by itself, for a database may refuse it.
+    """
+    for number, slot in enumerate(rng.sample(range(SLOTS), rng.randint(2, SLOTS))):
+        tag = 5 + 40 * number
+        yield replace(Add.draw(rng, schema, tag), session=0, slot=slot)
+        if rng.random() < 0.5:
+            yield replace(AddChild.draw(rng, schema, tag + 2), session=0, slot=slot)
+        if schema.leaves and rng.random() < 0.7:
+            yield replace(ChangeLeaves.draw(rng, schema, tag), session=0, slot=slot, way="add")
+        yield Commit(0)
 
 
 def attempt(program: Program, database: Database) -> Finding | None:
@@ -135,9 +155,11 @@ def _steps(program: Program, plain: World, encrypted: World) -> Finding | None:
     overlaps = program.settings.overlaps and plain.engine.dialect.name not in MYSQLS
     for step in (*program.steps, *END):
         # A transaction ends before the other session goes on, which might wait for it otherwise.
-        parts = [step] if step.session == active or overlaps else [Commit(active), step]
+        ended = [] if step.session == active or overlaps else [active]
+        if isinstance(step, Audit):
+            ended = [0, 1]  # each by itself: one may be refused after the other was committed
         active = step.session
-        for part in parts:
+        for part in (*map(Commit, ended), step):
             for world in (plain, encrypted):
                 world.twin.step += 1
             if finding := _both(part, plain, encrypted):

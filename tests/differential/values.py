@@ -125,6 +125,13 @@ def precise_type() -> TypeEngine[Any]:
     return sa.DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
 
 
+def native_enum_type() -> TypeEngine[Any]:
+    """The database's own enumeration, but for MySQL's and MariaDB's: of one that may not be NULL
+    they store the first value where an INSERT has none."""
+    native: TypeEngine[Any] = sa.Enum(Colour, name="colour")
+    return native.with_variant(sa.Enum(Colour, native_enum=False), "mysql", "mariadb")
+
+
 def list_type() -> TypeEngine[Any]:
     """A list where the database has lists; else JSON."""
     lists: TypeEngine[Any] = sa.ARRAY(sa.Integer)
@@ -206,7 +213,9 @@ KINDS = {
     "interval": Kind(sa.Interval, (datetime.timedelta(0), datetime.timedelta(days=2, seconds=5))),
     "uuid": Kind(sa.Uuid, (UUID(int=1), UUID(int=2**127))),
     "enum": Kind(lambda: sa.Enum(Colour, native_enum=False), (Colour.RED, Colour.BLUE)),
-    "native enum": Kind(lambda: sa.Enum(Colour, name="colour"), (Colour.RED, Colour.BLUE)),
+    "native enum": Kind(
+        lambda: sa.Enum(Colour, name="colour"), (Colour.RED, Colour.BLUE), plain=native_enum_type
+    ),
     "words of a list": Kind(lambda: sa.Enum("a", "b c", native_enum=False), ("a", "b c")),
     "json": Kind(
         json_type,

@@ -171,6 +171,8 @@ class World:
         """A value, but a generated key only as what it is."""
         if self.schema.is_generated and name in ("id", "item_id") and value is not None:
             return "generated"
+        if isinstance(value, sa.ClauseElement):
+            return "an expression"
         if isinstance(value, sa.Row):
             return [self.shown(n, v) for n, v in value._asdict().items()]
         return type(value).__name__, shown(value)
