@@ -26,13 +26,17 @@ def test_aiomysql_with_a_pymysql_that_it_cannot_send_bytes_with() -> None:
     assert "asyncmy" in str(caught.value)
 
 
-def test_asyncmy_in_the_mode_in_which_it_sends_other_bytes(mariadb: Backend) -> None:
+@pytest.mark.parametrize("use", ["connect", "create a key"])
+def test_asyncmy_in_the_mode_in_which_it_sends_other_bytes(mariadb: Backend, use: str) -> None:
     mode = {"init_command": "SET sql_mode = 'NO_BACKSLASH_ESCAPES'"}
     url = with_driver(mariadb.url, "asyncmy")
     engine = create_async_engine(url, poolclass=NullPool, connect_args=mode)
-    attach_locally(engine.sync_engine, create=False)
+    encryption = attach_locally(engine.sync_engine, create=False)
 
     async def connect() -> None:
+        if use == "create a key":
+            await encryption.keys.acreate_table()
+            return
         async with engine.connect() as connection:
             await connection.execute(text("SELECT 1"))
 

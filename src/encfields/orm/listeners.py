@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Insert, Update, event
 
-from encfields.errors import ConfigurationError
+from encfields.keys.sql.altered_bytes import ASYNCMY, refuse_altered_bytes
 from encfields.orm import internals
 from encfields.orm.adoption.expressions import with_plaintext_asked
 from encfields.orm.adoption.plaintext import Plaintext
@@ -49,7 +49,7 @@ class EngineListeners:
         self.hook = WriteHook(encryption, engine.dialect)
         self._redaction = Redaction()
         self._is_postgresql = engine.dialect.name == "postgresql"
-        self._is_asyncmy = engine.dialect.driver == _ASYNCMY
+        self._is_asyncmy = engine.dialect.driver == ASYNCMY
         self._prefetch = AsyncPrefetch(encryption.cache.holds) if engine.dialect.is_async else None
 
     def put_on(self, engine: Engine) -> None:
@@ -71,7 +71,7 @@ class EngineListeners:
     def each(self) -> Iterator[tuple[str, Callable[..., Any], bool]]:
         """Each event's name, its listener, and whether it changes what is executed."""
         if self._is_asyncmy:
-            yield "engine_connect", _refuse_altered_bytes, False
+            yield "engine_connect", refuse_altered_bytes, False
         yield "before_execute", self.before_execute, True
         yield "before_cursor_execute", self.hook.before_cursor_execute, True
         if self.hook.binary is not None:
@@ -144,29 +144,3 @@ class EngineListeners:
             parts.append(execution.statement)
         execution.statement = internals.with_all_conflict_clauses(whole, parts)
         self.hook.keys.ask(execution)
-
-
-_ASYNCMY = "asyncmy"
-
-_NO_BACKSLASH_ESCAPES = 512
-"""A bit of the server's status, which each response contains."""
-
-
-@leaves_no_trace
-def _refuse_altered_bytes(connection: Connection) -> None:
-    """SQLAlchemy's event ``engine_connect``, for asyncmy.
-
-    It escapes bytes with backslashes even in ``sql_mode`` NO_BACKSLASH_ESCAPES, so altered bytes
-    would be stored, which nobody could ever open.
-
-    :raises ConfigurationError: the session is in that mode.
-    """
-    status = getattr(connection.connection.driver_connection, "server_status", 0)
-    if status & _NO_BACKSLASH_ESCAPES:
-        connection.close()
-        raise ConfigurationError(
-            "asyncmy alters bytes if sql_mode has NO_BACKSLASH_ESCAPES, so that no encrypted "
-            "value could be stored: take the mode out of sql_mode for this application's "
-            "sessions, or use PyMySQL, mysqlclient or MySQL Connector/Python",
-            reason="driver",
-        )

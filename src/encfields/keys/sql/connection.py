@@ -29,6 +29,7 @@ from encfields.errors import ConfigurationError
 from encfields.kept_state import OWN_STATEMENTS
 from encfields.keys.fetching.loop_runner import needs_prefetch, on_event_loop
 from encfields.keys.fetching.threads import fetch_threads
+from encfields.keys.sql.altered_bytes import ASYNCMY, refuse_altered_bytes
 
 T = TypeVar("T")
 EngineWork = Callable[[Engine], T]
@@ -59,13 +60,16 @@ def engine_like(engine: Engine, pool: Pool | None = None) -> Engine:
     # An engine that is made for one piece of work would begin with nothing compiled. PostgreSQL's
     # catalog alone is asked by ten statements that take longer to compile than to be answered.
     compiled = vars(engine.dialect).setdefault(OWN_STATEMENTS, LRUCache(100))
-    return Engine(
+    own = Engine(
         pool or engine.pool.recreate(),
         engine.dialect,
         engine.url,
         execution_options={**kept, "compiled_cache": compiled},
         hide_parameters=True,
     )
+    if engine.dialect.driver == ASYNCMY:
+        event.listen(own, "engine_connect", refuse_altered_bytes)
+    return own
 
 
 class OwnConnection:
