@@ -48,11 +48,12 @@ class Shifted(TypeDecorator[int]):
         return None if value is None else value + 1000
 
 
-def secrets(key: Any = Integer, *more: Any, **options: Any) -> Table:
+def secrets(key: Any = Integer, *more: Any, server_default: Any = None, **options: Any) -> Table:
+    counted: Any = {"autoincrement": True} if server_default is None else {}
     return Table(
         "secret",
         MetaData(),
-        Column("id", key, *more, primary_key=True, autoincrement=True),
+        Column("id", key, *more, primary_key=True, server_default=server_default, **counted),
         Column("name", String(20), unique=True),
         Column("s", EncryptedType(Text)),
         **options,
@@ -198,6 +199,46 @@ def test_an_insert_s_error_is_as_of_a_plain_insert(db):
             connection.commit()
     names = {value for _, value in read(db, table)}
     assert names == ({"s0"} if db.name == "postgresql" else {"s0", "kept"})
+
+
+class TimeLimit(Exception):
+    """Raised anywhere, as Celery's soft time limit is, and caught by the application."""
+
+
+def rehearsed(db: Database) -> Table:
+    """A table whose keys are learnt from an INSERT that is rolled back, where there is a choice."""
+    if db.name == "sqlite":
+        table = made(db, secrets())
+        db.execute_plain("CREATE TRIGGER tr BEFORE INSERT ON secret BEGIN SELECT 1; END")
+        return table
+    if db.name == "postgresql":
+        db.execute_plain("CREATE SEQUENCE free_seq")
+        return made(db, secrets(Integer, server_default=text("nextval('free_seq') * 10")))
+    return made(db, secrets())
+
+
+@pytest.mark.parametrize("end", [TimeLimit, KeyboardInterrupt])
+@pytest.mark.parametrize(
+    "when, sql", [("after", "INSERT INTO secret"), ("before", "ROLLBACK TO SAVEPOINT")]
+)
+def test_what_interrupts_a_rehearsal_leaves_no_row_of_it_behind(db, end, when, sql):
+    table = rehearsed(db)
+    db.encryption.prefetch()
+    interrupted: list[str] = []
+
+    @event.listens_for(db.engine, f"{when}_cursor_execute")
+    def interrupt(connection, cursor, statement, *_):
+        if sql in statement and not interrupted:
+            interrupted.append(statement)
+            raise end
+
+    with db.engine.connect() as connection:
+        with pytest.raises(end):
+            connection.execute(insert(table), rows(1)[0])
+        if end is TimeLimit:  # the other one invalidates the connection
+            connection.execute(insert(table), rows(2)[1])
+            connection.commit()
+    assert [value for _, value in read(db, table)] == (["s1"] if end is TimeLimit else [])
 
 
 def test_the_application_s_savepoint_is_left_alone(db):

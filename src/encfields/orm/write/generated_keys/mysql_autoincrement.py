@@ -158,10 +158,11 @@ def _step_by_step(
 ) -> list[Any]:
     require_transaction(connection, insert)
     options = {REHEARSAL_OPTION: Rehearsal(lambda sql: _widened(sql, step, is_mariadb=True))}
-    savepoint.begin(connection)
-    reported = connection.execute(statement, parameters, execution_options=options).scalars()
-    numbers = list(reported)
-    refuse_what_stayed(connection, insert, _as_keys(numbers), savepoint.undo(connection))
+    with savepoint.set_for_rehearsal(connection):
+        reported = connection.execute(statement, parameters, execution_options=options).scalars()
+        numbers = list(reported)
+        undone = savepoint.undo(connection)
+    refuse_what_stayed(connection, insert, _as_keys(numbers), undone)
     return numbers
 
 
@@ -177,15 +178,16 @@ def _of_mysql(
     rows, step = rows_and_step
     options = {REHEARSAL_OPTION: Rehearsal(lambda sql: _widened(sql, step, is_mariadb=False))}
     require_transaction(connection, insert)
-    savepoint.begin(connection)
-    if side.is_better(connection, insert):
-        number = side.last_row_id(connection, insert, statement, parameters, options)
-        if number is not None:
-            return list(range(number, number + rows))
-    result = connection.execute(statement, parameters, execution_options=options)
-    first = first_number(connection, result)
-    numbers = list(range(first, first + rows)) if isinstance(first, int) else []
-    refuse_what_stayed(connection, insert, _as_keys(numbers), savepoint.undo(connection))
+    with savepoint.set_for_rehearsal(connection):
+        if side.is_better(connection, insert):
+            number = side.last_row_id(connection, insert, statement, parameters, options)
+            if number is not None:
+                return list(range(number, number + rows))
+        result = connection.execute(statement, parameters, execution_options=options)
+        first = first_number(connection, result)
+        numbers = list(range(first, first + rows)) if isinstance(first, int) else []
+        undone = savepoint.undo(connection)
+    refuse_what_stayed(connection, insert, _as_keys(numbers), undone)
     return numbers
 
 

@@ -41,14 +41,9 @@ def rehearse(connection: Connection, insert: KeylessInsert, context: Any) -> Key
     """
     refuse_skipping(insert)
     rows = rows_with_defaults(insert, context)
-    savepoint.begin(connection)
-    try:
+    with savepoint.set_for_rehearsal(connection):
         keys = _insert_dummies(connection, insert, rows)
-    except BaseException:
-        if connection.dialect.name != "postgresql":  # there a failed transaction stays failed
-            savepoint.try_to_undo(connection)
-        raise
-    undone = savepoint.undo(connection)
+        undone = savepoint.undo(connection)
     refuse_what_stayed(connection, insert, keys, undone)
     _require(insert, keys)
     return keys

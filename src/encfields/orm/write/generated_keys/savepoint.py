@@ -7,11 +7,12 @@ out.
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, tuple_
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from encfields.databases import MYSQL_NAMES
 
@@ -38,9 +39,27 @@ def undo(connection: Connection) -> Any:
     return connection.exec_driver_sql(f"ROLLBACK TO SAVEPOINT {NAME}").context
 
 
-def try_to_undo(connection: Connection) -> None:
-    """Roll back to it if it still exists: a deadlock ends the whole transaction."""
-    with suppress(DBAPIError):
+@contextmanager
+def set_for_rehearsal(connection: Connection) -> Iterator[None]:
+    """Set it; it is rolled back to if the block raises anything, an interrupt or a time limit of
+    the application's included. Who catches that, and commits, stores none of the random bytes."""
+    begin(connection)
+    try:
+        yield
+    except BaseException:
+        _try_to_undo(connection)
+        raise
+
+
+def _try_to_undo(connection: Connection) -> None:
+    """Roll back to it if it still exists.
+
+    A deadlock ends the whole transaction, and an interrupt the connection. On PostgreSQL a failed
+    transaction stays failed, as after any other INSERT: there the query fails as well.
+    """
+    with suppress(SQLAlchemyError):
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql("SELECT 1")
         undo(connection)
 
 
