@@ -277,6 +277,21 @@ def test_update_changes_the_rows_that_are_found(clinic, how):
         }
 
 
+@pytest.mark.parametrize("how", ["auto", "evaluate"])
+def test_not_in_a_list_with_a_column_synchronizes(sqlite_clinic, how):
+    with sqlite_clinic.session() as session:
+        people = session.scalars(select(Patient).order_by(Patient.id)).all()
+        for asked, names in (
+            (~Patient.ssn.in_([Patient.ssn, "ssn-9"]), ["name-1", "name-2", "name-3", "name-4"]),
+            (Patient.ssn.in_([Patient.ssn, "ssn-9"]), ["new", "new", "new", "name-4"]),
+        ):
+            session.execute(
+                update(Patient).where(asked).values(name="new"),
+                execution_options={"synchronize_session": how},
+            )
+            assert [p.name for p in people] == names
+
+
 @pytest.mark.parametrize("how", ["auto", "fetch", "evaluate", False])
 def test_delete_removes_the_rows_that_are_found(clinic, how):
     with clinic.session() as session:

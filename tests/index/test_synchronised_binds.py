@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
 import pytest
 from sqlalchemy import (
+    BigInteger,
+    Date,
     Float,
     Interval,
     String,
@@ -19,6 +21,7 @@ from sqlalchemy import (
     delete,
     literal,
     or_,
+    select,
     text,
     tuple_,
     update,
@@ -28,7 +31,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from encfields import BlindIndex, EncryptedType
 from tests.database import Database
-from tests.turns import databases_by_turns
+from tests.turns import databases_by_turns, on_each_database
 
 pytestmark = databases_by_turns
 
@@ -56,6 +59,8 @@ class Measured(SyncBase):
     size: Mapped[float] = mapped_column(EncryptedType(Float, index=BlindIndex()))
     mail: Mapped[str] = mapped_column(EncryptedType(Lower, index=BlindIndex()), default="a@x")
     pause: Mapped[timedelta | None] = mapped_column(EncryptedType(Interval, index=BlindIndex()))
+    day: Mapped[date | None] = mapped_column(EncryptedType(Date, index=BlindIndex()))
+    count: Mapped[int | None] = mapped_column(EncryptedType(BigInteger, index=BlindIndex()))
 
 
 ONE = UUID(int=1)
@@ -115,6 +120,34 @@ def test_a_row_is_not_evaluated_in_python_even_on_request(sqlite_db: Database) -
         found = session.get_one(Measured, 1)
         session.query(Measured).where(asked).update({"name": "new"}, synchronize_session="evaluate")
         assert found.name == "new"
+
+
+@on_each_database
+@pytest.mark.parametrize("how", ["auto", "evaluate"])
+def test_the_database_says_whether_a_day_equals_its_midnight(db: Database, how: Any) -> None:
+    db.create(SyncBase.metadata, is_empty=True)
+    for midnight in (datetime(2020, 1, 2), [date(2019, 1, 1), datetime(2020, 1, 2)]):
+        asked = Measured.day == midnight
+        if isinstance(midnight, list):
+            asked = Measured.day.in_(midnight)
+        with db.session() as session:
+            session.add(Measured(id=1, name="old", uuid=ONE, size=0.1, day=date(2020, 1, 2)))
+            session.flush()
+            found = session.get_one(Measured, 1)
+            session.query(Measured).where(asked).update({"name": "new"}, synchronize_session=how)
+            assert found.name == session.scalar(text("SELECT name FROM measured"))
+
+
+def test_an_integer_is_found_by_the_float_that_equals_it(sqlite_db: Database) -> None:
+    sqlite_db.create(SyncBase.metadata)
+    with sqlite_db.session() as session:
+        session.add(Measured(id=1, name="old", uuid=ONE, size=0.1, count=2**60))
+        session.commit()
+        found = session.get_one(Measured, 1)
+        session.execute(update(Measured).where(Measured.count == 2.0**60).values(name="new"))
+        assert (found.name, session.scalar(text("SELECT name FROM measured"))) == ("new", "new")
+        asked = select(Measured.id).where(Measured.count == 2.0**60 + 1024)
+        assert session.scalars(asked).all() == []
 
 
 def test_an_interval_is_evaluated_in_python_as_in_a_plain_column(sqlite_db: Database) -> None:

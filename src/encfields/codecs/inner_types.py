@@ -173,7 +173,7 @@ INNER_TYPES = (
         takes_several_forms=True,
         is_guessed=False,
     ),
-    KnownType(sa.Date, lambda _: DateCodec(), ("Date",)),
+    KnownType(sa.Date, lambda _: DateCodec(), ("Date",), takes_several_forms=True),
     KnownType(
         sa.DateTime,
         lambda _: DateTimeCodec(),

@@ -192,8 +192,11 @@ class IntegerCodec(KeepsValues):
 
 
 def _whole(value: float | Decimal) -> int:
-    """The integer that a float or Decimal equals."""
+    """The integer that a float or Decimal equals: of a float beyond 2**53, its shortest text says
+    another one."""
     number = as_decimal(value)
+    if isinstance(value, float) and value.is_integer():
+        number = Decimal(value)
     if number.adjusted() >= _DIGITS or number != number.to_integral_value(context=_EXACT):
         raise out_of_range("the number is not an integer that the column holds")
     return int(number)

@@ -10,26 +10,29 @@ An attribute of a lazy column holds a ``Sealed`` or ``None``, whatever it is giv
 In an UPDATE or DELETE of many rows, SQLAlchemy's evaluator of ``synchronize_session`` finds the
 session's objects by comparing them with the criteria in Python. A lazy column's objects hold no
 value. In ``tuple_(a, b).in_([...])`` and ``literal(x) == column`` a value is unconverted, such as a
-UUID's text, which does not equal the loaded UUID; and only an application's type knows how it
-converts. In these cases the session asks the database instead.
+UUID's text, which does not equal the loaded UUID; only an application's type knows how it
+converts; and only the database whether a date equals its midnight. In these cases the session asks
+the database instead.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
+import itertools
 import weakref
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import Column, Table
-from sqlalchemy.sql.elements import BinaryExpression, ClauseList
+from sqlalchemy.sql.elements import BinaryExpression, BindParameter, ClauseList
 from sqlalchemy.sql.visitors import iterate
-from sqlalchemy.types import Interval, TypeDecorator
+from sqlalchemy.types import Date, Interval, TypeDecorator
 
 from encfields.orm import internals
 from encfields.orm.declare.columns import binding_of, is_encrypted
 from encfields.orm.query.comparison import EQUALITY, MEMBERSHIP, IndexComparison
-from encfields.orm.query.loaded_form import OF_SEVERAL_FORMS
+from encfields.orm.query.loaded_form import LISTS, OF_SEVERAL_FORMS
 from encfields.orm.sealed import Sealed
 from encfields.traces import leaves_no_trace
 
@@ -249,10 +252,20 @@ def _compares_as_given(element: Any) -> bool:
     if isinstance(element, BinaryExpression):
         if element.operator not in (*EQUALITY, *MEMBERSHIP):
             return False
-        if any(map(_is_of_own_type, (element.left, element.right))):
+        sides = (element.left, element.right)
+        if any(map(_is_of_own_type, sides)) or _is_day_beside_time(*sides):
             return True
         return not isinstance(element, IndexComparison) and _has_forms(element.right)
     return isinstance(element, ClauseList) and any(map(_has_forms, element.clauses))
+
+
+def _is_day_beside_time(*sides: Any) -> bool:
+    """Whether a date is compared with a ``datetime``, which equals it in some databases only."""
+    if not any(isinstance(_inner_of_indexed(side), Date) for side in sides):
+        return False
+    given = [side.effective_value for side in sides if isinstance(side, BindParameter)]
+    values = itertools.chain.from_iterable(v if isinstance(v, LISTS) else (v,) for v in given)
+    return any(isinstance(value, dt.datetime) for value in values)
 
 
 def _has_forms(column: Any) -> bool:

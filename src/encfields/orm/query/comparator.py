@@ -177,7 +177,7 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
     def _either(self, op: Any, compared: list[ColumnElement[Any]]) -> ColumnElement[Any]:
         if len(compared) == 1:
             return compared[0]
-        return (or_ if op is operators.in_op else and_)(*compared).self_group()
+        return (or_ if op is operators.in_op else and_)(*compared)
 
     def _operate(self, op: Any, *other: Any, **kwargs: Any) -> ColumnElement[Any]:
         operand = other[0] if other else None

@@ -27,7 +27,9 @@ OF_SEVERAL_FORMS = tuple(known.kind for known in INNER_TYPES if known.takes_seve
 """Types that accept values in other forms than the loaded one."""
 
 _SCALARS = (str, int, float, decimal.Decimal, uuid.UUID, dt.date)
-_LISTS = (list, tuple, set, frozenset)
+LISTS = (list, tuple, set, frozenset)
+"""What ``in_()`` may be given as a list of values."""
+
 _ANY_DIALECT = DefaultDialect()  # These types' plaintexts do not depend on it.
 
 
@@ -63,7 +65,7 @@ def asks_for_null(type_: SealedColumnType, value: object) -> bool:
 
 
 def _asked(codec: Codec, operand: Any) -> Any:
-    if isinstance(operand, _LISTS):
+    if isinstance(operand, LISTS):
         return [_loaded(codec, item) for item in operand]
     return _loaded(codec, operand)
 
