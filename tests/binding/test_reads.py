@@ -11,8 +11,10 @@ from sqlalchemy import (
     ForeignKey,
     Integer,
     MetaData,
+    String,
     Table,
     case,
+    cast,
     except_,
     func,
     insert,
@@ -272,9 +274,14 @@ def test_no_message_is_delivered_for_a_column_that_a_unions_first_select_does_no
         assert seen == []
 
 
-def test_a_later_select_of_a_union_may_have_null_in_a_columns_place(cards):
+@pytest.mark.parametrize(
+    "nothing",
+    [null(), cast(null(), String), cast(None, String(20)).label("number")],
+    ids=["NULL", "of a type", "with a name"],
+)
+def test_a_later_select_of_a_union_may_have_null_in_a_columns_place(cards, nothing):
     rows: CompoundSelect[Any] = union_all(
-        select(Card.id, Card.number), select(Card.id + 10, null())
+        select(Card.id, Card.number), select(Card.id + 10, nothing)
     )
     with cards.session() as session:
         numbers = {row[0]: row[1] for row in session.execute(rows)}

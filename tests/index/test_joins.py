@@ -293,6 +293,14 @@ def test_a_value_is_in_a_query_that_unites_or_groups_values(clinic, name):
     assert ids(clinic, select(Patient.id).where(~Patient.ssn.in_(query))) == others
 
 
+def test_an_index_asked_for_by_name_is_in_a_union_of_such(sqlite_clinic):
+    ends = Claim.ssn.blind()
+    query = select(ends).where(Claim.id == 1).union(select(ends).where(Claim.id == 3))
+    asked = Patient.ssn.blind()
+    for found, expected in ((asked.in_(query), [1, 2]), (asked.not_in(query), [3])):
+        assert ids(sqlite_clinic, select(Patient.id).where(found)) == expected
+
+
 def test_a_list_may_have_columns_and_values(clinic):
     """As with a plain column: a NULL among them makes NOT IN unknown."""
     pairs = select(Patient.id, Claim.id).where(Claim.id.in_([3, 5]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Insert, Update, event
+from sqlalchemy import CompoundSelect, Insert, Update, event
 
 from encfields.keys.sql.altered_bytes import ASYNCMY, refuse_altered_bytes
 from encfields.orm import internals
@@ -17,6 +17,7 @@ from encfields.orm.query.compiler_lookups import use_lookup_compiler, use_own_co
 from encfields.orm.query.criteria_lookups import with_lookups_in_criteria
 from encfields.orm.read.async_prefetch import AsyncPrefetch
 from encfields.orm.read.other_column_types import tell_of_other_column_type
+from encfields.orm.read.union_reads import with_bare_nulls
 from encfields.orm.write.application_bindparams import type_application_bindparams
 from encfields.orm.write.default_context import show_all_parameters, show_given_parameters
 from encfields.orm.write.execution import WriteExecution
@@ -94,6 +95,8 @@ class EngineListeners:
         execution_options: Any,
     ) -> tuple[Any, Any, Any]:
         """Complete an execution before it is compiled."""
+        if isinstance(statement, CompoundSelect):
+            statement = with_bare_nulls(statement)
         write = internals.insert_or_update_in(statement)
         asked = with_lookups_in_criteria(statement if write is None else write, params)
         if Plaintext.is_used and not isinstance(asked, Insert):

@@ -142,6 +142,7 @@ from encfields.orm.internals.selects import (
     top_level_from,
     with_group_by,
     with_order_by,
+    with_selects,
     without_distinct,
 )
 from encfields.orm.internals.statement_cache import (

@@ -217,3 +217,10 @@ def is_plain_union(compound: Any) -> bool:
     """Whether it is a UNION or UNION ALL, of all rows, that nothing is added to."""
     is_union = compound.keyword.name in ("UNION", "UNION_ALL")
     return is_union and not has_row_limit(compound) and not compound._independent_ctes
+
+
+def with_selects(compound: Any, selects: list[Any]) -> Any:
+    """The same UNION, INTERSECT or EXCEPT of other SELECTs."""
+    changed = compound._generate()
+    changed.selects = selects
+    return changed

@@ -118,6 +118,11 @@ class IndexComparison(NegatableComparison):
         made.part_of, made.is_all = place, is_all
         return made
 
+    def with_right_side(self, right: Any) -> IndexComparison:
+        """The same comparison with something else, as a part of its translation."""
+        made = IndexComparison.exchanged(self.left, self.operator, right, self.place, is_all=False)
+        return made.written_as(self.written or self.operator)
+
     @property
     def place(self) -> Any:
         """The element of the statement that it came from."""

@@ -19,7 +19,14 @@ from sqlalchemy.sql.selectable import (
 
 from encfields.orm import internals
 from encfields.orm.declare.columns import is_encrypted
-from encfields.orm.query.comparison import BlindValue, BlindView, clause_of
+from encfields.orm.query.comparison import (
+    MEMBERSHIP,
+    BlindValue,
+    BlindView,
+    IndexComparison,
+    clause_of,
+    ungrouped,
+)
 from encfields.orm.query.statement_scope import unlabelled
 
 
@@ -37,6 +44,19 @@ def selects_listed(operand: object) -> list[Select[Any]] | None:
         return None
     changed = [_as_looked_up(select) for select in selects]
     return None if len(changed) == 1 and changed[0] is operand else changed
+
+
+def compared_with_each(comparison: IndexComparison) -> list[IndexComparison]:
+    """The comparisons with each SELECT of a UNION, of which IN the UNION is an OR.
+
+    :returns: none where it is not one with a UNION.
+    """
+    if comparison.operator not in MEMBERSHIP:
+        return []
+    selects = _united(ungrouped(comparison.right)) or ()
+    if len(selects) < 2:
+        return []
+    return [comparison.with_right_side(select.scalar_subquery()) for select in selects]
 
 
 def columns_listed(operand: object) -> tuple[list[Any], list[Any]] | None:

@@ -59,6 +59,7 @@ from encfields.orm.query.index_operand import (
     refused,
 )
 from encfields.orm.query.joined_tenants import NEED_ONE_TENANT, have_one_key
+from encfields.orm.query.listed_by_query import compared_with_each
 from encfields.orm.query.lookup_type import (
     Compared,
     LookupType,
@@ -78,6 +79,9 @@ def resolved(element: IndexComparison, compiler: Any) -> ColumnElement[Any]:
     if element.operator in (operators.is_, operators.is_not):
         # The ORM made it from ==, for a relationship compared with None.
         return BinaryExpression(element.left, element.right, element.operator, type_=element.type)
+    if parts := compared_with_each(element):
+        either = and_ if element.operator in NEGATIVE else or_
+        return Grouping(either(*(resolved(part, compiler) for part in parts)))
     left, right = _asked_sides(element)
     index_side = left or right
     if index_side is None:

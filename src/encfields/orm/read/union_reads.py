@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from operator import is_
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import Column, Table
+from sqlalchemy import Column, Table, null
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.elements import Cast, ColumnClause, ColumnElement, Label, Null, TypeCoerce
 from sqlalchemy.sql.selectable import (
@@ -248,6 +249,37 @@ def is_no_value(element: Any) -> bool:
     """Whether it is NULL, which a branch has for a column that it lacks."""
     inner = element.clause if isinstance(element, Cast | TypeCoerce) else element
     return isinstance(inner, Null)
+
+
+def with_bare_nulls(compound: CompoundSelect[Any]) -> CompoundSelect[Any]:
+    """The UNION with plain NULLs where its first SELECT has an encrypted column.
+
+    PostgreSQL demands one type of all SELECTs, which a NULL such as ``cast(null(), String)`` would
+    not have, since messages are bytes.
+    """
+    first, *others = compound.selects
+    above = _elements(first)
+    changed = [_with_bare_nulls(select, above) for select in others]
+    if all(map(is_, changed, others)):
+        return compound
+    united: CompoundSelect[Any] = internals.with_selects(compound, [first, *changed])
+    return united
+
+
+def _with_bare_nulls(select: Any, above: Sequence[Any]) -> Any:
+    """A later SELECT of a UNION.
+
+    :param above: what the first one selects.
+    """
+    places = [
+        is_encrypted(column) and isinstance(element, Cast) and is_no_value(element)
+        for column, element in zip(above, _elements(select), strict=False)
+    ]
+    if not any(places):
+        return select
+    selected = zip(select.selected_columns, places, strict=False)
+    columns = [null() if is_bare else column for column, is_bare in selected]
+    return select.with_only_columns(*columns, maintain_column_froms=True)
 
 
 def _constant(element: Any) -> str | None:
