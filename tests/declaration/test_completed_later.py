@@ -43,7 +43,7 @@ def engine(backend: Any) -> Any:
     return engine
 
 
-def deferred_reflection(engine: Any) -> Any:
+def deferred_reflection(engine: Any, type_: Any = TYPE) -> Any:
     class Base(DeclarativeBase):
         pass
 
@@ -52,10 +52,14 @@ def deferred_reflection(engine: Any) -> Any:
 
     class Patient(Reflected, Base):
         __tablename__ = "patient"
-        ssn = mapped_column(TYPE)
+        ssn = mapped_column(type_)
 
     Reflected.prepare(engine)
     return Patient
+
+
+def bound_to_a_reflected_column(engine: Any) -> Any:
+    return deferred_reflection(engine, EncryptedType(bind_to="id", index=BlindIndex()))
 
 
 def automap(engine: Any) -> Any:
@@ -82,7 +86,9 @@ def column_reflect(engine: Any) -> Any:
     return base.classes.patient
 
 
-@pytest.mark.parametrize("model_of", [deferred_reflection, automap, column_reflect])
+@pytest.mark.parametrize(
+    "model_of", [deferred_reflection, bound_to_a_reflected_column, automap, column_reflect]
+)
 def test_a_reflected_model_is_written_read_and_looked_up(engine, model_of):
     model = model_of(engine)
     with Session(engine) as session:
@@ -99,7 +105,10 @@ def test_a_column_is_added_by_alembic(engine):
     with engine.begin() as connection:
         operations = Operations(MigrationContext.configure(connection))
         operations.add_column("patient", Column("note", EncryptedType(), nullable=True))
-    assert "note" in {column["name"] for column in inspect(engine).get_columns("patient")}
+        bound = EncryptedType(bind_to="id")
+        operations.add_column("patient", Column("more", bound, nullable=True))
+    added = {column["name"] for column in inspect(engine).get_columns("patient")}
+    assert {"note", "more"} <= added
 
 
 def test_what_is_wrong_with_the_column_itself_is_said_at_once():

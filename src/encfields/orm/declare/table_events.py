@@ -61,9 +61,12 @@ def complete(table: Table) -> None:
 
 
 def _lacks_key(table: Table) -> bool:
-    """Whether nothing identifies a value's row yet."""
+    """Whether the columns that identify a value's row are not there yet."""
     types = (cast("SealedColumnType", c.type) for c in table.c if is_encrypted(c))
-    return not table.primary_key.columns and any(type_.bind_to is None for type_ in types)
+    return not table.primary_key.columns and any(
+        type_.bind_to is None or any(name not in table.c for name in type_.bind_to)
+        for type_ in types
+    )
 
 
 def _refuse_or_complete(table: Table) -> None:
