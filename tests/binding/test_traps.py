@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from sqlalchemy import (
+    Column,
+    Integer,
     LargeBinary,
+    MetaData,
     String,
+    Table,
     bindparam,
+    delete,
     func,
     insert,
     lambda_stmt,
@@ -22,9 +28,11 @@ from sqlalchemy import (
 from sqlalchemy.engine import default
 from sqlalchemy.orm import aliased, joinedload
 
+from encfields import EncryptedType
 from encfields.errors import BindingError, CiphertextCopyError, UnsupportedOperationError
 from tests.binding.models import Card, Purchase
 from tests.database import CANARY
+from tests.raised import Raised
 from tests.turns import databases_by_turns, on_each_database
 
 pytestmark = databases_by_turns
@@ -34,19 +42,8 @@ card: Any = Card.__table__
 # -- 1. a bind with a type of its own carries its plaintext past the column's type -------------
 
 
-def _lambda_insert() -> Any:
-    secret = CANARY
-    return lambda_stmt(lambda: insert(card).values(id=7, number=secret))
-
-
-def _lambda_update() -> Any:
-    secret = CANARY
-    return lambda_stmt(lambda: update(card).where(card.c.id == 1).values(number=secret))
-
-
 CARRIERS = {
-    "literal": lambda: literal(CANARY),
-    "literal of bytes": lambda: literal(CANARY.encode()),
+    "literal with the type of a text": lambda: literal(CANARY, String),
     "literal with a type": lambda: literal(CANARY.encode(), LargeBinary),
     "bindparam with a type of bytes": lambda: bindparam("z", CANARY.encode(), LargeBinary),
     "bindparam with a type": lambda: bindparam("z", CANARY, type_=String),
@@ -82,7 +79,7 @@ def test_a_value_that_brings_its_own_type_is_refused(sqlite_cards, carrier, way)
 
 
 @pytest.mark.parametrize(
-    "name", ["literal of bytes", "bindparam with a type of bytes", "coalesce of bytes", "text"]
+    "name", ["literal with a type", "bindparam with a type of bytes", "coalesce of bytes", "text"]
 )
 def test_it_is_refused_where_the_database_would_take_it(cards, name):
     with cards.begin() as connection, cards.refused(CiphertextCopyError, card) as caught:
@@ -91,12 +88,41 @@ def test_it_is_refused_where_the_database_would_take_it(cards, name):
     cards.assert_no_plaintext()
 
 
-@pytest.mark.parametrize("statement", [_lambda_insert, _lambda_update])
-def test_a_closure_variable_of_a_lambda_is_refused(cards, statement):
-    for _ in range(2):  # once analysed, once from the lambda's cache
-        with cards.begin() as connection, cards.refused(CiphertextCopyError, card):
-            connection.execute(statement())
-    cards.assert_no_plaintext()
+VALUES: dict[str, Callable[[str], Any]] = {
+    "a lambda's INSERT": lambda secret: lambda_stmt(
+        lambda: insert(card).values(id=7, number=secret)
+    ),
+    "a lambda's UPDATE": lambda secret: lambda_stmt(
+        lambda: update(card).where(card.c.id == 7).values(number=secret)
+    ),
+    "literal": lambda secret: update(card).where(card.c.id == 7).values(number=literal(secret)),
+    "literal of many": lambda secret: insert(card).values([{"id": 7, "number": literal(secret)}]),
+}
+
+
+@pytest.mark.parametrize("statement", VALUES.values(), ids=VALUES)
+def test_a_value_whose_type_nobody_chose_takes_the_columns(sqlite_cards, statement):
+    for secret in (CANARY, CANARY[::-1]):  # once analysed, once from the lambda's cache
+        with sqlite_cards.begin() as connection:
+            added = insert(card).values(id=7, number="before")
+            connection.execute(added if "UPDATE" in str(statement(secret)) else delete(card))
+            connection.execute(statement(secret))
+            read = select(card.c.number).where(card.c.id == 7)
+            assert connection.scalar(read) == secret
+            connection.execute(delete(card))
+    sqlite_cards.assert_no_plaintext()
+
+
+def test_a_literal_is_refused_where_the_applications_type_converts_values(sqlite_db):
+    told = Table(
+        "told",
+        MetaData(),
+        Column("id", Integer, primary_key=True, autoincrement=False),
+        Column("mail", EncryptedType(Raised)),
+    )
+    sqlite_db.create(told.metadata)
+    with sqlite_db.begin() as connection, sqlite_db.refused(CiphertextCopyError, told):
+        connection.execute(insert(told).values(id=1, mail=literal(5)))
 
 
 def test_a_typed_parameter_that_is_given_at_execution_is_refused(cards):
@@ -108,7 +134,7 @@ def test_a_typed_parameter_that_is_given_at_execution_is_refused(cards):
 
 def test_a_typed_expression_as_attribute_of_an_object_is_refused(cards):
     with cards.session() as session, cards.refused(CiphertextCopyError, card):
-        session.add(Card(id=8, number=literal(CANARY)))
+        session.add(Card(id=8, number=literal(CANARY, String)))
         session.flush()
     with cards.session() as session, cards.refused(CiphertextCopyError, card):
         session.get_one(Card, 1).number = func.lower(CANARY)

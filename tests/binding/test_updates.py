@@ -30,6 +30,7 @@ from sqlalchemy.orm import aliased
 from encfields import EncryptedType
 from encfields.errors import (
     AmbiguousRowError,
+    BindingError,
     CiphertextCopyError,
     UnknownIdentityError,
     UnsupportedOperationError,
@@ -370,3 +371,27 @@ OTHER_CHOICES: dict[str, Any] = {
 def test_any_other_choice_is_refused(cards, name):
     with cards.session() as session, pytest.raises(UnsupportedOperationError):
         session.execute(OTHER_CHOICES[name]().where(Card.id == 2))
+
+
+INSTEAD: dict[str, tuple[Any, list[str]]] = {
+    "a CASE": (case({1: "a", 2: "b"}, value=Card.id), ["a CASE is assigned", "into the WHERE"]),
+    "a function": (func.nullif("x", ""), ["the function nullif()", "a list of parameters"]),
+    "a CASE that may keep it": (
+        case((Card.holder == "x", "new"), else_=Card.number),
+        ["its use in 'CASE'", "in its WHERE"],
+    ),
+    "a value where there is none": (
+        func.coalesce(Card.number, "x"),
+        ["the function coalesce()", "update().where(column.is_(None))"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", INSTEAD)
+def test_the_refusal_of_an_expression_says_what_to_write_instead(sqlite_cards, name):
+    expression, told = INSTEAD[name]
+    with sqlite_cards.session() as session, pytest.raises(BindingError) as caught:
+        session.execute(update(Card).where(Card.id == 2).values(number=expression))
+    assert (caught.value.table, caught.value.column) == ("card", "number")
+    for words in told:
+        assert words in caught.value.message

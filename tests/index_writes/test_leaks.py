@@ -218,7 +218,7 @@ def test_refused_writes(engine, keys):
         update(patient).where(patient.c.id == 1).values(ssn=SSN),
         insert(patient).values(row(ssn_bidx=SSN.encode())),
         insert(patient).values(row(ssn_bidx=literal(SSN.encode()))),
-        insert(patient).values(row(ssn=literal(SSN))),
+        insert(patient).values(row(ssn=literal(SSN, String))),
         update(patient).where(patient.c.id == 1).values(ssn_bidx=SSN.encode()),
     ):
         caught(keys, BindingError, executed(engine, statement))

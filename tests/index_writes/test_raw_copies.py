@@ -6,7 +6,19 @@ import datetime as dt
 from typing import Any
 
 import pytest
-from sqlalchemy import MetaData, column, delete, func, insert, literal, null, select, text, update
+from sqlalchemy import (
+    MetaData,
+    String,
+    column,
+    delete,
+    func,
+    insert,
+    literal,
+    null,
+    select,
+    text,
+    update,
+)
 
 from encfields.errors import BindingError, CiphertextCopyError
 from tests.database import CANARY
@@ -156,7 +168,9 @@ UPDATES = {
         .values(ssn=CANARY, ssn_bidx=patient.c.ssn_bidx, ssn_last4_bidx=patient.c.ssn_bidx)
         .where(patient.c.id == 1)
     ),
-    "a literal": lambda: update(patient).values(ssn=literal(CANARY)).where(patient.c.id == 1),
+    "a typed literal": lambda: (
+        update(patient).values(ssn=literal(CANARY, String)).where(patient.c.id == 1)
+    ),
     "a literal of an index": lambda: (
         update(patient).values(ssn_bidx=literal(b"x")).where(patient.c.id == 1)
     ),

@@ -66,7 +66,7 @@ def check_expression(element: Any) -> None:
         arguments = getattr(element, "clauses", ())  # next_value() of a Sequence has none
         for ciphertext in ciphertexts_among(arguments):
             raise ciphertext_refused(
-                ciphertext, f"the function {name}()", "apply it in Python after loading"
+                ciphertext, f"the function {name}()", _instead_of_function(name)
             )
         for hashed in hashes_among(arguments):
             raise hash_refused(hashed, f"the function {name}()")
@@ -83,6 +83,13 @@ def check_expression(element: Any) -> None:
             for hashed in hashes_among(parts):
                 fix = any_or_all_advice(*element.get_children()) or COLUMN_FIRST
                 raise hash_refused(hashed, _use(element), fix)
+
+
+def _instead_of_function(name: str) -> str:
+    fix = "apply it in Python after loading"
+    if name not in ("coalesce", "ifnull"):
+        return fix
+    return f"{fix}. update().where(column.is_(None)).values(...) sets what is NULL"
 
 
 def _check_arguments(function: Any, arguments: Any, what: str) -> None:
@@ -203,9 +210,11 @@ def _instead(element: Any, ciphertext: Any) -> str:
             "give the column index=BlindIndex() and compare it with a value, as in column == "
             "value, or compare in Python after loading"
         )
-    if ciphertext.type.indexes and isinstance(element, Case):
-        return "write case((column == value, result), ...)"
-    return "do it in Python after loading"
+    if not isinstance(element, Case):
+        return "do it in Python after loading"
+    if ciphertext.type.indexes:
+        return "write case((column == value, result), ...), and in an UPDATE the condition in WHERE"
+    return "do it in Python after loading, or write the condition of an UPDATE in its WHERE"
 
 
 def _use(element: Any) -> str:

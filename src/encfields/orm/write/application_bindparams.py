@@ -1,4 +1,4 @@
-"""Encrypted columns that values() sets to the application's ``bindparam()``.
+"""Encrypted columns that values() sets to the application's ``bindparam()`` or ``literal()``.
 
 ``values(ssn=bindparam("b", value="..."))`` gets its type from the value, or no type in
 ``values([{...}, {...}])``. The application chose neither, so both get the column's.
@@ -7,18 +7,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import Column, literal
 from sqlalchemy.sql.elements import BindParameter
-from sqlalchemy.types import NullType
+from sqlalchemy.types import NullType, TypeDecorator
 
+from encfields.codecs.base import processes_binds
 from encfields.errors import AmbiguousRowError, BindingError
 from encfields.orm import internals
 from encfields.orm.write.hidden_values import veil
 
 if TYPE_CHECKING:
-    from encfields.orm.declare.columns import ColumnBinding
+    from encfields.orm.declare.columns import ColumnBinding, SealedColumnType
     from encfields.orm.write.execution import WriteExecution
     from encfields.orm.write.statement_plan import SealedBind
 
@@ -27,7 +28,24 @@ def has_no_type_of_its_own(bind: BindParameter[Any]) -> bool:
     """Whether the application did not choose the bind's type."""
     if isinstance(bind.type, NullType):
         return True
-    return not bind.unique and bind.value is not None and literal(bind.value).type is bind.type
+    return not bind.unique and _is_typed_by_value(bind)
+
+
+def takes_columns_type(bind: BindParameter[Any], column: Column[Any]) -> bool:
+    """Whether a bind's value is the column's own, as if it were given without the bind.
+
+    That of ``literal()`` or a lambda's closure variable is as well, unless the application's type
+    converts values, since SQLAlchemy does not have it convert those.
+    """
+    if has_no_type_of_its_own(bind):
+        return True
+    inner: Any = cast("SealedColumnType", column.type).inner
+    is_converted = isinstance(inner, TypeDecorator) and processes_binds(inner)
+    return bind.unique and not is_converted and _is_typed_by_value(bind)
+
+
+def _is_typed_by_value(bind: BindParameter[Any]) -> bool:
+    return bind.value is not None and literal(bind.value).type is bind.type
 
 
 def typed_as(bind: BindParameter[Any], column: Column[Any]) -> BindParameter[Any]:
@@ -42,11 +60,11 @@ def type_application_bindparams(execution: WriteExecution) -> None:
     statement = execution.statement
 
     def typed(target: Any, value: Any) -> Any:
-        if not isinstance(value, BindParameter) or value.unique:
+        if not isinstance(value, BindParameter):
             return value
         (key,) = internals.row_by_key(statement, {target: value})
         binding = execution.bindings.get(key)
-        if binding is None or not has_no_type_of_its_own(value):
+        if binding is None or not takes_columns_type(value, binding.column):
             return value
         bind = typed_as(value, binding.column)
         veil(bind)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Column, Table
 from sqlalchemy.sql.dml import Update
 from sqlalchemy.sql.elements import BindParameter, Label, Null
+from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.selectable import Select
 from sqlalchemy.types import TypeEngine
 
@@ -119,8 +120,9 @@ class RowPlanner:
                     continue
                 raise _copy_refused(
                     binding,
-                    "an SQL expression is assigned to it, which the database would store as "
-                    "it is: assign a Python value",
+                    f"{_written(assigned.element)} is assigned to it, which the database would "
+                    "store as it is: assign a Python value; a condition belongs into the WHERE, "
+                    "and a value for each row into a list of parameters",
                     "expression",
                 )
             self._check_bind(binding, assigned)
@@ -133,9 +135,8 @@ class RowPlanner:
             raise shared_bind(binding, assigned.bind)
         if not types or not all(isinstance(type_, SealedColumnType) for type_ in types):
             raise CiphertextCopyError(
-                "the value has a type of its own (literal(), a typed bindparam() or a lambda's "
-                "closure variable), which would store it in plaintext: assign the plain Python "
-                "value",
+                "the value has a type of its own (that of a typed literal() or bindparam()), which "
+                "would store it in plaintext: assign the plain Python value",
                 table=binding.table,
                 column=binding.column_name,
                 reason="own-type",
@@ -247,6 +248,14 @@ class RowPlanner:
             if key in row
             for column in binding.identity
         )
+
+
+def _written(element: Any) -> str:
+    """An SQL expression, as an error calls it."""
+    if isinstance(element, FunctionElement):
+        return f"the function {getattr(element, 'name', '')}()"
+    visited = str(getattr(element, "__visit_name__", ""))
+    return f"a {visited.upper()}" if visited in ("case", "cast") else "an SQL expression"
 
 
 def _names_of_null(statement: Any, names: Sequence[str]) -> set[str]:
