@@ -124,6 +124,43 @@ def test_a_refusal_counts_the_rows_and_says_what_to_do(
     assert to_do.startswith("encfields: what to do: run adopt first")
 
 
+def test_status_tells_of_rows_with_only_plaintext_and_names_the_next_step(
+    shop: Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old, new, *_ = [block.code for block in blocks(PAGE, "python")]
+    before = shop.deploy(old)
+    before.Base.metadata.create_all(shop.engine)
+    with Session(shop.engine) as session:
+        session.add(before.Customer(id=7, email="grace@example.org"))
+        session.commit()
+    shop.deploy(new)
+    of_column = "customer.email --models shop:Base"
+
+    def status(code: int, told: str) -> None:
+        assert main(["status", "--models", "shop:Base"]) == code
+        output = capsys.readouterr()
+        assert told in " ".join((output.out + output.err).split())
+
+    def step(verb: str) -> str:
+        return f"`encfields adopt {verb} customer.email`"
+
+    status(exits.FAILED, f"what to do: run {step('begin')}")
+    run([f"encfields adopt begin {of_column}"])
+    status(exits.WORK_LEFT, f"1 row with only plaintext. Next: run {step('run')}")
+    run([f"encfields adopt run {of_column}"])
+    status(exits.OK, 'sealed. Next: deploy the phase "read-sealed".')
+    shop.deploy_phase("read-sealed")
+    status(exits.OK, f"no old process is left, run {step('ensure')}")
+    run([f"encfields adopt ensure {of_column}", f"encfields adopt status {of_column}"])
+    assert 'Next: deploy the phase "write-sealed"' in capsys.readouterr().out
+    shop.deploy_phase("write-sealed")
+    status(exits.OK, f"no process of another phase is left, run {step('close')}")
+    run([f"encfields adopt close {of_column}"])
+    status(exits.OK, f"without adopts=, run {step('end')}")
+    run([f"encfields adopt end {of_column}"])
+    status(exits.OK, "declare the encrypted one without adopts=")
+
+
 def run(commands: list[str]) -> None:
     for command in commands:
         assert main(shlex.split(command)[1:]) == 0, command

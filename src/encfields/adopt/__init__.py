@@ -6,6 +6,7 @@ The steps, and what they check:
 ``adoption``           an adoption as data: which plaintext column becomes which encrypted one
 ``operations``         the steps, each refused out of order
 ``stages``             how far an adoption is, as the database's triggers record it
+``next_step``          how far a declared adoption is, and what comes next
 ``obstacles``          what in a database prevents an adoption
 ``own_triggers``       what a table's own triggers may do to the plaintext column
 ``catalog_column``     a plaintext column in a database's catalog

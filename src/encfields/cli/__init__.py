@@ -16,6 +16,7 @@ What commands share:
 ``key_store``         the key store, and its keyring
 ``targets``           tables and columns
 ``changing_columns``  columns with formerly=
+``adopting_columns``  columns with adopts=
 ``parsing``           builds the parsers
 ``output``            tables for people, JSON for programs
 ``layout``            fits text into a terminal

@@ -94,9 +94,15 @@ def _stored_types(engine: Engine, spec: TableSpec) -> dict[str, TypeEngine[Any]]
     return {column["name"]: column["type"] for column in columns}
 
 
+_NOT_THERE = (
+    "is not in the table: migrate the database, or, if it adopts a plaintext column, run "
+    "`encfields adopt begin`"
+)
+
+
 def _column(check: str, type_: TypeEngine[Any] | None, dialect: str) -> Finding:
     if type_ is None:
-        return Finding(check, "problem", "is not in the table")
+        return Finding(check, "problem", _NOT_THERE)
     kind = type(type_).__name__
     if not stores_bytes(type_):
         detail = f"is {kind}: messages are bytes, and text columns refuse or alter them"

@@ -23,8 +23,10 @@ from encfields.adopt import (
     withdraw_adoption,
 )
 from encfields.adopt.letter_case import advice_on_case
+from encfields.adopt.next_step import progress_of
 from encfields.bulk.reencryption import Report
 from encfields.cli import exits
+from encfields.cli.adopting_columns import print_adoptions
 from encfields.cli.application import metadata_named
 from encfields.cli.commands.reencrypt import print_reports, work_options, working_progress
 from encfields.cli.output import Output
@@ -114,7 +116,10 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         encryption = settings.encryption(engine)
         if arguments.step in ("run", "refill"):
             return _work(step, settings, engine, encryption, adoption, output)
-        return _print_result(step.run(engine, encryption, adoption), output)
+        code = _print_result(step.run(engine, encryption, adoption), output)
+        if arguments.step == "status" and not output.as_json:
+            print_adoptions([progress_of(engine, column)], output)
+        return code
 
 
 def _work(

@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 from itertools import groupby, pairwise
 from typing import Any, NamedTuple
 
+from encfields.adopt.next_step import AdoptionProgress
 from encfields.bulk.survey.census import Census, census
 from encfields.bulk.survey.column_census import ColumnCensus, Example
 from encfields.bulk.survey.index_check import IndexCensus
 from encfields.cli import exits
+from encfields.cli.adopting_columns import adoptions, print_adoptions
 from encfields.cli.changing_columns import changing_columns, print_changes
 from encfields.cli.commands.status_beacons import missing_beacons
 from encfields.cli.output import Cell, Output, how_many, pairs_of
@@ -25,8 +28,9 @@ from encfields.keys.versions import KeyVersions
 _DESCRIPTION = """\
 Count, for each encrypted column, the values under each key version, those in another format,
 plaintext, NULLs, and those that are damaged, belong to another row or are under a key that is
-neither their column's nor one of its former keys; and for each blind index that --models declares,
-the rows that have a value but are not in it, and whether its beacon keys are there. It reads only
+neither their column's nor one of its former keys; for each blind index that --models declares,
+the rows that have a value but are not in it, and whether its beacon keys are there; and for each
+column that adopts a plaintext one, the rows with only plaintext, and the next step. It reads only
 the first bytes of each value, its header, and uses no key, so it needs no --keyring: it reports
 what headers say, which `encfields verify` checks by opening the values.
 Values under a version that was destroyed, or that the key table lacks, do not open and count as
@@ -59,6 +63,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         known = _known_versions(keys)
         censuses = []
         specs = settings.specs()
+        adopting = adoptions(settings, engine, specs)
         for spec in specs:
             with output.progress(f"reading {spec.table}") as progress:
                 censuses.append(census(engine, spec, sample=arguments.sample, progress=progress))
@@ -66,9 +71,12 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
             [] if known is None else missing_beacons(keys, known, specs, censuses)
         )
     code = max(_code(census_, known) for census_ in censuses)
+    if code == exits.OK and any(one.pending for one in adopting):
+        code = exits.WORK_LEFT
     code = exits.FAULTS if keyless_indexes else code
-    print_status(censuses, known, code, output, keyless_indexes)
+    print_status(censuses, known, code, output, keyless_indexes, adopting)
     if not output.as_json:
+        print_adoptions(adopting, output)
         print_changes(changing_columns(settings, specs), output)
     return code
 
@@ -147,16 +155,19 @@ def print_status(
     code: int,
     output: Output,
     keyless_indexes: Sequence[str] = (),
+    adopting: Sequence[AdoptionProgress] = (),
 ) -> None:
     """Write the censuses, as one document or as tables.
 
     :param known: the key versions that there are, if there is a key table.
     :param code: the exit status.
     :param keyless_indexes: the keys whose beacon key is missing.
+    :param adopting: the adoptions of the tables' columns, which a document has too.
     """
     if output.as_json:
         document = _document(censuses, known, code)
-        output.json({**document, "without_beacon_key": [*keyless_indexes]})
+        document |= {"without_beacon_key": [*keyless_indexes]}
+        output.json(document | {"adoptions": [asdict(one) for one in adopting]})
         return
     for census_ in censuses:
         _print_table(census_, known, output)
