@@ -61,12 +61,14 @@ class BatchOutcome:
 
     :ivar changes: rows to write. :ivar refused: values to quarantine.
     :ivar seen: rows looked at. :ivar current: rows that need no work.
+    :ivar ready: what the writer made ready of the changes, if anything.
     """
 
     changes: list[RowChange] = field(default_factory=list)
     refused: list[RefusedValue] = field(default_factory=list)
     seen: int = 0
     current: int = 0
+    ready: Any = None
 
     def refuse(self, key: Key, column: str, error: EncFieldsError) -> None:
         """Quarantine a value."""

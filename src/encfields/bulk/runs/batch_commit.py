@@ -60,6 +60,11 @@ class BatchCommit:
         self._names = WrittenNames(prepared)
         self._writes_indexes = bool(prepared.index_columns)
 
+    def make_ready(self, outcome: BatchOutcome) -> None:
+        """Make the statements of an outcome, while another thread may store the one before."""
+        if outcome.changes:
+            outcome.ready = self._writer.made_ready(outcome.changes)
+
     def keep(
         self, claim: Claim, outcome: BatchOutcome, waiting: Counts, position: Key | None
     ) -> StoredBatch:
@@ -85,8 +90,12 @@ class BatchCommit:
         self, claim: Claim, outcome: BatchOutcome, waiting: Counts, position: Key | None
     ) -> StoredBatch:
         """Store an outcome; find the rows that the database refuses and leave them out."""
+
+        def write_all(connection: Connection, changes: Sequence[RowChange]) -> int:
+            return self._writer.write(connection, changes, outcome.ready)
+
         try:
-            return self._keep(self._writer.write, claim, outcome, waiting, position)
+            return self._keep(write_all, claim, outcome, waiting, position)
         except RowAlteredError:
             pass
         except DBAPIError as error:

@@ -71,8 +71,8 @@ def new_owner() -> str:
 class Worker:
     """Works through claimed ranges of one run.
 
-    While one batch is encrypted, a thread writes the previous one. Writes happen one at a time, in
-    order; everything else that writes waits for the thread.
+    While one batch is encrypted and its statements are made, a thread writes the previous one.
+    Writes happen one at a time, in order; everything else that writes waits for the thread.
 
     :param prepared: the run's job. :param encryption: gives the keys.
     :param connections: this worker's own. :param store: the run's ranges.
@@ -272,6 +272,8 @@ class Worker:
     def _rewrite(self, rows: Any, bounds: Bounds) -> None:
         """Work on rows, and store the outcome with the new position."""
         outcome = self._row_work.outcome_of(rows, self._reader)
+        if self._pending is not None:
+            self._batch_commit.make_ready(outcome)
         self._await_write()
         if self._writing_thread is None:
             self._finish_batch(self._store_batch(outcome, bounds.upto), outcome, len(rows), bounds)

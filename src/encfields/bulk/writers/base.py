@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from sqlalchemy.exc import DBAPIError
 
@@ -33,9 +33,18 @@ class Writer(Protocol):
     is still stored, so no update by the application is lost.
     """
 
-    def write(self, connection: Connection, changes: Sequence[RowChange]) -> int:
+    def made_ready(self, changes: Sequence[RowChange]) -> Any:
+        """The statements of a batch, which another thread may make while this one writes the batch
+        before; ``None`` to leave them to :meth:`write`.
+
+        :param changes: those that will be written.
+        """
+        ...
+
+    def write(self, connection: Connection, changes: Sequence[RowChange], ready: Any = None) -> int:
         """Store some rows, given in key order.
 
+        :param ready: what :meth:`made_ready` returned for exactly these.
         :returns: how many were stored; the others were locked, changed or deleted.
         """
         ...

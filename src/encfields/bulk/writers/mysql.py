@@ -74,28 +74,47 @@ class MysqlWriter:
             _AT_ONCE if prepared.index_columns and getattr(dialect, "is_mariadb", False) else ""
         )
 
-    def write(self, connection: Connection, changes: Sequence[RowChange]) -> int:
+    def made_ready(self, changes: Sequence[RowChange]) -> _Ready | None:
+        rows = self._rows(changes)
+        # Not what is written in parts, nor what would fill the memory with a second batch.
+        limit = min(MAX_STATEMENT_BYTES, self._packet // 2 - _MOST_ROW_BYTES)
+        if sum(row.size for row in rows) > limit:
+            return None
+        updates = [self._update(part[0].shape, part) for part in self._parts_of_each_shape(rows)]
+        return _Ready(rows, self._lock_of(rows), updates)
+
+    def write(
+        self, connection: Connection, changes: Sequence[RowChange], ready: _Ready | None = None
+    ) -> int:
         if not self._packet:
             asked = connection.exec_driver_sql("SELECT @@max_allowed_packet")
             self._packet = int(asked.scalar_one())
-        rows = self._lock_rows(connection, self._rows(changes))
-        # By shape, so that all rows of a statement have the same comparison.
+        if ready is None:
+            rows = self._rows(changes)
+            ready = _Ready(rows, self._lock_of(rows), None)
+        locked = self._lock_rows(connection, ready)
+        if ready.updates is not None and len(locked) == len(ready.rows):
+            return sum(_execute(connection, *update).rowcount for update in ready.updates)
         return sum(
             self._swap(connection, part[0].shape, part)
-            for group in _sorted_by_shape(rows)
-            for part in self._parts(group)
+            for part in self._parts_of_each_shape(locked)
         )
 
-    def _lock_rows(self, connection: Connection, rows: list[_Row]) -> list[_Row]:
+    def _lock_of(self, rows: Sequence[_Row]) -> _Statement | None:
+        """The statement that locks and counts rows, if the key has one column."""
+        if len(self._key) > 1:
+            return None
+        parameters: list[Any] = []
+        where = self._any_of(rows, parameters)
+        statement = f"SELECT COUNT(*) FROM {self._table} WHERE {where} FOR UPDATE SKIP LOCKED"  # noqa: S608
+        return _Statement(statement, parameters)
+
+    def _lock_rows(self, connection: Connection, ready: _Ready) -> list[_Row]:
         """Lock rows for this transaction; leave out those locked by others."""
-        if len(self._key) == 1:
-            # A count is read much faster than the keys, and is usually the one expected.
-            parameters: list[Any] = []
-            where = self._any_of(rows, parameters)
-            statement = f"SELECT COUNT(*) FROM {self._table} WHERE {where} FOR UPDATE SKIP LOCKED"  # noqa: S608
-            count = _execute(connection, statement, parameters).scalar_one()
-            if count == len(rows):
-                return rows
+        rows = ready.rows
+        # A count is read much faster than the keys, and is usually the one expected.
+        if ready.lock and _execute(connection, *ready.lock).scalar_one() == len(rows):
+            return rows
         bounds = bound_parameters("first", rows[0].change.key)
         bounds.update(bound_parameters("last", rows[-1].change.key))
         locked = {tuple(row) for row in connection.execute(self._lock, bounds)}
@@ -105,6 +124,10 @@ class MysqlWriter:
         """Store locked rows of one shape, if the old values are still there."""
         if rows[0].size + _MOST_ROW_BYTES >= self._packet:
             return self._store_in_parts(connection, shape, rows[0])
+        return _execute(connection, *self._update(shape, rows)).rowcount
+
+    def _update(self, shape: ChangeShape, rows: Sequence[_Row]) -> _Statement:
+        """The statement that stores rows of one shape."""
         sets = [*self._kept]
         parameters: list[Any] = []
         for i in shape.written:
@@ -117,7 +140,7 @@ class MysqlWriter:
         where = self._unchanged(shape, rows, parameters)
         # Quoted names, placeholders, integers and hexadecimal only, here and below.
         update = f"UPDATE {self._table} SET {', '.join(sets)} WHERE {where}"  # noqa: S608
-        return _execute(connection, self._at_once + update, parameters).rowcount
+        return _Statement(self._at_once + update, parameters)
 
     def _case(
         self,
@@ -182,6 +205,11 @@ class MysqlWriter:
             condition = f"({' AND '.join(same)})"
         parameters = tuple(value for value in key if type(value) is not int)
         return _Row(change, shape_of(change), condition, parameters, _size(change))
+
+    def _parts_of_each_shape(self, rows: list[_Row]) -> Iterator[list[_Row]]:
+        """Rows by statement; all rows of one have the same comparison."""
+        for group in _sorted_by_shape(rows):
+            yield from self._parts(group)
 
     def _parts(self, rows: list[_Row]) -> Iterator[list[_Row]]:
         """Split rows into statements that the server accepts; a large row goes alone."""
@@ -250,6 +278,25 @@ class _Row(NamedTuple):
     condition: str
     parameters: tuple[Any, ...]
     size: int
+
+
+class _Statement(NamedTuple):
+    """A statement and its parameters."""
+
+    text: str
+    parameters: list[Any]
+
+
+class _Ready(NamedTuple):
+    """A batch to be written.
+
+    :param lock: counts the rows that it locks; ``None`` if the key has several columns.
+    :param updates: for when all rows are locked; ``None`` if they are not made yet.
+    """
+
+    rows: list[_Row]
+    lock: _Statement | None
+    updates: list[_Statement] | None
 
 
 def _execute(

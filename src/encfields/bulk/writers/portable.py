@@ -50,7 +50,12 @@ class PortableWriter:
             .with_for_update(skip_locked=True, key_share=True)
         )
 
-    def write(self, connection: Connection, changes: Sequence[RowChange]) -> int:
+    def made_ready(self, changes: Sequence[RowChange]) -> None:
+        return None
+
+    def write(
+        self, connection: Connection, changes: Sequence[RowChange], ready: None = None
+    ) -> int:
         bounds = bound_parameters("first", changes[0].key)
         bounds.update(bound_parameters("last", changes[-1].key))
         locked = {tuple(row) for row in connection.execute(self._lock, bounds)}

@@ -53,6 +53,13 @@ class _ColumnUse(NamedTuple):
     rewritten: bool
 
 
+class _Update(NamedTuple):
+    """A statement and its parameters."""
+
+    statement: str
+    parameters: tuple[Any, ...]
+
+
 class PostgresqlWriter:
     """See :class:`~encfields.bulk.writers.base.Writer`."""
 
@@ -70,21 +77,26 @@ class PostgresqlWriter:
         self._settings = _SETTINGS.format(wait=_LOCK_WAIT_UNIQUE if self._indexes else _LOCK_WAIT)
         self._statements: dict[tuple[tuple[_ColumnUse, ...], bool], str] = {}
 
-    def write(self, connection: Connection, changes: Sequence[RowChange]) -> int:
+    def made_ready(self, changes: Sequence[RowChange]) -> list[_Update]:
+        if not self._indexes:
+            return [self._update(changes, with_indexes=False)]
+        groups: dict[bool, list[RowChange]] = {False: [], True: []}
+        for change in changes:
+            groups[change.indexes is not None].append(change)
+        return [self._update(group, with_indexes=key) for key, group in groups.items() if group]
+
+    def write(
+        self,
+        connection: Connection,
+        changes: Sequence[RowChange],
+        ready: list[_Update] | None = None,
+    ) -> int:
         connection.exec_driver_sql(self._settings)
         take_binary_arrays(connection)
-        if not self._indexes:
-            return self._write(connection, changes, with_indexes=False)
-        written = 0
-        for with_indexes in (False, True):
-            group = [change for change in changes if (change.indexes is not None) is with_indexes]
-            if group:
-                written += self._write(connection, group, with_indexes=with_indexes)
-        return written
+        updates = self.made_ready(changes) if ready is None else ready
+        return sum(connection.exec_driver_sql(*update).rowcount for update in updates)
 
-    def _write(
-        self, connection: Connection, changes: Sequence[RowChange], *, with_indexes: bool
-    ) -> int:
+    def _update(self, changes: Sequence[RowChange], *, with_indexes: bool) -> _Update:
         keys, olds, news, *_ = zip(*changes, strict=True)
         old, new = list(zip(*olds, strict=True)), list(zip(*news, strict=True))
         uses = tuple(map(_use, old, new))
@@ -108,7 +120,7 @@ class PostgresqlWriter:
             values += map(list, zip(*(change.indexes or () for change in changes), strict=True))
         bounds = (*keys[0], *keys[-1])
         parameters = (arrays[0], *bounds, *arrays, *values, *bounds)
-        return connection.exec_driver_sql(statement, parameters).rowcount
+        return _Update(statement, parameters)
 
     def _statement(self, uses: Sequence[_ColumnUse], with_indexes: bool) -> str:
         key, types = self._key, self._types

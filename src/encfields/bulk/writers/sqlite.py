@@ -27,7 +27,12 @@ class SqliteWriter:
         self._plain = UnchangedPlaintext(prepared)
         self._bind = [c.type.dialect_impl(dialect).bind_processor(dialect) for c in prepared.key]
 
-    def write(self, connection: Connection, changes: Sequence[RowChange]) -> int:
+    def made_ready(self, changes: Sequence[RowChange]) -> None:
+        return None
+
+    def write(
+        self, connection: Connection, changes: Sequence[RowChange], ready: None = None
+    ) -> int:
         written = 0
         for shape, group in by_shape(changes):
             rows = [self._row(change, shape) for change in group]

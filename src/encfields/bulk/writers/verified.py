@@ -48,15 +48,19 @@ class VerifiedWriter:
         self._is_altered = False
         self._rows = _StoredRows(prepared)
 
-    def write(self, connection: Connection, changes: Sequence[RowChange]) -> int:
+    def made_ready(self, changes: Sequence[RowChange]) -> Any:
+        return self._writer.made_ready(changes)
+
+    def write(self, connection: Connection, changes: Sequence[RowChange], ready: Any = None) -> int:
         """Store some rows.
 
+        :param ready: what :meth:`made_ready` returned for them.
         :returns: how many were stored.
         :raises RowAlteredError: a row holds something else, or refuses to change. The caller rolls
             everything back.
         """
         if not self._may_be_altered(connection):
-            return self._writer.write(connection, changes)
+            return self._writer.write(connection, changes, ready)
         before = self._rows.lock(connection, changes)
         # Locked: nobody else can change these now.
         held = ((change, before.get(_comparable(change.key))) for change in changes)
