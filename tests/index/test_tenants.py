@@ -132,6 +132,19 @@ carried: Any = select(
     Member.id, Member.tenant_id, Member.ssn, Member.ssn.blind().label("k")
 ).subquery()
 
+copy: Any = member.alias("copy")
+of_copies: Any = (
+    select(Member.tenant_id, copy.c.tenant_id.label("theirs"), copy.c.id, copy.c.ssn)
+    .join(copy, Member.name == copy.c.name)
+    .where(one)
+    .subquery()
+)
+set_equal: Any = (
+    select(Card.tenant_id.label("theirs"), Member.id, Member.tenant_id, Member.ssn)
+    .join(Card, and_(Card.member_id == Member.id, Card.tenant_id == Member.tenant_id))
+    .subquery()
+)
+
 inside: Any = select(Member.id, Member.tenant_id, Member.ssn).where(tenant_2).subquery()
 inside_cte: Any = (
     select(Member.id.label("key"), Member.tenant_id, Member.ssn).where(tenant_2).cte("members")
@@ -336,6 +349,14 @@ PINNED: dict[str, tuple[Callable[[], Any], list[int]]] = {
         ),
         [1, 3, 11, 12],
     ),
+    "what the subquery sets it equal to": (
+        lambda: select(set_equal.c.id).where(set_equal.c.theirs == 2, set_equal.c.ssn == "ssn-1"),
+        [12],
+    ),
+    "an alias beside its table": (
+        lambda: select(of_copies.c.id).where(of_copies.c.theirs == 2, of_copies.c.ssn == "ssn-1"),
+        [12],
+    ),
     "a subquery that carries the index": (
         lambda: select(carried.c.id).where(carried.c.tenant_id == 2, carried.c.ssn == "ssn-1"),
         [12],
@@ -515,6 +536,9 @@ UNPINNED: dict[str, Callable[[], Any]] = {
     ),
     "outside a FROM": lambda: select((s := select(Member).where(ssn).subquery()).c.id).where(
         s.c.tenant_id == 1
+    ),
+    "inside a FROM, of the table beside its alias": lambda: select(of_copies.c.id).where(
+        of_copies.c.ssn == "ssn-1"
     ),
     "inside a FROM, under OR": lambda: select(
         (

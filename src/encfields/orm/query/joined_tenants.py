@@ -6,7 +6,7 @@ that makes no difference: where it does not hold, the comparison's result does n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from sqlalchemy import Column
@@ -17,6 +17,7 @@ from encfields.orm.declare.row_keys import may_match_another_spelling
 from encfields.orm.query.comparison import IndexComparison
 from encfields.orm.query.index_operand import IndexOperand
 from encfields.orm.query.statement_scope import (
+    all_equal,
     conditions_beside,
     conjunction_of,
     enclosing,
@@ -55,7 +56,7 @@ def have_one_key(
     try:
         return all(
             hash(sibling(sides[1].expression, theirs_too, sides[1].column))
-            in _reached(hash(sibling(sides[0].expression, key, sides[0].column)), equal)
+            in all_equal(hash(sibling(sides[0].expression, key, sides[0].column)), equal)
             for key, theirs_too in pairs
         )
     except UnreadableError:
@@ -80,13 +81,3 @@ def _conditions(
     for side in sides:
         if side.subquery is not None:
             yield from conjunction_of(side.subquery)
-
-
-def _reached(start: int, equal: Iterable[tuple[int, int]]) -> set[int]:
-    """What a column is equal to, by hash."""
-    reached, pairs = {start}, list(equal)
-    while True:
-        others = {other for one, other in pairs if one in reached} - reached
-        if not others:
-            return reached
-        reached |= others

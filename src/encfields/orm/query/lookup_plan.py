@@ -32,6 +32,8 @@ from encfields.orm.query.statement_scope import (
     conditions_beside,
     conjunction_of,
     deciding,
+    equal_beside,
+    have_same_texts,
     selected_in,
 )
 from encfields.orm.read.provenance import sibling
@@ -224,6 +226,7 @@ class _TenantBinds:
         :param seen: hashes of the columns known to be equal.
         """
         equal: list[tuple[Any, tuple[OuterStatement, ...]]] = []
+        scopes = list(scopes)
         for scope in scopes:
             for side, other, takes_null in self._compared_in(scope):
                 if hash(side) != hash(column):
@@ -233,11 +236,14 @@ class _TenantBinds:
                     if name is not None and name not in self._rendered:
                         is_other = is_bound_otherwise(other.type, column.type)
                         yield name, takes_null, other.type if is_other else None
-                elif _has_same_texts(column, other) and hash(other) not in seen:
+                elif have_same_texts(column, other) and hash(other) not in seen:
                     equal.append((other, scope))
         for other, scope in equal:
             around = deciding(scope, other.table)
             yield from self._binds_in(around, other, seen | {hash(column)})
+        for beside in equal_beside(column):
+            if hash(beside) not in seen:
+                yield from self._binds_in(scopes, beside, seen | {hash(column)})
         inner = selected_in(column)
         if inner is None or hash(inner[1]) in seen:
             return
@@ -280,12 +286,6 @@ def _may_hold_without_row(criterion: Any, statement: Any) -> bool:
     certain = {hash(source) for source in certain_sources(statement)}
     tables = (getattr(side, "table", None) for side in (criterion.left, criterion.right))
     return any(table is not None and hash(table) not in certain for table in tables)
-
-
-def _has_same_texts(column: Any, other: Any) -> bool:
-    """Whether the other side is a column whose values have the same text."""
-    is_column = getattr(other, "table", None) is not None
-    return is_column and repr(other.type) == repr(column.type)
 
 
 _IN = operators.in_op

@@ -78,16 +78,70 @@ def selected_in(column: Any) -> tuple[Select[Any], Any] | None:
 
     What holds for every row of that SELECT holds for the column's row.
     """
-    element = column.table
+    selected = _selected_by(column.table)
+    if selected is None:
+        return None
+    select, pairs = selected
+    for outside, inside in pairs:
+        if hash(outside) == hash(column) and getattr(inside, "table", None) is not None:
+            return select, inside
+    return None
+
+
+def equal_beside(column: Any) -> Iterator[Any]:
+    """Other columns of a subquery or CTE that its SELECT sets equal to one of its columns.
+
+    A subclass's tenant equals its parent's in the subquery of ``aliased(Subclass)``.
+    """
+    inner, selected = selected_in(column), _selected_by(column.table)
+    if inner is None or selected is None:
+        return
+    select, pairs = selected
+    equal = [
+        (hash(one), hash(other))
+        for one, other in equated(conjunction_of(select))
+        if have_same_texts(one, other)
+    ]
+    reached = all_equal(hash(inner[1]), equal)
+    for outside, inside in pairs:
+        if hash(outside) != hash(column) and hash(inside) in reached:
+            yield outside
+
+
+def _selected_by(subquery: Any) -> tuple[Select[Any], list[tuple[Any, Any]]] | None:
+    """The SELECT that a subquery or CTE is, and each of its columns with what it selects there.
+
+    By their position: a column of an alias also stands for its table's, which may be selected too.
+    """
+    element = subquery
     while isinstance(element, AliasedReturnsRows):
         element = element.element
     if not isinstance(element, Select):
         return None
-    stands_for = {hash(one) for one in column.proxy_set}
-    for inside in map(unlabelled, element.selected_columns):
-        if getattr(inside, "table", None) is not None and hash(inside) in stands_for:
-            return element, inside
-    return None
+    inside = [*map(unlabelled, element.selected_columns)]
+    outside = [*subquery.c]
+    if len(inside) != len(outside):
+        return None
+    return element, [*zip(outside, inside, strict=True)]
+
+
+def all_equal(start: int, equal: Iterable[tuple[int, int]]) -> set[int]:
+    """What a column is equal to, by hash.
+
+    :param equal: pairs of columns that are equal, by hash.
+    """
+    reached, pairs = {start}, list(equal)
+    while True:
+        others = {other for one, other in pairs if one in reached} - reached
+        if not others:
+            return reached
+        reached |= others
+
+
+def have_same_texts(column: Any, other: Any) -> bool:
+    """Whether the other side is a column whose equal values have the same text."""
+    is_column = getattr(other, "table", None) is not None
+    return is_column and repr(other.type) == repr(column.type)
 
 
 def unlabelled(element: Any) -> Any:
