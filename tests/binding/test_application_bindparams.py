@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import Integer, String, bindparam, insert, select, update
+from sqlalchemy import Integer, String, bindparam, insert, literal, select, update
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -73,6 +73,7 @@ WRITTEN: dict[str, tuple[Any, Any, set[tuple[int, str]]]] = {
         {(1, CANARY)},
     ),
     "upsert": (upsert({"text": by_default}), {}, {(1, CANARY)}),
+    "upsert of a literal": (upsert({"text": literal(CANARY)}), {}, {(1, CANARY)}),
     "upsert of its inserted value": (
         upsert({"text": bindparam("b")}).values(text=bindparam("b")),
         {"b": "both"},

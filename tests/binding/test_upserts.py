@@ -166,9 +166,9 @@ REFUSED = {
         AmbiguousRowError,
         lambda insert: upsert(insert, index_elements=["holder"]),
     ),
-    "a literal": (
+    "a typed literal": (
         CiphertextCopyError,
-        lambda insert: upsert(insert, set_=lambda e: {"number": literal(CANARY)}),
+        lambda insert: upsert(insert, set_=lambda e: {"number": literal(CANARY, String)}),
     ),
     "another excluded column": (
         CiphertextCopyError,

@@ -224,7 +224,7 @@ def test_set_may_not_give_the_row_another_key(there):
 
 @pytest.mark.parametrize(
     "value",
-    [literal(CANARY), bindparam("x", CANARY, String), func.lower(CANARY), account.c.name],
+    [literal(CANARY, String), bindparam("x", CANARY, String), func.lower(CANARY), account.c.name],
     ids=["literal()", "typed", "function", "another column"],
 )
 def test_what_has_a_type_of_its_own_is_refused(there, value):

@@ -415,7 +415,9 @@ def test_of_several_tenants_null_is_asked_as_it_is_of_one(
 def test_several_tenants_in_a_bind_of_a_name_are_refused_elsewhere(notes: Session) -> None:
     listed = Note.tenant.in_(bindparam("t", expanding=True))
     asked = select(case((Note.body == "b1", 1), else_=0)).where(listed)
-    with pytest.raises(UnsupportedOperationError, match=r"IN names several.*or_\(and_\(") as caught:
+    with pytest.raises(
+        UnsupportedOperationError, match=r"several.*or_\(and_\(.*selectinload"
+    ) as caught:
         notes.scalars(asked, {"t": [1, 2]}).all()
     assert (caught.value.column, caught.value.reason) == ("body", "tenant-unknown")
 

@@ -148,7 +148,8 @@ def _several_tenants(index: IndexBinding) -> UnsupportedOperationError:
     names = ", ".join(column.name for column in index.key_columns)
     return UnsupportedOperationError(
         f"its blind index has a key of its own for each {names}, and IN names several: ask for "
-        f"each by itself, as in or_(and_({names} == ..., column == ...), ...)",
+        f"each by itself, as in or_(and_({names} == ..., column == ...), ...), and load "
+        "relationships with selectinload(), not subqueryload()",
         table=index.table,
         column=index.column_name,
         reason="tenant-unknown",

@@ -86,8 +86,9 @@ def _needed_filter(
     if isinstance(statement, Select) and not _is_condition(compared, statement):
         raise _not_possible_error(
             index,
-            "the comparison is part of a NOT, a subquery or an expression, or of an OR with "
-            "conditions that are not about encrypted columns that are selected",
+            "the comparison is part of a NOT, a subquery (as subqueryload() makes one, and "
+            "selectinload() does not) or an expression, or of an OR with conditions that are not "
+            "about encrypted columns that are selected (one SELECT for each side of it works)",
         )
     _refuse_hidden_rows(index, statement)
     cells = []

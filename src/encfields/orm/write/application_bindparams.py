@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column, literal
 from sqlalchemy.sql.elements import BindParameter
@@ -16,10 +16,11 @@ from sqlalchemy.types import NullType, TypeDecorator
 from encfields.codecs.base import processes_binds
 from encfields.errors import AmbiguousRowError, BindingError
 from encfields.orm import internals
+from encfields.orm.declare.columns import SealedColumnType
 from encfields.orm.write.hidden_values import veil
 
 if TYPE_CHECKING:
-    from encfields.orm.declare.columns import ColumnBinding, SealedColumnType
+    from encfields.orm.declare.columns import ColumnBinding
     from encfields.orm.write.execution import WriteExecution
     from encfields.orm.write.statement_plan import SealedBind
 
@@ -39,9 +40,11 @@ def takes_columns_type(bind: BindParameter[Any], column: Column[Any]) -> bool:
     """
     if has_no_type_of_its_own(bind):
         return True
-    inner: Any = cast("SealedColumnType", column.type).inner
+    if not bind.unique or not isinstance(column.type, SealedColumnType):
+        return False
+    inner = column.type.inner
     is_converted = isinstance(inner, TypeDecorator) and processes_binds(inner)
-    return bind.unique and not is_converted and _is_typed_by_value(bind)
+    return not is_converted and _is_typed_by_value(bind)
 
 
 def _is_typed_by_value(bind: BindParameter[Any]) -> bool:

@@ -18,7 +18,7 @@ from encfields.orm import internals
 from encfields.orm.declare.columns import SealedColumnType
 from encfields.orm.declare.table_indexes import indexes_of
 from encfields.orm.internals import Assigned, BoundValue
-from encfields.orm.write.application_bindparams import has_no_type_of_its_own, typed_as
+from encfields.orm.write.application_bindparams import takes_columns_type, typed_as
 from encfields.orm.write.hidden_values import veil_all
 from encfields.orm.write.index_values import IndexedBind, source_of
 from encfields.orm.write.pending import is_null
@@ -58,7 +58,7 @@ def _bound_columns(execution: WriteExecution) -> Iterator[tuple[str, Column[Any]
 
 def _as_bind_of_column(value: Any, column: Column[Any]) -> Any:
     if isinstance(value, BindParameter):
-        if not has_no_type_of_its_own(value):
+        if not takes_columns_type(value, column):
             return value
         bind = typed_as(value, column)
     elif internals.is_expression(value):
