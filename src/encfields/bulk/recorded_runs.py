@@ -199,25 +199,46 @@ def work_on_run(
     options: Options,
     progress: Progress | None,
     stop: Event | None,
+    own: Connections | None = None,
 ) -> Report:
+    """Work on a run until nothing is left, or `stop` is set.
+
+    :param own: connections to work with, since opening one takes as long as hundreds of rows;
+        otherwise the run opens its own.
+    """
     began = time.monotonic()
     stop = stop or Event()
+    own = own or Connections(engine)
+    try:
+        outcome = _work(engine, encryption, run_id, options, progress, stop, own)
+        seconds = time.monotonic() - began
+        sealer = JobSealer(encryption, options)
+
+        def read(own: Connections) -> Report:
+            return read_report(own, run_id, seconds, outcome, sealer)
+
+        return patiently(engine, options.outage_seconds, None, read, own)
+    finally:
+        own.close()
+
+
+def _work(
+    engine: Engine,
+    encryption: Encryption,
+    run_id: str,
+    options: Options,
+    progress: Progress | None,
+    stop: Event,
+    own: Connections,
+) -> str | None:
+    """Why the run has not ended, if it is known."""
     with stopping_on_signals(stop):
         if options.workers > 1:
+            own.close()  # They would be idle for as long as the workers work.
             setup = options.setup or setup_for(engine, encryption)
             require_sendable(options)
-            outcome = Coordinator(engine, run_id, options, setup).work(stop, progress)
-        else:
-            loop = RunLoop(engine, encryption, run_id, new_owner(), options, stop, progress)
-            outcome = loop.work()
-    seconds = time.monotonic() - began
-    sealer = JobSealer(encryption, options)
-    return patiently(
-        engine,
-        options.outage_seconds,
-        None,
-        lambda own: read_report(own, run_id, seconds, outcome, sealer),
-    )
+            return Coordinator(engine, run_id, options, setup).work(stop, progress)
+        return RunLoop(own, encryption, run_id, new_owner(), options, stop, progress).work()
 
 
 def read_report(
@@ -285,14 +306,20 @@ def _shown_text(text: Any) -> str:
 
 
 def patiently(
-    engine: Engine, seconds: float, stop: Event | None, task: Callable[[Connections], T]
+    engine: Engine,
+    seconds: float,
+    stop: Event | None,
+    task: Callable[[Connections], T],
+    kept: Connections | None = None,
 ) -> T:
     """Run an idempotent task on connections of its own, waiting out outages.
+
+    :param kept: connections to do it on; the caller closes them.
 
     Driver errors are translated, since theirs can hold parameters. A read-only database is not
     waited for here, unlike during a failover within a run: nothing has begun.
     """
-    own = Connections(engine)
+    own = kept or Connections(engine)
     stop = stop or Event()
     patience = Patience(seconds, stop, own.address)
     try:
@@ -309,4 +336,5 @@ def patiently(
             if stop.is_set():
                 raise failure.error
     finally:
-        own.close()
+        if kept is None:
+            own.close()

@@ -171,8 +171,12 @@ class Reencryption:
             denied.
         :raises DatabaseUnavailableError: the database is unreachable for longer than that.
         """
-        run_id = self._patiently(self._record, stop)
-        return work_on_run(self._engine, self._encryption, run_id, self._options, progress, stop)
+        engine, options, own = self._engine, self._options, Connections(self._engine)
+        try:
+            run_id = patiently(engine, options.outage_seconds, stop, self._record, own)
+            return work_on_run(engine, self._encryption, run_id, options, progress, stop, own)
+        finally:
+            own.close()
 
     @leaves_no_trace
     def ensure(self) -> Summary:
@@ -229,5 +233,5 @@ class Reencryption:
 
         return self._patiently(look)
 
-    def _patiently(self, task: Callable[[Connections], T], stop: Event | None = None) -> T:
-        return patiently(self._engine, self._options.outage_seconds, stop, task)
+    def _patiently(self, task: Callable[[Connections], T]) -> T:
+        return patiently(self._engine, self._options.outage_seconds, None, task)

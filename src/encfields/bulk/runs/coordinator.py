@@ -208,7 +208,11 @@ def _work(
     error: str | None = None
     try:
         engine, encryption = _set_up(setup, options, stop)
-        outcome = RunLoop(engine, encryption, run_id, owner, options, stop).work()
+        own = Connections(engine)
+        try:
+            outcome = RunLoop(own, encryption, run_id, owner, options, stop).work()
+        finally:
+            own.close()
     except EncFieldsError as failure:
         error = str(failure)
     except Exception as failure:

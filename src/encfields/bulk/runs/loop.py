@@ -6,7 +6,6 @@ import datetime as dt
 from threading import Event
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from encfields.bulk.connections import Connections
@@ -75,13 +74,13 @@ ALTERED = (
 class RunLoop:
     """One process's work on a run.
 
-    :param engine: the application's; the loop makes its own connections.
+    :param connections: apart from the application's; the caller closes them.
     :param run_id: the run. :param owner: this worker's name.
     """
 
     def __init__(
         self,
-        engine: Engine,
+        connections: Connections,
         encryption: Encryption,
         run_id: str,
         owner: str,
@@ -95,7 +94,7 @@ class RunLoop:
         self._options = options
         self._stop = stop
         self._reporter = ProgressReporter(progress)
-        self._connections = Connections(engine)
+        self._connections = connections
         self._store = RunStore()
         self._sealer = JobSealer(encryption, options)
         self._began = utc_now()
@@ -119,7 +118,6 @@ class RunLoop:
             finally:
                 if self._worker is not None:
                     self._worker.close()
-                self._connections.close()
 
     def _work(self) -> str | None:
         patience = Patience(self._options.outage_seconds, self._stop, self._connections.address)
