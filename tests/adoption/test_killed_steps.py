@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import (
     Column,
+    Connection,
     Engine,
     Integer,
     MetaData,
@@ -177,6 +178,28 @@ def test_an_index_that_waited_for_a_lock_in_vain_is_made_anew(
     assert [one["name"] for one in inspect(db.plain).get_indexes("person")] == [
         "ix_person_mail_enc_bidx"
     ]
+
+
+def test_a_connection_that_ends_is_told_wherever_it_does(mariadb: Backend) -> None:
+    db = Database(mariadb)
+    db.execute_plain("CREATE TABLE person (id INT NOT NULL PRIMARY KEY, mail VARCHAR(60) NOT NULL)")
+    connected = ended = 0
+
+    def end(connection: Connection) -> None:
+        nonlocal connected
+        connected += 1
+        if connected == ended:
+            driver: Any = connection.connection.driver_connection
+            db.execute_plain(f"KILL {driver.thread_id()}")
+
+    event.listen(db.engine, "engine_connect", end)
+    while connected >= ended:
+        connected, ended = 0, ended + 1
+        try:
+            begin_adoption(db.engine, Adoption.of(person().c.mail_enc))
+        except DatabaseUnavailableError:
+            assert connected == ended
+    assert ended > 3
 
 
 def test_postgresql_looks_for_missing_values_while_others_write(postgresql_db: Database) -> None:

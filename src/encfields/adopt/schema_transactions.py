@@ -94,13 +94,20 @@ class SchemaTransactions:
 
     @contextmanager
     def _autocommitting(self) -> Iterator[Connection]:
-        with self.connection() as connection:
-            connection = connection.execution_options(isolation_level="AUTOCOMMIT")
-            if self._name == "postgresql":
-                connection.exec_driver_sql(f"SET lock_timeout = '{LOCK_SECONDS}s'")
-            if self._name == "mysql":
-                connection.exec_driver_sql(f"SET SESSION lock_wait_timeout = {LOCK_SECONDS}")
-            yield connection
+        own = Connections(self._engine)
+        try:
+            with own.engine.connect() as connection:
+                yield self._at_once(own.at_level(connection, "AUTOCOMMIT"))
+        finally:
+            own.close()
+
+    def _at_once(self, connection: Connection) -> Connection:
+        """The connection, with its waits for locks made short."""
+        if self._name == "postgresql":
+            connection.exec_driver_sql(f"SET lock_timeout = '{LOCK_SECONDS}s'")
+        if self._name == "mysql":
+            connection.exec_driver_sql(f"SET SESSION lock_wait_timeout = {LOCK_SECONDS}")
+        return connection
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:

@@ -85,7 +85,7 @@ class Connections:
             self._reading = (
                 self._for_transactions()
                 if in_transactions
-                else self._at_level(self._connect(), "AUTOCOMMIT")
+                else self.at_level(self._connect(), "AUTOCOMMIT")
             )
             if self._reads_binary:
                 _read_binary(self._reading)
@@ -120,7 +120,7 @@ class Connections:
         connection = self._connect()
         if level := self._write_isolation(connection):
             connection.rollback()
-            connection = self._at_level(connection, level)
+            connection = self.at_level(connection, level)
         hand_on_listeners(self._application, connection, "begin")
         return connection
 
@@ -132,7 +132,11 @@ class Connections:
             _read_times(connection)
         return connection
 
-    def _at_level(self, connection: Connection, level: str) -> Connection:
+    def at_level(self, connection: Connection, level: str) -> Connection:
+        """Set a connection's isolation level.
+
+        :raises OperationalError: the connection has ended. It is given up.
+        """
         try:
             return connection.execution_options(isolation_level=level)
         except self._driver_error as error:
