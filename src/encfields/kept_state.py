@@ -15,13 +15,15 @@ DECLARED_KEYS       ``metadata.info``                      which columns declare
 REQUIRED            ``column.info``                        a plaintext column's ``NOT NULL``
 IN_BINARY           ``connection.info``                    what psycopg answers in binary form
 RENAMED             ``vars(compiler)``                     binds under further names, as compiled
+EXECUTED            ``vars(connection)``                   the statement it executes, weakly
+PLAN                ``vars(context)``                      what an execution's statement needs
 ==================  =====================================  =====================================
 
 In weak maps, for what lives as long as a compiled statement, a mapper or a connection:
 ``flush._known`` and ``flush._loaded`` by mapper and state, ``declare.table_events._in_the_making``,
 ``declare.table_events._awaiting_types`` and ``declare.index_binding._reflected`` by table, and
 those of one engine's listeners, which are attributes of theirs (``write.hook``,
-``write.read_back``, ``write.redaction``, ``write.triggered_tables``, ``write.generated_keys``).
+``write.read_back``, ``write.triggered_tables``, ``write.generated_keys``).
 
 ``internals.statement_cache._cache_keys`` holds the cache keys of types for SQLAlchemy's statement
 cache, as long as a type or a cached statement lives; they contain only declarations.
@@ -39,3 +41,5 @@ DECLARED_KEYS = "encfields_keys"
 REQUIRED = "encfields_required"
 IN_BINARY = "_encfields_in_binary"
 RENAMED = "_encfields_renamed"
+EXECUTED = "_encfields_executed"
+PLAN = "_encfields_plan"

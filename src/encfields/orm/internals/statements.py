@@ -41,6 +41,8 @@ from encfields.orm.internals.selects import entity_of
 def insert_or_update_in(statement: Any) -> Any:
     """The INSERT or UPDATE that a statement is, or that its lambda or ``from_statement()``
     contains; ``None`` if there is none."""
+    if type(statement) is Select:  # as most statements are
+        return None
     if isinstance(statement, Insert | Update):
         return statement
     if isinstance(statement, LambdaElement):

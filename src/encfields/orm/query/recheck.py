@@ -155,10 +155,8 @@ def _single_text_condition(
     filters: tuple[Condition, ...], context: Any
 ) -> tuple[DeliveredCell, str] | None:
     """The cell and the text it must hold, if that is the only condition, as in most look-ups."""
-    (wanted, *others) = filters
-    if others or not isinstance(wanted, RowFilter) or wanted.is_negative or not wanted.is_checked:
-        return None
-    if len(wanted.cells) > 1 or len(wanted.binds) > 1 or not wanted.cells[0].is_shown:
+    wanted = filters[0]
+    if len(filters) > 1 or type(wanted) is not RowFilter or not wanted.takes_text:
         return None
     asked = internals.bound_values(context, wanted.binds[0])
     return (wanted.cells[0], asked[0]) if len(asked) == 1 and type(asked[0]) is str else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -83,6 +83,7 @@ class RowFilter:
     :ivar is_negative: whether it asks for rows that differ.
     :ivar is_checked: whether a value without a form was refused when hashed.
     :ivar takes_none: whether ``None`` can be looked up like any value.
+    :ivar takes_text: whether a cell that shows the text asked for meets it, without its form.
     """
 
     index: IndexBinding
@@ -93,6 +94,11 @@ class RowFilter:
     is_negative: bool
     is_checked: bool
     takes_none: bool
+    takes_text: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        is_single = len(self.cells) == 1 and len(self.binds) == 1 and self.cells[0].is_shown
+        self.takes_text = is_single and self.is_checked and not self.is_negative
 
     @classmethod
     def of(cls, group: list[LookupBind], cells: list[DeliveredCell], dialect: Dialect) -> RowFilter:

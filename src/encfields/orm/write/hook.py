@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from encfields.codecs.base import BecomesNullError
 from encfields.errors import EncFieldsError
+from encfields.kept_state import PLAN
 from encfields.orm import internals
 from encfields.orm.declare.collisions import EngineTables
 from encfields.orm.engine_encryption import attachment_of
@@ -96,6 +97,7 @@ class WriteHook:
     ) -> tuple[str, Any]:
         """SQLAlchemy's event; returns the statement and what the driver gets."""
         plan = NOTHING if context.compiled is None else self._plan_of(context.compiled, connection)
+        vars(context)[PLAN] = plan
         sent = statement, parameters
         if plan is not NOTHING:
             sent = self._sealed(plan, connection, statement, parameters, context, executemany)
@@ -326,15 +328,15 @@ class WriteHook:
         context = getattr(result, "context", None)  # the value of a default has none
         if context is None:
             return
-        plan = self._plans.get(context.compiled) if context.compiled is not None else None
-        if plan is not None and (self.keys.under_way or self._read_back.due):
+        plan = vars(context).get(PLAN, NOTHING)
+        if plan.is_write and (self.keys.under_way or self._read_back.due):
             self._check_written(plan, connection, context, result)
         if self.binary is not None:
             self.binary.note(connection, context, result)
-        processors = internals.result_processors(result) if result.returns_rows else ()
+        processors = internals.result_processors(result)
         if any(processors):
             open_at_once(result, processors, self._attachment)
-        if plan is not None and plan.filters:
+        if plan.filters:
             fetch, stats = result.cursor_strategy, self._encryption.stats
             result.cursor_strategy = FilteredFetch(fetch, plan.filters, context, stats)
 

@@ -23,6 +23,7 @@ from sqlalchemy import Table
 from sqlalchemy.sql.elements import TextClause
 from sqlalchemy.sql.visitors import iterate
 
+from encfields.kept_state import EXECUTED
 from encfields.orm.adoption.plaintext import Plaintext
 from encfields.orm.declare.columns import is_encrypted
 from encfields.orm.write.pending import UNSEALED
@@ -35,18 +36,13 @@ HIDDEN = ("not shown: they were not encrypted yet",)
 class Redaction:
     """Tracks what one engine's connections execute, and listens for their errors."""
 
-    def __init__(self) -> None:
-        # No statement is stored: it may hold values.
-        self._statements: weakref.WeakKeyDictionary[Any, weakref.ref[Any]] = (
-            weakref.WeakKeyDictionary()
-        )
-
     def note_statement(self, connection: Any, statement: Any) -> None:
         """Note the statement that the connection executes."""
+        # The statement itself is not stored: it may hold values.
         try:
-            self._statements[connection] = weakref.ref(statement)
+            vars(connection)[EXECUTED] = weakref.ref(statement)
         except TypeError:  # not one of SQLAlchemy's own statements
-            self._statements.pop(connection, None)
+            vars(connection).pop(EXECUTED, None)
 
     def hide_unsealed_parameters(self, context: Any) -> None:
         """SQLAlchemy's ``handle_error`` event."""
@@ -62,7 +58,7 @@ class Redaction:
         if error is None:
             return
         # There is none where the database did not answer.
-        noted = self._statements.get(context.connection) if context.connection else None
+        noted = vars(context.connection).get(EXECUTED) if context.connection else None
         statement = None if noted is None else noted()
         if statement is None or not _is_plain(statement):
             error.hide_parameters = True

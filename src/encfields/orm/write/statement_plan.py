@@ -94,6 +94,7 @@ class StatementPlan:
         named parameters.
     :ivar indexed_in_order: the same of the binds of blind indexes.
     :ivar unpinned: the encrypted binds that are refused if they hold a value.
+    :ivar is_write: whether a row that it writes may have to be checked afterwards.
     :ivar may_refuse: whether something is refused, whatever the values are or because of them.
     :ivar read_back: names of the columns that tell whether a row was stored as it was sealed for.
     """
@@ -120,6 +121,7 @@ class StatementPlan:
     sealed_in_order: list[tuple[SealedBind, str]] = field(default_factory=list)
     indexed_in_order: list[tuple[IndexedBind, str]] = field(default_factory=list)
     unpinned: tuple[tuple[SealedBind, Refusal], ...] = ()
+    is_write: bool = False
     may_refuse: bool = False
     read_back: frozenset[str] = frozenset()
 
@@ -130,6 +132,7 @@ class StatementPlan:
         self.shared_lookups = tuple(
             shared for shared in self.lookups if len(shared.type.hashed_for) > 1
         )
+        self.is_write = bool(self.sealed) or self.may_be_generated
         refuses = self.refusal, self.unchanged, self.shared_lookups
         self.may_refuse = any(refuses)
         bindings = [sealed.binding for sealed in self.sealed]
