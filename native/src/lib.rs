@@ -9,6 +9,7 @@
 //! * [`derivation`]: from the data key to what encrypts, by [`hmac`]; [`lanes`]: many blocks at once.
 //! * [`data_key_cache`]: what messages that were opened before are opened with.
 //! * [`sealing`]: sealing and opening, on bytes.
+//! * [`index`]: the code that a blind index is a part of.
 //! * [`cell`]: what a statement delivers: a row's key and its message.
 //! * [`wiped`]: what must not stay in memory.
 //! * [`guard`]: a panic is an answer of `None`.
@@ -19,6 +20,7 @@ pub mod data_key_cache;
 pub mod derivation;
 pub mod guard;
 pub mod hmac;
+pub mod index;
 pub mod keys;
 pub mod lanes;
 pub mod message;

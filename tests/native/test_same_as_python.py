@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import random
 import uuid
 from collections import Counter
@@ -49,6 +50,31 @@ def test_each_opens_what_the_other_seals(native, rng, writer):
         assert len(message) == sealed_size(len(plaintext), len(context), len(key.id_bytes))
         found = other.open_(message, context, key.id, lambda key_id, version: key)  # noqa: B023
         assert found == plaintext
+
+
+def test_each_hides_and_indexes_as_the_other_does(native, rng):
+    """Blind indexes are stored; what is hidden in memory may be read by either."""
+    for size in range(200):
+        key, iv, data = rng.randbytes(32), rng.randbytes(12), rng.randbytes(size)
+        assert native.index_code(key, data) == one_pass.index_code(key, data)
+        one, other = native.Cipher(key), one_pass.Cipher(key)
+        hidden = one.encrypt(iv, data, None)
+        assert hidden == other.encrypt(iv, data, None)
+        assert one.decrypt(iv, hidden, None) == data
+        altered = bytes([hidden[0] ^ 1]) + hidden[1:]
+        assert one.decrypt(iv, altered, None) is None
+    assert "Cipher" in repr(one)
+    with pytest.raises(TypeError):
+        pickle.dumps(one)
+
+
+@pytest.mark.parametrize("short", [b"", bytes(11), bytes(15), "text", None])
+def test_it_hides_and_indexes_nothing_but_bytes(native, short):
+    cipher = native.Cipher(bytes(32))
+    assert cipher.encrypt(short, b"value", None) is None
+    assert cipher.decrypt(bytes(12), short, None) is None
+    assert cipher.encrypt(bytes(12), b"value", b"associated") is None
+    assert native.index_code(short, b"value") is None
 
 
 def test_the_key_is_asked_for_by_the_id_and_version_that_python_asks_for(native, key, context):

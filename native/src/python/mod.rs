@@ -8,6 +8,7 @@ mod batches;
 mod branch_key;
 mod cell_reader;
 mod rows;
+mod short;
 mod single;
 
 use pyo3::prelude::*;
@@ -23,6 +24,8 @@ mod encfields_native {
     use super::cell_reader::CellReader;
     #[pymodule_export]
     use super::rows::{OpenedCell, open_rows};
+    #[pymodule_export]
+    use super::short::{Cipher, index_code};
     #[pymodule_export]
     use super::single::{open_, open_kept, seal};
     #[pymodule_export]

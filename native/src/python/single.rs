@@ -114,7 +114,7 @@ pub fn opened<'py>(
 
 /// A Python object that nothing else holds, if `work` fills it; other threads run meanwhile if it
 /// is long.
-fn filled<'py>(
+pub fn filled<'py>(
     py: Python<'py>,
     size: usize,
     is_long: bool,

@@ -26,7 +26,6 @@ of fault that nobody's tests find.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 from collections.abc import Sequence
 
@@ -35,20 +34,13 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from encfields.branch_key import BEACON_KEY_BYTES
 from encfields.errors import DeclarationError
+from encfields.message import core
 
 INFO = b"encfields blind index 1"
 """What the beacon key is used for. Frozen."""
 
 INDEX_KEY_BYTES = 32
 """Length of an index's key. Frozen."""
-
-_sha256 = hashlib.sha256().copy
-"""A new SHA-256."""
-
-# RFC 2104: a key of 32 bytes, filled up to a block of 64 with zeros, XOR 0x36 and XOR 0x5c.
-_INNER = bytes(byte ^ 0x36 for byte in range(256))
-_OUTER = bytes(byte ^ 0x5C for byte in range(256))
-_INNER_32, _OUTER_32 = b"\x36" * 32, b"\x5c" * 32
 
 
 def index_key(beacon: bytes, domain: str, transform: str) -> bytes:
@@ -83,14 +75,8 @@ def index_value(key: bytes, normalised: bytes, bits: int) -> bytes:
     :returns: ``ceil(bits / 8)`` bytes; the bits of the last byte that are not used, its lowest,
         are zero.
     """
-    if len(key) == INDEX_KEY_BYTES:
-        # HMAC-SHA256, put together as encfields.message.keys.derive does it: the standard library's
-        # has OpenSSL look up its algorithm again for each value.
-        inner, outer = _sha256(), _sha256()
-        inner.update(key.translate(_INNER) + _INNER_32 + normalised)
-        outer.update(key.translate(_OUTER) + _OUTER_32 + inner.digest())
-        digest = outer.digest()
-    else:
+    digest = core.index_code(key, normalised) if len(key) == INDEX_KEY_BYTES else None
+    if digest is None:
         digest = hmac.digest(key, normalised, "sha256")
     unused = -bits % 8
     if not unused:

@@ -8,6 +8,7 @@
 ``body``                its frames
 ``keys``                derives a message's keys from the branch key
 ``data_key_cache``      what messages that were opened before are opened with
+``index_code``          what a blind index is a part of
 ``suites``              the algorithm suites, and what is missing in messages of others
 ``cell``                a message in a result, after its row's key
 ``reseal``              moves values to another version of their key, in bulk

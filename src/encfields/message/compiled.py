@@ -147,7 +147,15 @@ def _read_each_other(core: ModuleType) -> bool:
     plaintexts, contexts = [bytes(size) for size in range(_AT_ONCE)], [b""] * _AT_ONCE
     messages = core.seal_many(plaintexts, contexts, key)
     opened = [one_pass.open_(message, b"", key.id, find) for message in messages]
+    if _hides_and_indexes(core, key.material) != _hides_and_indexes(one_pass, key.material):
+        return False
     return bool(opened == plaintexts == core.open_many(messages, contexts, key.id, find))
+
+
+def _hides_and_indexes(core: ModuleType, key: bytes) -> tuple[bytes | None, ...]:
+    cipher, iv = core.Cipher(key), bytes(12)
+    hidden = cipher.encrypt(iv, b"self-test", None)
+    return hidden, cipher.decrypt(iv, hidden, None), core.index_code(key, b"self-test")
 
 
 def _unusable(reason: str, version: str | None = None) -> Status:

@@ -15,7 +15,9 @@ from encfields.message.compiled import MODULE, status
 if TYPE_CHECKING:
     from encfields.message.one_pass import (
         CellReader,
+        Cipher,
         OpenedCell,
+        index_code,
         open_,
         open_kept,
         open_rows,
@@ -26,7 +28,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CellReader",
+    "Cipher",
     "OpenedCell",
+    "index_code",
     "open_",
     "open_kept",
     "open_rows",

@@ -18,6 +18,8 @@ A compiled implementation replaces exactly these names. Other modules get them f
 :data:`open_rows`     the same of all cells of some rows, if it can
 :class:`OpenedCell`   what stands in the place of such a cell then
 :func:`reseal_many`   messages opened for one context and sealed for another, as far as it can
+:func:`index_code`    from an index's key and what is indexed to what a blind index is a part of
+:data:`Cipher`        what hides values that stay in memory
 ====================  =========================================================================
 
 An implementation raises no errors of its own, but lets those of `find_key` through. It calls
@@ -39,6 +41,7 @@ from hmac import compare_digest
 from typing import Any, NoReturn, TypeGuard
 
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from encfields.branch_key import BranchKey, FindKey
 from encfields.context import MAX_FIELD_BYTES
@@ -67,10 +70,10 @@ from encfields.message.header import (
     BytesLike,
     pack_u16,
 )
+from encfields.message.index_code import index_code as index_code
 from encfields.message.keys import RANDOM_BYTES, Wrapping, derive, key_head
 
-_unpack_start = struct.Struct(">3s32sH").unpack_from
-"""Format and suite, message id, length of the context."""
+_unpack_start = struct.Struct(">3s32sH").unpack_from  # start, message id, length of the context
 _pack_tail = struct.Struct(">BI").pack
 _pack_u32 = struct.Struct(">I").pack
 _USUAL_TAIL = _pack_tail(FRAMED, FRAME_LENGTH)
@@ -163,24 +166,15 @@ def _sealed(plaintext: bytes, context: bytes, wrapping: Wrapping, random: bytes)
     )
 
 
-def open_(message: BytesLike, context: bytes, key_id: str, find_key: FindKey) -> bytes | None:
+def open_(
+    message: BytesLike, context: bytes, key_id: str, find_key: FindKey, by_cache: bool = False
+) -> bytes | None:
     """The plaintext of `message`, if it was sealed for `context` under `key_id`.
 
     :param context: serialised encryption context of the place it was read from.
     :param find_key: called for a message that appears complete; its errors are let through.
     :returns: ``None`` if it is of another form or does not authenticate.
     """
-    return _open(message, context, key_id, find_key, False)
-
-
-def open_kept(message: BytesLike, context: bytes, key_id: str, find_key: FindKey) -> bytes | None:
-    """:func:`open_` by the data key cache, if the branch key has one."""
-    return _open(message, context, key_id, find_key, True)
-
-
-def _open(
-    message: BytesLike, context: bytes, key_id: str, find_key: FindKey, by_cache: bool
-) -> bytes | None:
     try:
         magic, message_id, context_size = _unpack_start(message)
         expected = context + _readable_head(key_id)
@@ -229,6 +223,11 @@ def _open(
     if data_keys is not None:
         data_keys.keep(message_id, (header, tag, cipher))
     return plaintext
+
+
+def open_kept(message: BytesLike, context: bytes, key_id: str, find_key: FindKey) -> bytes | None:
+    """:func:`open_` by the data key cache, if the branch key has one."""
+    return open_(message, context, key_id, find_key, True)
 
 
 class CellReader:
@@ -282,7 +281,7 @@ def _simple_opener(
             context = head + pack_u16(len(text)) + text
         except (TypeError, ValueError, struct.error):
             return None
-        return _open(message, context, key_id, find_key, True)
+        return open_(message, context, key_id, find_key, True)
 
     return open_cell
 
@@ -312,7 +311,7 @@ def _opener(
         for place, name in parts:
             context += name + pack_u16(len(texts[place])) + texts[place]
         key_id, message = _key_id(key, texts), fields_of_cell[-1]
-        return None if key_id is None else _open(message, context, key_id, find_key, True)
+        return None if key_id is None else open_(message, context, key_id, find_key, True)
 
     return open_cell
 
@@ -381,6 +380,9 @@ def reseal_many(
     return [None] * len(messages)
 
 
+Cipher = AESGCM
+
+
 @lru_cache(maxsize=4096)
 def _readable_head(key_id: str) -> bytes:
     """A message's bytes from the count of data keys to the ciphertext of the only one.
@@ -393,7 +395,6 @@ def _readable_head(key_id: str) -> bytes:
     return key_head(id_bytes)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=4096)  # it costs more than an AES call
 def _version_text(version: bytes) -> str:
-    """The UUID text of a branch key version. Cached, since it costs more than an AES call."""
     return str(uuid.UUID(bytes=version))

@@ -12,19 +12,21 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Iterable
+from functools import cache
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy.sql.elements import BindParameter, ClauseList, Grouping
 
 from encfields.keys.forking import in_forked_child
+from encfields.message import core
 from encfields.orm import internals
 from encfields.orm.declare.columns import is_encrypted
 
 if TYPE_CHECKING:
     from encfields.orm.write.execution import WriteExecution
 
-_cipher = AESGCM(AESGCM.generate_key(256))
+_key = AESGCM.generate_key(256)
 _IV_BYTES = 12
 _IVS_AT_ONCE = 64
 
@@ -52,10 +54,10 @@ class Veiled:
         # Most values are texts, which need no pickling.
         self._is_text = type(value) is str
         data = value.encode("utf-8", _ANY) if type(value) is str else pickle.dumps(value)
-        self._sealed = _cipher.encrypt(self._iv, data, None)
+        self._sealed = _cipher().encrypt(self._iv, data, None)
 
     def __call__(self) -> Any:
-        data = _cipher.decrypt(self._iv, self._sealed, None)
+        data = _cipher().decrypt(self._iv, self._sealed, None)
         if self._is_text:
             return data.decode("utf-8", _ANY)
         # Authenticated, so only this process can have made it.
@@ -93,6 +95,12 @@ class VeiledBind(BindParameter[Any]):
 
     def __repr__(self) -> str:
         return f"BindParameter({self.key!r}, <veiled value>)"
+
+
+@cache
+def _cipher() -> core.Cipher:
+    """Made when it is first needed, since the compiled core is tested then."""
+    return core.Cipher(_key)
 
 
 _ANY = "surrogatepass"
