@@ -90,6 +90,22 @@ def test_a_short_disturbance_is_ridden_out_by_a_bounded_number_of_calls(kms, kms
     assert kms_proxy.counts == {"Decrypt": 3}
 
 
+def test_time_that_is_up_before_the_next_attempt_leaves_the_reason_that_kms_gave(
+    kms, kms_proxy, monkeypatch
+):
+    later = "botocore.retries.standard.ExponentialBackoff.delay_amount"
+    monkeypatch.setattr(later, lambda *_: 1.1)
+    wrapper = KeyWrapper(keyrings.aws_kms(kms.create_key(), timeout=1))
+    kms_proxy.reset()
+    kms_proxy.fail("throttle")
+
+    with pytest.raises(KeyUnavailableError, match="Rate exceeded") as caught:
+        wrapper.wrap_new(PLACE)
+
+    assert caught.value.reason == "throttled"
+    assert kms_proxy.counts == {"GenerateDataKey": 1}
+
+
 def test_a_refusal_is_not_repeated(kms, kms_proxy):
     wrapper = KeyWrapper(keyrings.aws_kms(kms.create_key()))
     wrapped = wrapper.wrap_new(PLACE)

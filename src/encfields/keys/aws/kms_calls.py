@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple, NoReturn
 
@@ -131,6 +131,7 @@ class _Call(threading.local):
     attempts: int = 0
     arn: str | None = None
     key_id: str | None = None
+    error: Mapping[str, Any] | None = None
 
 
 _call = _Call()
@@ -162,8 +163,10 @@ def watch(client: Any, timeout: float) -> Any:
     """
     limit(client, timeout)
     events, service = client.meta.events, client.meta.service_model.service_id.hyphenize()
+    events.register(f"before-call.{service}", _begin, unique_id="encfields-first-attempt")
     events.register("provide-client-params.kms", _note_key, unique_id="encfields-key")
     events.register("before-send.kms", _note_attempt, unique_id="encfields-attempt")
+    events.register(f"needs-retry.{service}", _note_error, unique_id="encfields-error")
     events.register(f"after-call.{service}", _note_answer, unique_id="encfields-answer")
     events.register(f"after-call-error.{service}", _note_silence, unique_id="encfields-silence")
     return client
@@ -179,6 +182,18 @@ def _note_key(params: Any = None, **_: Any) -> None:
 def _note_attempt(event_name: str = "", **_: Any) -> None:
     _call.attempts += 1
     announce(event_name.rpartition(".")[2], _call.arn, _call.key_id)
+
+
+def _begin(**_: Any) -> None:
+    _call.error = None
+
+
+def _note_error(response: Any = None, **_: Any) -> None:
+    """Called after each attempt: keeps what the service answered, should time end the next one."""
+    http_response, parsed = response or (None, None)
+    error = parsed.get("Error") if isinstance(parsed, dict) else None
+    if error and not _is_cut_short(http_response):
+        _call.error = error
 
 
 class _CutShort(Exception):
@@ -228,9 +243,12 @@ def _raise_silence(exception: Any, operation: str) -> NoReturn:
 
     no_credentials = isinstance(exception, (NoCredentialsError, CredentialRetrievalError))
     code = NO_CREDENTIALS_CODE if no_credentials else UNREACHABLE_CODE
-    fault = KmsFault(operation, code, _describe(exception), _take_arn())
-    _add(fault)
-    error = {"Error": {"Code": code, "Message": fault.detail}}
+    detail = _describe(exception)
+    if isinstance(exception, DeadlineExceeded) and _call.error is not None:
+        # Time was up while it was repeated, so the service is within reach, and said why not.
+        code, detail = (str(_call.error.get(name, "")) for name in ("Code", "Message"))
+    _add(KmsFault(operation, code, detail, _take_arn()))
+    error = {"Error": {"Code": code, "Message": detail}}
     raise ClientError(error, operation) from None
 
 
@@ -285,7 +303,7 @@ class KmsHealth:
     def start_afresh(self) -> None:
         """Forget all failures."""
         self._lock = threading.Lock()
-        self._failing: dict[str, str] = {}
+        self._failing: dict[str, list[str]] = {}
 
     def failed(self, arn: str, reason: str, what: str) -> None:
         """Record a failed request to a key.
@@ -295,9 +313,10 @@ class KmsHealth:
         """
         with self._lock:
             is_full = len(self._failing) >= MAX_WATCHED_KEYS and arn not in self._failing
-            if is_full or self._failing.get(arn) == reason:
+            # An overloaded KMS throttles at one time, and does not answer at another.
+            if is_full or reason in self._failing.get(arn, ()):
                 return
-            self._failing[arn] = reason
+            self._failing.setdefault(arn, []).append(reason)
         log.warning("KMS key %s fails, which is logged once: %s", _printable(arn), what)
 
     def answered(self, arn: str) -> None:
@@ -305,9 +324,10 @@ class KmsHealth:
         if arn not in self._failing:
             return
         with self._lock:
-            reason = self._failing.pop(arn, None)
-        if reason is not None:
-            log.warning("KMS key %s answers again (it was: %s)", _printable(arn), reason)
+            reasons = self._failing.pop(arn, None)
+        if reasons is not None:
+            was = ", ".join(reasons)
+            log.warning("KMS key %s answers again (it was: %s)", _printable(arn), was)
 
 
 def _printable(arn: str) -> str:
