@@ -177,8 +177,10 @@ def test_a_plaintext_in_the_database_is_not_shown(on_database, engine, patients)
     "arguments, message",
     [
         (("nowhere.ssn", "1"), "no such table"),
+        (("\udcff.ssn", "1"), "no such table"),
         (("patient.nickname", "1"), "no column nickname"),
         (("patient.ssn", "99"), "no such row"),
+        (("patient.ssn", "9" * 20), "no such row"),
         (("patient.notes", "10"), "the value is NULL"),
         (("patient.ssn", "1", "2"), "the primary key has the columns id"),
         (("patient.ssn", "one"), "the key is no integer"),

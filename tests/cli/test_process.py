@@ -75,7 +75,14 @@ def test_an_error_is_what_happened_and_what_to_do_without_a_traceback():
 
 
 @pytest.mark.parametrize(
-    "arguments", [(), ("nonsense",), ("status", "--nonsense"), ("status", "--sample", "many")]
+    "arguments",
+    [
+        (),
+        ("nonsense",),
+        ("status", "--nonsense"),
+        ("status", "--sample", "many"),
+        ("status", "--table", "\udcff"),
+    ],
 )
 def test_a_wrong_command_line_has_a_status_of_its_own(arguments):
     done = _run_forked(*arguments)

@@ -26,6 +26,11 @@ class KeepOrder(argparse.Action):
         values: Any,
         option_string: str | None = None,
     ) -> None:
+        try:
+            str(values).encode()
+        except UnicodeEncodeError:
+            wrong = "its bytes are no text in the encoding of this terminal"
+            raise argparse.ArgumentError(self, wrong) from None
         events = [*(getattr(namespace, self.dest) or []), (self.metavar_name, values)]
         setattr(namespace, self.dest, events)
 

@@ -196,7 +196,7 @@ def stored_value(engine: Engine, place: str, key: list[str]) -> Any:
     schema, _, bare = table_name.rpartition(".")
     try:
         table = Table(bare, MetaData(), schema=schema or None, autoload_with=engine)
-    except NoSuchTableError:
+    except (NoSuchTableError, UnicodeError):  # no table has a name that is not text
         raise ConfigurationError(
             "there is no such table", table=table_name, reason="no-table"
         ) from None
@@ -208,7 +208,10 @@ def stored_value(engine: Engine, place: str, key: list[str]) -> Any:
     conditions = [c == _typed(c, text) for c, text in _pairs(columns, key, bare)]
     raw = type_coerce(table.c[column_name], sqltypes.NullType())
     with engine.connect() as connection:
-        rows: Any = connection.execute(select(raw).where(*conditions).limit(1)).all()
+        try:
+            rows: Any = connection.execute(select(raw).where(*conditions).limit(1)).all()
+        except (OverflowError, UnicodeError):  # SQLite's driver sends no key that it cannot store
+            rows = []
     if not rows or rows[0][0] is None:
         what = "the value is NULL" if rows else "there is no such row"
         raise ConfigurationError(what, table=bare, column=column_name, reason="no-value")
