@@ -149,7 +149,7 @@ def test_a_value_is_copied_by_no_union(emptied: Any) -> None:
 
 
 WRITES: dict[str, Callable[[], Any]] = {
-    "an INSERT of a literal": lambda: insert(patient).values(id=9, notes=literal(CANARY)),
+    "an INSERT of a cast": lambda: insert(patient).values(id=9, notes=cast(CANARY, String(99))),
     "an INSERT of a function": lambda: insert(patient).values(id=9, notes=func.lower(CANARY)),
     "an INSERT of text()": lambda: insert(patient).values(id=9, notes=text(f"'{CANARY}'")),
     "an UPDATE by text()": lambda: update(patient).values(notes=text(f"'{CANARY}'")),

@@ -54,7 +54,7 @@ class Measured(SyncBase):
     __tablename__ = "measured"
 
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    name: Mapped[str]
+    name: Mapped[str] = mapped_column(String(20))
     uuid: Mapped[UUID] = mapped_column(EncryptedType(Uuid, index=BlindIndex()))
     size: Mapped[float] = mapped_column(EncryptedType(Float, index=BlindIndex()))
     mail: Mapped[str] = mapped_column(EncryptedType(Lower, index=BlindIndex()), default="a@x")
