@@ -153,6 +153,8 @@ ACCEPTED: list[tuple[sa.types.TypeEngine[Any], object, bytes]] = [
     (sa.LargeBinary(), bytearray(b"ab"), b"ab"),
     (sa.LargeBinary(), memoryview(b"abcd")[::2], b"ac"),
     (sa.Float(), 1, b"1.0"),
+    (sa.Float(), True, b"1.0"),
+    (sa.Numeric(10, 2), False, b"0.00"),
     (sa.Float(), Decimal("1.5"), b"1.5"),
     (sa.Numeric(10, 2), Decimal("1.5"), b"1.50"),
     (sa.Numeric(10, 2), 3, b"3.00"),

@@ -78,6 +78,19 @@ def test_a_value_comes_back_as_from_a_plain_column(server, inner, values):
         assert (type(read), repr(read)) == (type(expected), repr(expected))
 
 
+def test_a_bool_is_a_number_where_a_plain_column_takes_it_for_one(server):
+    codec, dialect = codec_for(sa.Numeric(10, 2)), server.create_engine().dialect
+    for value in (True, False):
+        try:
+            expected = plain(server, sa.Numeric(10, 2), value)
+        except sa.exc.ProgrammingError:
+            with pytest.raises(ValueEncodingError, match="not bool"):
+                codec.encode(value, dialect)
+        else:
+            read = codec.decode(codec.encode(value, dialect), dialect)
+            assert (type(read), repr(read)) == (type(expected), repr(expected))
+
+
 @pytest.mark.parametrize("inner, value", OVERFLOWS)
 def test_what_a_plain_column_refuses_as_too_long_is_refused(server, inner, value):
     with pytest.raises(sa.exc.DataError):

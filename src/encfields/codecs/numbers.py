@@ -37,6 +37,7 @@ _EXACT = Context(prec=MAX_DIGITS_BEFORE_POINT + MAX_DIGITS_AFTER_POINT, rounding
 class NumericCodec:
     """Decimal digits with a point, never an exponent, and never a negative zero.
 
+    A bool is the number that it equals, except on PostgreSQL with a driver that refuses it.
     With a scale the value is rounded half away from zero to it, and padded to it, as PostgreSQL
     and MariaDB do in ``NUMERIC(precision, scale)``. A precision without a scale means scale 0,
     as in SQL. Without either, the value's own digits are kept. Decoding applies no scale: a value
@@ -62,10 +63,10 @@ class NumericCodec:
             self.max_bytes = max(precision, scale, precision - scale) + 3
 
     def encode(self, value: object, dialect: Dialect) -> bytes:
-        return _digits(self._fit(as_decimal(value)))
+        return _digits(self._fit(as_decimal(_number(value, dialect))))
 
     def encode_asked(self, value: object, dialect: Dialect) -> bytes:
-        number = as_decimal(value)
+        number = as_decimal(_number(value, dialect))
         stored = self._fit(number)
         if stored != number:
             raise out_of_range("the number has more digits after the point than the column keeps")
@@ -97,6 +98,17 @@ class NumericCodec:
 def _digits(number: Decimal) -> bytes:
     """Never an exponent, and never a negative zero."""
     return format(number if number else number.copy_abs(), "f").encode("ascii")
+
+
+def _number(value: object, dialect: Dialect) -> object:
+    """A bool as the number that a plain column stores for it.
+
+    PostgreSQL has no cast from boolean to a number with a fraction, which of its drivers only
+    asyncpg does without.
+    """
+    if isinstance(value, bool) and (dialect.name != "postgresql" or dialect.driver == "asyncpg"):
+        return int(value)
+    return value
 
 
 def as_decimal(value: object) -> Decimal:
@@ -214,7 +226,8 @@ class FloatCodec(KeepsValues):
     """Python's ``repr`` of a double, or ``NaN``, ``Infinity``, ``-Infinity``.
 
     NaN and the infinities are kept, since a PostgreSQL ``double precision`` can store them. ``int``
-    and ``Decimal`` are accepted and rounded to the nearest double, as in a plain column.
+    and ``Decimal`` are accepted and rounded to the nearest double, as in a plain column; a bool as
+    in :class:`NumericCodec`.
 
     :param return_scale: digits after the point of the ``Decimal`` that `decode` returns, or
         ``None`` to return a ``float``.
@@ -229,7 +242,7 @@ class FloatCodec(KeepsValues):
         self.max_bytes: int | None = 24
 
     def encode(self, value: object, dialect: Dialect) -> bytes:
-        number = as_double(value)
+        number = as_double(_number(value, dialect))
         if math.isfinite(number):
             return float.__repr__(number).encode("ascii")
         if math.isnan(number):
