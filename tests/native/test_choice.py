@@ -114,6 +114,10 @@ def test_it_is_tried_before_its_first_use_and_not_by_a_program_that_starts(run):
     started = (
         "from encfields import BlindIndex, EncryptedType, SqlKeyStore, attach, keyrings\n"
         "import encfields.bulk.reencryption\n"
+        "from sqlalchemy import Column, Integer, MetaData, String, Table, select\n"
+        "ssn = Column('ssn', EncryptedType(String, index=BlindIndex()))\n"
+        "patient = Table('patient', MetaData(), Column('id', Integer, primary_key=True), ssn)\n"
+        "found = select(patient).where(ssn == 'hidden', ssn.in_(['hidden', 'too']))\n"
         "print('started')\n"
     )
     shouting = module.replace("return b'sealed'", "print('tried')")

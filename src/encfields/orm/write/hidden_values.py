@@ -27,6 +27,11 @@ if TYPE_CHECKING:
     from encfields.orm.write.execution import WriteExecution
 
 _key = AESGCM.generate_key(256)
+
+_hiding: list[core.Cipher] = [AESGCM(_key)]
+"""The last one hides values: Python's until one is shown, since using the compiled core tests it. A
+program that is starting may build statements, but executes none."""
+
 _IV_BYTES = 12
 _IVS_AT_ONCE = 64
 
@@ -54,10 +59,10 @@ class Veiled:
         # Most values are texts, which need no pickling.
         self._is_text = type(value) is str
         data = value.encode("utf-8", _ANY) if type(value) is str else pickle.dumps(value)
-        self._sealed = _cipher().encrypt(self._iv, data, None)
+        self._sealed = _hiding[-1].encrypt(self._iv, data, None)
 
     def __call__(self) -> Any:
-        data = _cipher().decrypt(self._iv, self._sealed, None)
+        data = _showing().decrypt(self._iv, self._sealed, None)
         if self._is_text:
             return data.decode("utf-8", _ANY)
         # Authenticated, so only this process can have made it.
@@ -98,9 +103,11 @@ class VeiledBind(BindParameter[Any]):
 
 
 @cache
-def _cipher() -> core.Cipher:
-    """Made when it is first needed, since the compiled core is tested then."""
-    return core.Cipher(_key)
+def _showing() -> core.Cipher:
+    """What shows values, and hides them from now on. It shows those that Python's hid as well."""
+    cipher = core.Cipher(_key)
+    _hiding.append(cipher)
+    return cipher
 
 
 _ANY = "surrogatepass"
