@@ -50,6 +50,15 @@ class DateCodec(KeepsValues):
             raise out_of_range("a date never equals a datetime with a time of day")
         return self.encode(value, dialect)
 
+    def cuts_binds(self, dialect: Dialect, *, in_rows: bool) -> bool:
+        """Whether a datetime in a bind of the type Date is sent to the database as its date.
+
+        :param in_rows: in a bind for a list of rows.
+        """
+        if dialect.name == "postgresql":  # by a cast, which psycopg's rows lack, or by the driver
+            return dialect.driver not in (("psycopg", "psycopg2") if in_rows else ("psycopg2",))
+        return dialect.name == "sqlite"
+
     def decode(self, data: bytes, dialect: Dialect) -> object:
         try:
             text = data.decode("ascii")

@@ -235,7 +235,7 @@ def _in_bound_rows(element: BinaryExpression[Any], compiler: Any) -> ColumnEleme
             continue
         part = IndexComparison.exchanged(column, element.operator, rows, element, is_all=False)
         refuse_list_for_many(rows, cast("IndexOperand", asked(part.left)), part, compiler)
-        index_column, lookup = _index_and_lookup(part, compiler)
+        index_column, lookup = _index_and_lookup(part, rows, compiler)
         sides.append(index_column)
         types.append(lookup)
     hashed = internals.retyped_bind(rows, TupleType(*types), rename=False)
@@ -243,7 +243,7 @@ def _in_bound_rows(element: BinaryExpression[Any], compiler: Any) -> ColumnEleme
 
 
 def _index_and_lookup(
-    part: IndexComparison, compiler: Any
+    part: IndexComparison, rows: BindParameter[Any], compiler: Any
 ) -> tuple[ColumnElement[Any], LookupType]:
     """The index in place of one column, and the type of the rows' values there."""
     operand = cast("IndexOperand", asked(part.left))
@@ -256,4 +256,4 @@ def _index_and_lookup(
             "looked up only in the WHERE of a statement: write and_() and or_() of each column",
         )
     compared = Compared(part, operand, operand.needs_filter(index), enclosing(compiler))
-    return operand.index_column(index), LookupType(index, compared)
+    return operand.index_column(index), LookupType(index, compared, rows)

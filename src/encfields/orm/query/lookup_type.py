@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from sqlalchemy import LargeBinary, cast, func, literal_column
-from sqlalchemy.types import TypeDecorator, TypeEngine
+from sqlalchemy import Date, LargeBinary, cast, func, literal_column
+from sqlalchemy.types import TupleType, TypeDecorator, TypeEngine
 
+from encfields.codecs.temporal import DateCodec
 from encfields.errors import UnboundValueError
 from encfields.index.hashing import index_value
 from encfields.kept_state import RENAMED
@@ -68,23 +69,37 @@ class LookupType(CacheKeyedType, TypeDecorator[Any]):
 
     :param index: the blind index that answers.
     :param compared: the comparison that the bind is part of.
+    :param bind: the application's, which this type is for.
     :ivar hashed_for: the versions of the index that the bind's value holds hashes for.
     """
 
     impl = LargeBinary
     cache_ok = True
 
-    def __init__(self, index: IndexBinding, compared: Compared) -> None:
+    def __init__(
+        self, index: IndexBinding, compared: Compared, bind: BindParameter[Any] | None = None
+    ) -> None:
         super().__init__()
         self.index = index
         self.hashed_for: tuple[IndexBinding, ...] = (index,)
         self.compared = compared
+        # SQLAlchemy gives the value in column == value the value's own type, and a named bind, and
+        # literal(value, Date), the column's.
+        self._is_of_column = bind is not None and (not bind.unique or isinstance(bind.type, Date))
+        self._is_of_rows = bind is not None and isinstance(bind.type, TupleType)
         # SQLAlchemy copies a type for each dialect; the copies share this.
         self.token = object()
 
     def statement_cache_key(self) -> tuple[Any, ...]:
         """Distinguishes look-ups in SQLAlchemy's statement cache."""
         return LookupType, id(self.token)
+
+    def as_stored(self, dialect: Dialect) -> bool:
+        """Whether the database compares the value as the column would store it."""
+        codec = self.index.sources[0].written_codec
+        if not self._is_of_column or not isinstance(codec, DateCodec):
+            return False
+        return codec.cuts_binds(dialect, in_rows=self._is_of_rows)
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         return bytes_type(dialect, self.index.definition.stored_bytes)
@@ -124,7 +139,7 @@ class LookupType(CacheKeyedType, TypeDecorator[Any]):
         index = self.index
         if index.key_columns or len(index.sources) > 1 or self.hashed_for != (index,):
             return None
-        (form,) = index.forms(dialect, asked=True)
+        (form,) = index.forms(dialect, asked=not self.as_stored(dialect))
         return index.key_id(()), form
 
     def literal_processor(self, dialect: Dialect) -> NoReturn:
@@ -149,9 +164,13 @@ class SharedLookupType(LookupType):
     cache_ok = True
 
     def __init__(
-        self, index: IndexBinding, compared: Compared, versions: tuple[IndexBinding, ...]
+        self,
+        index: IndexBinding,
+        compared: Compared,
+        bind: BindParameter[Any],
+        versions: tuple[IndexBinding, ...],
     ) -> None:
-        super().__init__(index, compared)
+        super().__init__(index, compared, bind)
         self.hashed_for = versions
 
     def bind_expression(self, bindparam: BindParameter[Any]) -> ColumnElement[Any]:

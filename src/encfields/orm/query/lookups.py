@@ -179,7 +179,8 @@ def _hash_of(
         return None
     hashes: list[bytes | None] = []
     for version in lookup.type.hashed_for:
-        normalised = normalised_lookup(version, version.forms(dialect, asked=True), value)
+        forms = version.forms(dialect, asked=not lookup.type.as_stored(dialect))
+        normalised = normalised_lookup(version, forms, value)
         if normalised is None:
             return None
         if normalised is UNKNOWN:

@@ -13,7 +13,6 @@ from encfields.orm import internals
 from encfields.orm.declare.index_binding import is_indexed_as_stored
 from encfields.orm.query.comparison import NEGATIVE
 from encfields.orm.query.lookup_plan import LookupBind
-from encfields.orm.query.lookup_type import Compared
 from encfields.orm.query.lookups import normalised_lookup, whole_lookup
 from encfields.orm.read.lazy import carried
 from encfields.orm.read.provenance import proxies, sibling
@@ -109,7 +108,7 @@ class RowFilter:
             index=index,
             binds=tuple(lookup.bind for lookup in group),
             cells=tuple(cells),
-            form=_form(index.of_values, compared, dialect),
+            form=_form(index.of_values, group, dialect),
             is_full=not compared.needs_filter,
             is_negative=compared.element.operator in NEGATIVE,
             is_checked=index.is_exact or compared.scope.view is not None,
@@ -141,12 +140,13 @@ def known_filter(
 
 
 def _form(
-    index: IndexBinding, compared: Compared, dialect: Dialect
+    index: IndexBinding, group: list[LookupBind], dialect: Dialect
 ) -> Callable[[object], bytes | None]:
     """See :attr:`RowFilter.form`."""
-    if compared.scope.view is None:
-        return partial(whole_lookup, index.whole_form(dialect))
-    return partial(normalised_lookup, index, index.forms(dialect, asked=True))
+    asked = not any(lookup.type.as_stored(dialect) for lookup in group)
+    if group[0].type.compared.scope.view is None:
+        return partial(whole_lookup, index.whole_form(dialect, asked=asked))
+    return partial(normalised_lookup, index, index.forms(dialect, asked=asked))
 
 
 class AnyOf(NamedTuple):

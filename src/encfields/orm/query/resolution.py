@@ -323,11 +323,11 @@ def _lookup(
                 "while the key of the column is being changed (formerly=), compare it with the "
                 "value itself, not with a named bindparam()",
             )
-        shared = SharedLookupType(index, compared, tuple(versions))
+        shared = SharedLookupType(index, compared, value, tuple(versions))
         return internals.retyped_bind(value, shared, rename=False)
     if index is not versions[0]:
         value = renamed_bind(value, compiler, index)
-    return internals.retyped_bind(value, LookupType(index, compared), rename=False)
+    return internals.retyped_bind(value, LookupType(index, compared, value), rename=False)
 
 
 class VersionSides(NamedTuple):
