@@ -1,4 +1,4 @@
-"""Supported databases by their SQLAlchemy dialects, and names in them."""
+"""Supported databases by their SQLAlchemy dialects, and names and texts in them."""
 
 from __future__ import annotations
 
@@ -23,3 +23,14 @@ def short_name(name: str, longest: int, *, digits: int, end: str = "") -> str:
         return name
     tail = f"_{hashlib.sha256(whole).hexdigest()[:digits]}{end}"
     return whole[: longest - len(tail)].decode(errors="ignore") + tail
+
+
+def dollar_quoted(code: str) -> str:
+    """Code between dollar quotes of PostgreSQL.
+
+    :param code: which may hold any text, as in the names of a table and its columns.
+    """
+    tag = "$encfields$"
+    while tag in code:
+        tag = f"{tag[:-1]}_$"
+    return f"{tag} {code} {tag}"

@@ -4,6 +4,7 @@ way before it changes anything."""
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -33,6 +34,7 @@ from encfields.adopt import (
     refill_plaintext,
     withdraw_adoption,
 )
+from encfields.adopt.advice import advice_before
 from encfields.testing import local_store
 from tests.database import Database
 from tests.servers.backends import Backend
@@ -173,11 +175,16 @@ def test_a_column_that_no_row_can_be_without_is_refused(sqlite: Backend) -> None
         db.execute_plain("DROP TABLE account")
 
 
-def test_a_name_in_another_case_is_told_as_the_database_has_it(sqlite: Backend) -> None:
+def test_a_name_that_the_catalog_has_otherwise_is_told(sqlite: Backend, mariadb: Backend) -> None:
     db = Database(sqlite)
     adoption = make(db, "EMAIL VARCHAR(60)")
     with pytest.raises(AdoptionError, match="one named 'EMAIL': name it as the database does"):
         begin_adoption(db.engine, adoption)
+
+    db = Database(mariadb)
+    db.execute_plain("CREATE TABLE account (id INT NOT NULL PRIMARY KEY, `e``mail` VARCHAR(60))")
+    with pytest.raises(AdoptionError, match="misreads its name in the catalog for the backtick"):
+        begin_adoption(db.engine, replace(adoption, plain="e`mail"))
 
 
 def test_a_name_that_stands_elsewhere_in_the_schema_is_no_other_column(db: Database) -> None:
@@ -210,11 +217,26 @@ def test_a_name_that_stands_elsewhere_in_the_schema_is_no_other_column(db: Datab
 
 
 def test_a_check_that_demands_plaintext_is_told_without_the_row(db: Database) -> None:
-    adoption = make(db, rest=", CONSTRAINT there CHECK (email IS NOT NULL)")
-    with pytest.raises(AdoptionError, match="CHECK") as raised:
+    demand = "CONSTRAINT there CHECK (email IS NOT NULL OR (id > 1 AND '100%:' = 'no''email'))"
+    adoption = make(db, rest=f", {demand}")
+    with db.plain.connect() as connection:
+        *_, advice = advice_before(connection, account().c.email_enc, "email")
+    assert advice.endswith("only email_enc: have it ask for email_enc too, before ensure.")
+    with pytest.raises(AdoptionError, match="demands it, and rows will have only email_enc"):
         up_to_close(db, adoption)
+    if db.name == "sqlite":  # which changes no CHECK of a table
+        return
+    enough = "CONSTRAINT enough CHECK (email IS NOT NULL OR email_enc IS NOT NULL)"
+    for change in ("DROP CONSTRAINT there", f"ADD {enough}"):
+        db.execute_plain(f"ALTER TABLE account {change}")
+    ensure_adopted(db.engine, db.encryption, adoption)
+    db.execute_plain("ALTER TABLE account ADD CONSTRAINT still CHECK (email IS NOT NULL)")
+    with pytest.raises(AdoptionError, match="CHECK") as raised:
+        close_plaintext(db.engine, db.encryption, adoption)
     assert raised.value.reason == "plaintext-required"
     assert raised.value.__cause__ is raised.value.__context__ is None
+    db.execute_plain("ALTER TABLE account DROP CONSTRAINT still")
+    close_plaintext(db.engine, db.encryption, adoption)
 
 
 def test_a_definition_keeps_all_but_what_an_adoption_changes(db: Database) -> None:

@@ -121,7 +121,11 @@ def test_a_refusal_counts_the_rows_and_says_what_to_do(
     what, to_do = capsys.readouterr().err.splitlines()
     assert "pending 1" in what
     assert "id=7: its plaintext is not sealed yet" in what
-    assert to_do.startswith("encfields: what to do: run adopt first")
+    assert to_do.startswith("encfields: what to do: run `encfields adopt run` first")
+    assert main(["adopt", "close", "customer.email", "--models", "shop:Base"]) == exits.FAILED
+    told = " ".join(capsys.readouterr().err.split())
+    assert "`encfields adopt close` cannot be done yet" in told
+    assert "run `encfields adopt ensure` first" in told
 
 
 def test_status_tells_of_rows_with_only_plaintext_and_names_the_next_step(

@@ -9,7 +9,7 @@ from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.engine.interfaces import CacheStats
 from sqlalchemy.pool import NullPool, StaticPool
 
-from encfields.errors import ConfigurationError
+from encfields.errors import ConfigurationError, KeyUnavailableError
 from encfields.keys.sql.store import SqlKeyStore
 from tests.waiting import until
 
@@ -86,6 +86,29 @@ def test_an_engine_wide_autocommit_does_not_store_half_a_key(backend, keyring):
 def _retire_and_fail(connection, store):
     connection.execute(store.table.update().values(active=None))
     raise LookupError("new version cannot be inserted")
+
+
+def test_a_connection_that_ends_is_told_wherever_it_does(mariadb, keyring):
+    engine = mariadb.create_engine()
+    store = SqlKeyStore(keyring, engine=engine)
+    store.create_table()
+    out = ended = 0
+
+    def end(connection, *_):
+        nonlocal out
+        out += 1
+        if out == ended:
+            with mariadb.create_engine().connect() as other:
+                other.exec_driver_sql(f"KILL {connection.thread_id()}")
+
+    event.listen(engine, "checkout", end)
+    while out >= ended:
+        out, ended = 0, ended + 1
+        try:
+            store.create(f"key-{ended}")
+        except KeyUnavailableError:
+            assert out >= ended
+    assert ended > 2
 
 
 def test_the_applications_creator_is_used(sqlite, keyring):

@@ -9,7 +9,9 @@ The steps, and what they check:
 ``next_step``          how far a declared adoption is, and what comes next
 ``obstacles``          what in a database prevents an adoption
 ``own_triggers``       what a table's own triggers may do to the plaintext column
+``demanding_checks``   the CHECKs of a table that demand the plaintext
 ``catalog_column``     a plaintext column in a database's catalog
+``advice``             what to change beforehand, though nothing prevents the adoption
 ``letter_case``        plaintext whose database ignores the case of letters
 ``comparison``         compares sealed values with plaintext
 ``plaintext_removal``  sets plaintext to NULL that equals its sealed value

@@ -7,7 +7,7 @@ for a rule.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from encfields.errors import DeclarationError
 
@@ -133,6 +133,17 @@ def covered(part: str) -> str:
         if depth and counts:
             inside.append(part[at])
     return "".join(inside)
+
+
+def checks_in(part: str) -> Iterator[str]:
+    """The conditions of the CHECKs in a part of a CREATE TABLE."""
+    masked = _hidden(part, _SQLITE_QUOTED)
+    for found in re.finditer(r"\bCHECK\s*\(", masked, re.IGNORECASE):
+        depth, end = 1, found.end()
+        while depth:
+            depth += {"(": 1, ")": -1}.get(masked[end], 0)
+            end += 1
+        yield part[found.end() : end - 1]
 
 
 def names_any(sql: str, *columns: str) -> bool:

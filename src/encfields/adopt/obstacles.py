@@ -20,6 +20,7 @@ from encfields.adopt.column_definitions import (
     definitions,
     names_any,
 )
+from encfields.adopt.demanding_checks import demanding_checks
 from encfields.adopt.own_triggers import may_assign, own_triggers
 from encfields.adopt.sqlite_schema import table_sql
 from encfields.bulk.rows.catalog import computed_names
@@ -104,16 +105,21 @@ def _of_table(plain: CatalogColumn) -> Iterator[str]:
 # -- before rows may have no plaintext ---------------------------------------------------------
 
 
-def before_rows_without_plaintext(plain: CatalogColumn) -> list[str]:
-    """The table's own triggers that assign the column, in words.
+def before_rows_without_plaintext(plain: CatalogColumn, sealed: str) -> list[str]:
+    """The table's own triggers that assign the column, and its CHECKs that demand it, in words.
 
-    One that fills an empty column, or keeps what it held, would take the place of a sealed value.
+    A trigger that fills an empty column, or keeps what it held, would take the place of a sealed
+    value.
+
+    :param sealed: name of the encrypted column.
     """
-    return [
-        f"the trigger {name} may assign it, and would find NULL there from now on"
+    assigning = (
+        f"the trigger {name} may assign it, and would find NULL there from now on: do in the "
+        "application what it does to the column, and drop it"
         for name, body in own_triggers(plain)
         if may_assign(body, plain.name)
-    ]
+    )
+    return [*assigning, *demanding_checks(plain, sealed)]
 
 
 # -- before the plaintext column is dropped ----------------------------------------------------

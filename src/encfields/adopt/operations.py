@@ -55,9 +55,8 @@ def begin_adoption(engine: Engine, adoption: Adoption) -> None:
     schema = Schema(sync_engine(engine), adoption)
     state = schema.state()
     if not state.has_plain:
-        alike = [c.name for c in state.table.c if c.name.lower() == adoption.plain.lower()]
-        other = f", but one named {alike[0]!r}: name it as the database does" if alike else ""
-        raise _error(adoption, f"the table has no such column to adopt{other}", "column")
+        alike = _alike(adoption.plain, list(state.table.c.keys()))
+        raise _error(adoption, f"the table has no such column to adopt{alike}", "column")
     if state.stage not in (None, OPEN) and state.knows_indexes_of(adoption):
         message = f"begin_adoption has already run: its triggers are in the stage {state.stage!r}"
         raise _error(adoption, message, "adoption-order")
@@ -140,7 +139,7 @@ def ensure_adopted(engine: Engine, encryption: Encryption, adoption: Adoption) -
     :param encryption: what :func:`~encfields.attach` returned for it.
     :param adoption: which column becomes which.
     :raises AdoptionError: they are not, with rows named by their keys; a trigger of the table's own
-        assigns the plaintext; or ``begin_adoption`` comes first.
+        assigns the plaintext, or a CHECK demands it; or ``begin_adoption`` comes first.
     """
     schema = Schema(sync_engine(engine), adoption)
     state = schema.state()
@@ -148,9 +147,8 @@ def ensure_adopted(engine: Engine, encryption: Encryption, adoption: Adoption) -
     _refuse_later_trigger(engine, adoption, state.table)
     if state.stage == OPEN:
         schema.require_nothing(
-            before_rows_without_plaintext,
-            "rows cannot do without plaintext yet. Do in the application what a trigger does to "
-            "the column, and drop the trigger",
+            lambda plain: before_rows_without_plaintext(plain, adoption.sealed),
+            "rows cannot do without plaintext yet",
         )
     comparison = compare_adopted(engine, encryption, adoption)
     _require_clean("ensure_adopted", adoption, comparison)
@@ -320,6 +318,16 @@ def _run(
     types = {**chosen.declared_types, **adoption.declared_types}
     chosen = replace(chosen, declared_types=types)
     return Reencryption(engine, encryption, job.spec, adopted=job.adopted, options=chosen)
+
+
+def _alike(name: str, present: list[str]) -> str:
+    """A column of a similar name, in words; empty if there is none."""
+    for other in present:
+        if other.lower() == name.lower():
+            return f", but one named {other!r}: name it as the database does"
+        if "`" in name and other == name.replace("`", "``"):
+            return ": SQLAlchemy misreads its name in the catalog for the backtick. Rename it first"
+    return ""
 
 
 def _sealed_only(adoption: Adoption, table: Any) -> tuple[Any, ...]:

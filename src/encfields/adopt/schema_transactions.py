@@ -17,6 +17,7 @@ from encfields.adopt.adoption import AdoptionError
 from encfields.bulk.connections import Connections
 from encfields.bulk.error_codes import MISSING, THERE_ALREADY, Code, code_of
 from encfields.databases import MYSQL_NAMES
+from encfields.keys.sql.connection import at_level
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -97,7 +98,7 @@ class SchemaTransactions:
         own = Connections(self._engine)
         try:
             with own.engine.connect() as connection:
-                yield self._at_once(own.at_level(connection, "AUTOCOMMIT"))
+                yield self._at_once(at_level(connection, "AUTOCOMMIT"))
         finally:
             own.close()
 

@@ -9,13 +9,19 @@ from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import Connection, Engine, text
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
 from encfields.arguments import kind
 from encfields.databases import MYSQL_NAMES
 from encfields.errors import ConfigurationError
-from encfields.keys.sql.connection import OwnConnection, engine_like, hand_on_listeners
+from encfields.keys.sql.connection import (
+    OwnConnection,
+    at_level,
+    engine_like,
+    give_up,
+    hand_on_listeners,
+)
 
 
 def sync_engine(engine: Any) -> Engine:
@@ -85,7 +91,7 @@ class Connections:
             self._reading = (
                 self._for_transactions()
                 if in_transactions
-                else self.at_level(self._connect(), "AUTOCOMMIT")
+                else at_level(self._connect(), "AUTOCOMMIT")
             )
             if self._reads_binary:
                 _read_binary(self._reading)
@@ -120,7 +126,7 @@ class Connections:
         connection = self._connect()
         if level := self._write_isolation(connection):
             connection.rollback()
-            connection = self.at_level(connection, level)
+            connection = at_level(connection, level)
         hand_on_listeners(self._application, connection, "begin")
         return connection
 
@@ -131,19 +137,6 @@ class Connections:
         if self.dialect.name == "postgresql" and self.dialect.driver == "psycopg":
             _read_times(connection)
         return connection
-
-    def at_level(self, connection: Connection, level: str) -> Connection:
-        """Set a connection's isolation level.
-
-        :raises OperationalError: the connection has ended. It is given up.
-        """
-        try:
-            return connection.execution_options(isolation_level=level)
-        except self._driver_error as error:
-            # SQLAlchemy does not wrap the driver's errors from this one statement.
-            failure = OperationalError("SET TRANSACTION ISOLATION LEVEL", None, error)
-        self._give_up(connection)
-        raise failure
 
     def _write_isolation(self, connection: Connection) -> str | None:
         name = self.dialect.name
@@ -161,13 +154,8 @@ class Connections:
         """Discard both connections after one has failed."""
         for connection in (self._reading, self._writing):
             if connection is not None:
-                self._give_up(connection)
+                give_up(connection)
         self._reading = self._writing = None
-
-    def _give_up(self, connection: Connection) -> None:
-        for end in (connection.invalidate, connection.close):
-            with suppress(SQLAlchemyError, OSError, self._driver_error):
-                end()
 
     def close(self) -> None:
         """Close both connections and, unless it is the application's, the pool."""

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 from enum import Enum
 
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError, StatementError
 
 from encfields.bulk.error_codes import REFUSAL_STATES, REFUSALS, code_of
 from encfields.keys.sql.failures import sql_state
 
 
-def refuses_row(error: DBAPIError) -> bool:
+def refuses_row(error: StatementError) -> bool:
     """Whether a constraint, a column's type or a trigger refused the row."""
+    if not isinstance(error, DBAPIError):
+        return True  # the column's type, before anything was sent
     return (
         isinstance(error, IntegrityError | DataError)
+        or _is_no_number(error)
         or code_of(error.orig) in REFUSALS
         or (sql_state(error.orig) or "").startswith(REFUSAL_STATES)
     )
+
+
+def _is_no_number(error: DBAPIError) -> bool:
+    """Whether PyMySQL or mysqlclient refuses NaN or an infinity, before it sends anything."""
+    is_of_statement = isinstance(error, ProgrammingError) and code_of(error.orig) is None
+    return is_of_statement and str(error.orig).endswith("can not be used with MySQL")
 
 
 class Refusal(Enum):
@@ -91,13 +100,17 @@ _BY_SQLITE: dict[str, Refusal] = {
 """By ``sqlite_errorname``."""
 
 
-def refusal_of(error: DBAPIError) -> Refusal:
-    """Why the database refused a row."""
+def refusal_of(error: StatementError) -> Refusal:
+    """Why the database, or the column's type, refused a row."""
+    if not isinstance(error, DBAPIError):
+        return Refusal.VALUE
     code = code_of(error.orig)
     known = _BY_SQLITE.get(str(getattr(error.orig, "sqlite_errorname", None)))
     if known is None and code is not None:
         known = _BY_CODE.get(code)
     if known is not None:
         return known
-    is_value = isinstance(error, DataError) or str(code).startswith(_OF_VALUES)
+    is_value = (
+        isinstance(error, DataError) or _is_no_number(error) or str(code).startswith(_OF_VALUES)
+    )
     return Refusal.VALUE if is_value else Refusal.UNKNOWN

@@ -17,7 +17,7 @@ from sqlalchemy import column as sql_column
 from sqlalchemy import table as sql_table
 
 from encfields.adopt.adoption import Adoption
-from encfields.adopt.letter_case import advice_on_case
+from encfields.adopt.advice import advice_before
 from encfields.adopt.stages import adoptions_in, emptied_in, state_of
 from encfields.alembic.descriptions import index_column_of
 from encfields.alembic.operations.adoptions import (
@@ -89,7 +89,7 @@ def _next(
     if state.stage is None or not state.knows_indexes_of(adoption):
         begin = BeginAdoptionOp(adopted)
         begin.is_anew = state.stage is not None
-        begin.advice = advice_on_case(connection, column, plain)
+        begin.advice = advice_before(connection, column, plain)
         for sentence in begin.advice:
             log.warning("%s", sentence)
         yield begin

@@ -25,7 +25,7 @@ from encfields.bulk.rows.spec import TableSpec
 from encfields.bulk.runs.run_row import FINISHED
 from encfields.bulk.runs.tables import runs
 from encfields.context import COLUMN_KEY, ROW_KEY_PREFIX
-from encfields.databases import MYSQL_NAMES
+from encfields.databases import MYSQL_NAMES, dollar_quoted
 from encfields.key_template import KeyTemplate
 from encfields.keys.sql.rows import BEACON
 from encfields.keys.sql.store_name import NAME_PURPOSE
@@ -250,10 +250,8 @@ class Guard:
         """
         message = message[:MAX_GUARD_TEXT_CHARS]
         if self._name == "postgresql":
-            return [
-                f"DO $encfields$ BEGIN IF {condition} THEN "
-                f"RAISE EXCEPTION USING MESSAGE = {self._text(message)}; END IF; END $encfields$"
-            ]
+            raising = f"RAISE EXCEPTION USING MESSAGE = {self._text(message)};"
+            return [f"DO {dollar_quoted(f'BEGIN IF {condition} THEN {raising} END IF; END')}"]
         if self._name == "mysql":
             # Works without a stored program or DELIMITER. MySQL cannot prepare SIGNAL, and a script
             # does not know which of the two runs it: so MySQL sets a variable to the message, and

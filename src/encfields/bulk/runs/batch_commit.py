@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, StatementError
 
 from encfields.bulk.errors import RowAlteredError
 from encfields.bulk.failures import is_lock_wait
@@ -98,7 +98,7 @@ class BatchCommit:
             return self._keep(write_all, claim, outcome, waiting, position)
         except RowAlteredError:
             pass
-        except DBAPIError as error:
+        except StatementError as error:
             if not refuses_row(error):
                 raise
 

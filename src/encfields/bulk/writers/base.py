@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import StatementError
 
 from encfields.bulk.errors import RowAlteredError
 from encfields.bulk.row_refusals import Refusal, refusal_of, refuses_row
@@ -168,7 +168,7 @@ def write_one_by_one(
             return writer.write(connection, changes)
     except RowAlteredError:
         refusal, kind = Refusal.ALTERED, ""
-    except DBAPIError as error:
+    except StatementError as error:
         if not refuses_row(error):
             raise
         # The driver's own text could hold the value.

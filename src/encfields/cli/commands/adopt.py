@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -22,7 +23,7 @@ from encfields.adopt import (
     reopen_plaintext,
     withdraw_adoption,
 )
-from encfields.adopt.letter_case import advice_on_case
+from encfields.adopt.advice import advice_before
 from encfields.adopt.next_step import progress_of
 from encfields.bulk.reencryption import Report
 from encfields.cli import exits
@@ -32,7 +33,7 @@ from encfields.cli.commands.reencrypt import print_reports, work_options, workin
 from encfields.cli.output import Output
 from encfields.cli.parsing import HelpFormatter, add_command
 from encfields.cli.settings import Settings, add_common_options
-from encfields.errors import ConfigurationError
+from encfields.errors import ConfigurationError, EncFieldsError
 from encfields.orm.adoption.columns import adopted_columns
 
 _DESCRIPTION = """\
@@ -105,6 +106,26 @@ def register(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Do the step."""
+    try:
+        return _step(arguments, output)
+    except EncFieldsError as error:
+        error.message = _in_commands(error.message)
+        raise
+
+
+_OPERATIONS = {step.run.__name__: name for name, step in STEPS.items()}
+_NAMED = re.compile(
+    rf"\b(?:{'|'.join(name for name in _OPERATIONS if '_' in name)})\b"
+    r"|\Aadopt(?= cannot)|(?<=\brun )adopt\b|\badopt(?= will\b)"
+)
+
+
+def _in_commands(message: str) -> str:
+    """A message that names Python's functions, with the commands that do the same."""
+    return _NAMED.sub(lambda found: f"`encfields adopt {_OPERATIONS[found[0]]}`", message)
+
+
+def _step(arguments: argparse.Namespace, output: Output) -> int:
     settings = Settings(arguments)
     column = _column(settings.models(), arguments.column)
     adoption = Adoption.of(column)
@@ -140,7 +161,7 @@ def _work(
 def _advice(engine: Engine, column: Column[Any], adoption: Adoption) -> tuple[str, ...]:
     """What to change in the declaration before the step, in words."""
     with engine.connect() as connection:
-        return advice_on_case(connection, column, adoption.plain)
+        return advice_before(connection, column, adoption.plain)
 
 
 def _column(models: str | None, name: str) -> Column[Any]:
@@ -195,5 +216,5 @@ def _print_comparison(comparison: Comparison, output: Output) -> int:
         return code
     output.line(str(comparison), style="green" if code == exits.OK else "yellow")
     for fault in comparison.faults:
-        output.line(str(fault))
+        output.line(_in_commands(str(fault)))
     return code

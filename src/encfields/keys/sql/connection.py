@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, event
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import NullPool, Pool, SingletonThreadPool, StaticPool
 from sqlalchemy.util import LRUCache, await_only, greenlet_spawn
 from sqlalchemy.util.concurrency import in_greenlet
@@ -224,6 +224,30 @@ class _Borrowed:
 TableChange = Callable[[Connection], None]
 
 
+def at_level(connection: Connection, level: str) -> Connection:
+    """Set a connection's isolation level.
+
+    :param connection: outside a transaction. :param level: by its SQLAlchemy name.
+    :raises OperationalError: the connection has ended. It is given up.
+    """
+    drivers: type[Exception] = connection.dialect.loaded_dbapi.Error
+    try:
+        return connection.execution_options(isolation_level=level)
+    except drivers as error:
+        # SQLAlchemy does not wrap the driver's errors from this one statement.
+        failure = OperationalError("SET TRANSACTION ISOLATION LEVEL", None, error)
+    give_up(connection)
+    raise failure
+
+
+def give_up(connection: Connection) -> None:
+    """Discard a connection that may have ended, which is no error."""
+    drivers: type[Exception] = connection.dialect.loaded_dbapi.Error
+    for end in (connection.invalidate, connection.close):
+        with suppress(SQLAlchemyError, OSError, drivers):
+            end()
+
+
 def change_as_one(connection: Connection, change: TableChange) -> None:
     """Make a change atomic, even if the engine is set to AUTOCOMMIT."""
     name = connection.dialect.name
@@ -234,8 +258,7 @@ def change_as_one(connection: Connection, change: TableChange) -> None:
         return
     # Not READ COMMITTED on MariaDB: a server with statement-based replication refuses it.
     level = "REPEATABLE READ" if name in MYSQL_NAMES else "READ COMMITTED"
-    connection.execution_options(isolation_level=level)
-    with connection.begin():
+    with at_level(connection, level).begin():
         change(connection)
 
 

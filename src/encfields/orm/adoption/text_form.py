@@ -27,7 +27,6 @@ from encfields.orm import internals
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
 
-_BINARY = (sa.LargeBinary, sa.BINARY, sa.VARBINARY)
 _MOMENTS = (sa.Date, sa.DateTime, sa.Time)
 
 
@@ -58,7 +57,7 @@ class TextForm:
     @property
     def is_binary(self) -> bool:
         """Whether values are bytes."""
-        return isinstance(self._stored, _BINARY)
+        return isinstance(self._stored, internals.ANY_BINARY)
 
     # -- in SQL --------------------------------------------------------------------------------
 
@@ -71,14 +70,15 @@ class TextForm:
             return self._postgresql(column)
         if self._dialect.name in MYSQL_NAMES:
             return self._mysql(column)
-        if isinstance(self._stored, sa.Numeric | sa.Float):
-            # CAST would keep only fifteen of a double's seventeen digits.
-            exact = f"CASE typeof({column}) WHEN 'real' THEN printf('%!.17g', {column})"
+        if isinstance(self._stored, sa.Numeric | sa.Float | sa.JSON):
+            # CAST would keep only fifteen of a double's seventeen digits, and of the digits that
+            # SQLite prints, the seventeenth can be wrong.
+            exact = f"CASE typeof({column}) WHEN 'real' THEN printf('%!.20g', {column})"
             column = f"{exact} ELSE {column} END"
         return f"CAST({column} AS BLOB)"
 
     def _postgresql(self, column: str) -> str:
-        if isinstance(self._stored, _BINARY):
+        if isinstance(self._stored, internals.ANY_BINARY):
             return column
         if isinstance(self._stored, sa.ARRAY):
             text = f"CAST(to_json({column}) AS TEXT)"
@@ -91,7 +91,7 @@ class TextForm:
         return f"convert_to({text}, 'UTF8')"
 
     def _mysql(self, column: str) -> str:
-        if isinstance(self._stored, _BINARY):
+        if isinstance(self._stored, internals.ANY_BINARY):
             return f"CAST({column} AS BINARY)"
         if isinstance(self._stored, sa.String | sa.JSON):
             return f"CAST(CONVERT({column} USING utf8mb4) AS BINARY)"
@@ -121,7 +121,7 @@ class TextForm:
 
     def _reader(self) -> Callable[[bytes], object]:
         stored, dialect = self._stored, self._dialect
-        if isinstance(stored, _BINARY):
+        if isinstance(stored, internals.ANY_BINARY):
             return bytes
         if isinstance(stored, sa.ARRAY):
             return self._array()

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import types as sa
 
-from encfields.databases import MYSQL_NAMES, short_name
+from encfields.databases import MYSQL_NAMES, dollar_quoted, short_name
 from encfields.orm.adoption.refusals import (
     MISSING,
     MOVED,
@@ -64,8 +64,11 @@ class WatchedColumn(NamedTuple):
     def of(cls, name: str, type_: TypeEngine[Any], dialect: Dialect) -> WatchedColumn:
         """The column `name`, of type `type_`."""
         stored = stored_type(type_, dialect)
-        is_float = isinstance(stored, sa.Float | sa.Numeric)
-        return cls(name, isinstance(stored, sa.JSON), is_float)
+        is_json = isinstance(stored, sa.JSON)
+        # SQLite makes a number of a JSON column's text that is one.
+        may_be_float = is_json and dialect.name == "sqlite"
+        is_float = isinstance(stored, sa.Float | sa.Numeric) or may_be_float
+        return cls(name, is_json, is_float)
 
 
 class AdoptionInDatabase(NamedTuple):
@@ -135,10 +138,10 @@ class Triggers:
     def _postgresql(self, stage: str) -> list[str]:
         body = self._closed_body() if stage == CLOSED else self._open_body(stage)
         table, trigger = self._table(), self._trigger("row")
+        declared = f"DECLARE is_new boolean := TG_OP = 'INSERT'; BEGIN {body} RETURN NEW; END"
         return [
             f"CREATE OR REPLACE FUNCTION {self._function()}() RETURNS trigger LANGUAGE plpgsql AS "
-            f"$encfields$ {self._note(stage)} DECLARE is_new boolean := TG_OP = 'INSERT'; "
-            f"BEGIN {body} RETURN NEW; END $encfields$",
+            f"{dollar_quoted(f'{self._note(stage)} {declared}')}",
             f"DROP TRIGGER IF EXISTS {trigger} ON {table}",
             f"CREATE TRIGGER {trigger} BEFORE INSERT OR UPDATE ON {table} "
             f"FOR EACH ROW EXECUTE FUNCTION {self._function()}()",
@@ -362,7 +365,8 @@ class Triggers:
         note |= {"plain": adopted.plain.name, "sealed": adopted.sealed}
         note |= {"indexes": adopted.indexes} if adopted.indexes else {}
         note |= {"through": adopted.through} if adopted.through else {}
-        text = json.dumps(note).replace("*/", "*\\/")
+        # No slash can end the comment, or begin another in it.
+        text = json.dumps(note).replace("/", "\\/")
         return f"/* encfields-adoption {self._written(text)} */"
 
     def _written(self, text: str) -> str:

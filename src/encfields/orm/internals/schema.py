@@ -28,7 +28,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import BINARY, VARBINARY, CheckConstraint, Column, LargeBinary, Table
+from sqlalchemy import CheckConstraint, Column, Table
 from sqlalchemy.sql.base import SchemaEventTarget
 from sqlalchemy.sql.elements import BinaryExpression, ColumnElement, conv
 from sqlalchemy.sql.sqltypes import _AbstractInterval, _Binary
@@ -126,7 +126,7 @@ def compare_alike(one: TypeEngine[Any], other: TypeEngine[Any]) -> bool:
 
 def holds_bytes(column: Column[Any]) -> bool:
     """Whether a column, for example a reflected one, holds bytes."""
-    return isinstance(column.type, LargeBinary | BINARY | VARBINARY)
+    return isinstance(column.type, _Binary)
 
 
 class SchemaPart(SchemaEventTarget):
