@@ -22,6 +22,7 @@ from sqlalchemy import (
     or_,
     select,
     tuple_,
+    union_all,
     update,
 )
 from sqlalchemy.exc import IntegrityError
@@ -38,7 +39,7 @@ from sqlalchemy.orm import (
 )
 
 from encfields import BlindIndex, EncryptedType, SqlKeyStore, attach, keyrings
-from encfields.errors import KeyNotFoundError, UnsupportedOperationError
+from encfields.errors import KeyNotFoundError, UnreadableError, UnsupportedOperationError
 from encfields.index.transforms import last
 from tests.database import CANARY, Database
 from tests.index.clinic import ids, sent
@@ -570,6 +571,43 @@ def test_where_the_tenant_is_not_known_for_certain_it_is_refused(sqlite_club, na
         session.execute(UNPINNED[name](), execution_options={"synchronize_session": False})
     assert caught.value.reason == "tenant-unknown"
     assert "add member.tenant_id == ... to the WHERE" in caught.value.message
+
+
+def _united(*selects: Any) -> Any:
+    return union_all(select(Member.id, Member.tenant_id, Member.ssn), *selects).subquery()
+
+
+def _in_the_tenants_place(column: Any) -> Any:
+    return select(Member.id, column.label("tenant_id"), Member.ssn)
+
+
+TENANTS_OF_A_UNION: dict[str, Any] = {
+    "another column": _united(_in_the_tenants_place(Member.id)),
+    "a value": _united(_in_the_tenants_place(literal(1))),
+    "another column, in a UNION of the UNION": _united(
+        union_all(_in_the_tenants_place(Member.id), _in_the_tenants_place(Member.tenant_id))
+    ),
+    "that of another row": union_all(
+        select(Member.id, Member.tenant_id, other.ssn).join(other, other.name == Member.name),
+        select(other.id, other.tenant_id, Member.ssn).join(other, other.name == Member.name),
+    ).subquery(),
+}
+
+
+@pytest.mark.parametrize("name", TENANTS_OF_A_UNION)
+def test_where_a_union_has_something_else_in_the_tenants_place_it_is_refused(sqlite_club, name):
+    """Otherwise rows would be missing whose tenant is another one than the WHERE names."""
+    united = TENANTS_OF_A_UNION[name]
+    asked = select(united.c.id).where(united.c.tenant_id == 1, united.c.ssn == "ssn-1")
+    with sqlite_club.engine.connect() as connection, pytest.raises(UnreadableError):
+        connection.execute(asked)
+
+
+def test_a_union_that_has_something_else_in_the_tenants_place_is_read(sqlite_club):
+    united = TENANTS_OF_A_UNION["another column"]
+    with sqlite_club.engine.connect() as connection:
+        read = connection.scalars(select(united.c.ssn).where(united.c.id == 12)).all()
+    assert read == ["ssn-1", "ssn-1"]
 
 
 GIVEN_NULL: dict[str, Callable[[Any], Any]] = {

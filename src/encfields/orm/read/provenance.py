@@ -34,10 +34,12 @@ from encfields.orm.read.packed import Packed
 from encfields.orm.read.row_reader import RowReader
 from encfields.orm.read.union_reads import (
     Branch,
+    Union,
     branches_of,
     hides_union,
     is_no_value,
     packed_branches,
+    union_of,
 )
 
 
@@ -161,12 +163,33 @@ def row_siblings(
         yield key
         return
     is_selected = False
+    union = union_of(expression)
     for candidate in expression.table.c:
-        if any(base is key for base in candidate.base_columns) and same_row(candidate, expression):
+        if not any(base is key for base in candidate.base_columns):
+            continue
+        if union is None:
+            is_key = len(candidate.base_columns) == 1  # several come from a UNION of UNIONs
+        else:
+            is_key = _is_in_each(union, candidate, key)
+        if is_key and same_row(candidate, expression):
             is_selected = True
             yield candidate
     if not is_selected:
         yield from equal_keys(expression, lambda inner: row_siblings(inner, key, source))
+
+
+def _is_in_each(union: Union, candidate: Any, key: Column[Any]) -> bool:
+    """Whether a UNION's column is `key` of the value's row in each SELECT that has a value."""
+    place = next((n for n in range(len(union.columns)) if union.beside(n) is candidate), None)
+    return place is not None and all(
+        is_no_value(branch[union.place])
+        or not any(base.table is key.table for base in branch[union.place].base_columns)
+        or (
+            any(base is key for base in branch[place].base_columns)
+            and same_row(branch[place], branch[union.place])
+        )
+        for branch in union.branches
+    )
 
 
 def sibling(expression: Any, key: Column[Any], source: Column[Any]) -> ColumnElement[Any]:

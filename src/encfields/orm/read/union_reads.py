@@ -107,7 +107,7 @@ def packed_branches(expression: Any) -> PackedBranches | None:
     :returns: ``None`` if the column does not come from a UNION, or not all branches of it identify
         themselves and select their row's key.
     """
-    union = _union_of(expression)
+    union = union_of(expression)
     place = None if union is None else union.discriminator()
     if union is None or place is None:
         return None
@@ -138,7 +138,7 @@ def hides_union(expression: Any) -> bool:
         table, entity = getattr(branch.value, "table", None), internals.entity_of(branch.value)
         if getattr(entity, "is_mapper", False):
             selected = entity.selectable.corresponding_column(branch.value)
-            union = None if selected is None else _union_of(selected)
+            union = None if selected is None else union_of(selected)
             if union is not None and len(union.branches) > 1:
                 return True
         elif table is not None and hides_union(branch.value):
@@ -147,7 +147,7 @@ def hides_union(expression: Any) -> bool:
 
 
 def _identity(
-    union: _Union, branch: Sequence[Any], value: Any
+    union: Union, branch: Sequence[Any], value: Any
 ) -> tuple[ColumnElement[Any], ...] | None:
     """The columns of the UNION that are the row's key of a branch's column."""
     if not isinstance(value, Column) or not isinstance(value.table, Table):
@@ -164,7 +164,7 @@ def _identity(
     return tuple(identity)
 
 
-class _Union(NamedTuple):
+class Union(NamedTuple):
     """The UNION that a column comes from.
 
     :ivar expression: the column.
@@ -206,7 +206,7 @@ class _Union(NamedTuple):
         return None
 
 
-def _union_of(expression: Any) -> _Union | None:
+def union_of(expression: Any) -> Union | None:
     """The UNION that a column comes from, if there is exactly one."""
     sources = [
         (source, _compound(source.table))
@@ -217,13 +217,13 @@ def _union_of(expression: Any) -> _Union | None:
     if len(unions) != 1:
         return None
     ((column, compound),) = unions
-    branches = [_elements(select) for select in compound.selects]
+    branches = [_elements(select) for select in _selects(compound)]
     columns = list(column.table.c)
     place = next((n for n, source in enumerate(columns) if source is column), None)
     if place is None or any(len(branch) != len(columns) for branch in branches):
         return None
     inside = frozenset(id(source) for source in iterate(compound))
-    return _Union(expression, columns, place, branches, inside)
+    return Union(expression, columns, place, branches, inside)
 
 
 def _compound(selectable: Any) -> CompoundSelect[Any] | None:
