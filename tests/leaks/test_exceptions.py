@@ -248,6 +248,8 @@ def test_a_bind_is_missing(engine: Engine) -> None:
     given = {"key": 1, "secret": SSN}
     _caught(StatementError, _executed(engine, statement, given))
     _caught(StatementError, _executed(engine, statement, [{**given, "label": "a"}, given]))
+    # Not a NULL that the database would replace by a key of its own.
+    _caught(StatementError, _executed(engine, statement, {"label": "a", "secret": SSN}))
 
 
 def test_parameters_that_are_hidden_are_said_to_be(engine: Engine) -> None:

@@ -113,7 +113,7 @@ def keyless_insert(
     rows = [internals.row_by_key(statement, row) for row in given or [{}]]
     identity = dict.fromkeys([c for binding in bindings.values() for c in binding.identity])
     lacking = [column for column in identity if _is_missing(column, values, rows)]
-    if not lacking:
+    if not lacking or any(_lacks_parameter(column, values, rows) for column in lacking):
         return None
     written = [b for key, b in bindings.items() if _has_values(b.column, key, values, rows)]
     if not written and internals.is_joined_part_of_insert(statement):
@@ -232,6 +232,18 @@ def _assigned(key: str, values: Mapping[str, Any], row: Mapping[str, Any]) -> An
     if not isinstance(assigned, BindParameter):
         return assigned
     return row.get(assigned.key, assigned.effective_value)
+
+
+def _lacks_parameter(
+    column: Column[Any], values: Mapping[str, Any], rows: list[dict[str, Any]]
+) -> bool:
+    """Whether a ``bindparam()`` of the application's has no value in some row, which SQLAlchemy
+    refuses: it is no NULL that the database may replace by a key."""
+    for row in rows:
+        bind = values.get(column.key) if column.key in values else row.get(column.key)
+        if isinstance(bind, BindParameter) and bind.required and bind.key not in row:
+            return True
+    return False
 
 
 def _is_null(value: Any) -> bool:
