@@ -52,11 +52,16 @@ LEAKS = {
     "base64_in_log": 'log.warning(base64.b64encode(b"Basic " + ssn.encode()).decode())',
     "member_of_json": 'log.warning(canary({"a": [{"b": "member-0815"}]})["a"][0]["b"])',
     "date": 'log.warning("born %s", canary(__import__("datetime").date(1815, 12, 10)))',
+    "time": 'log.warning(canary(__import__("datetime").datetime(1815, 12, 10, 8)).isoformat())',
+    "uuid": 'log.warning(canary(__import__("uuid").UUID(int=7 << 99)).hex)',
     "stdout": "print(ssn)",
     "stderr": "print(ssn, file=sys.stderr)",
     "stdout_that_the_test_read": """
     print(ssn)
     capsys.readouterr()""",
+    "stdout_of_another_process_that_the_test_read": """
+    subprocess.run([sys.executable, "-c", f"print({ssn!r})"], check=True)
+    capfd.readouterr()""",
     "stdout_of_another_process": """
     subprocess.run([sys.executable, "-c", f"print({ssn!r})"], check=True)""",
     "warning": 'warnings.warn(f"odd: {ssn}")',
@@ -67,6 +72,9 @@ LEAKS = {
     "frame_of_exception": "with pytest.raises(ValueError): helper(ssn)",
     "pickle_dumps": "pickle.dumps({'ssn': ssn})",
     "pickle_dump": "pickle.dump([ssn], io.BytesIO(), protocol=0)",
+    "pickled_date": "pickle.dumps({'born': canary(__import__('datetime').date(1815, 12, 10))})",
+    "pickled_number": "pickle.dumps([canary(18151210)])",
+    "pickled_uuid": "pickle.dumps(canary({'a': [__import__('uuid').UUID(int=7 << 99)]}))",
     "pickler": "pickle.Pickler(io.BytesIO()).dump(ssn)",
     "sent_to_a_process": "multiprocessing.reduction.ForkingPickler.dumps(ssn)",
     "parameter": 'memory().connect().execute(text("INSERT INTO t VALUES (:x)"), {"x": ssn})',
@@ -85,20 +93,17 @@ LEAKS = {
 
 
 def _test(name: str, body: str) -> str:
+    read = next((f", {fixture}" for fixture in ("capsys", "capfd") if fixture in body), "")
     return (
-        f"def test_{name}(encfields_canary, capsys):\n"
+        f"def test_{name}(encfields_canary{read}):\n"
         "    canary = encfields_canary\n"
         "    ssn = canary(SSN)\n"
         f"    {body.strip()}\n"
     )
 
 
-def _without_capsys(name: str, source: str) -> str:
-    return source if name == "stdout_that_the_test_read" else source.replace(", capsys", "")
-
-
 def test_each_way_out_fails_the_test_that_lets_a_plaintext_out(project: pytest.Pytester) -> None:
-    tests = [_without_capsys(name, _test(name, body)) for name, body in LEAKS.items()]
+    tests = [_test(name, body) for name, body in LEAKS.items()]
     project.makepyfile("\n".join([HEAD, *tests]))
     result = project.runpytest("-rA")
     assert outcomes(result) == {f"test_{name}": "FAILED" for name in LEAKS}

@@ -18,6 +18,7 @@ from encfields.testing.search import (
     TEST_RUNNER,
     frames_showing,
     is_of,
+    pickled_forms,
     shows,
     spellings,
     texts,
@@ -46,7 +47,8 @@ class Watch:
 
     def add(self, plaintext: object) -> None:
         """Look for a plaintext from now on."""
-        self._forms += [spellings(text) for text in texts_of(plaintext)]
+        first, *others = map(spellings, texts_of(plaintext))
+        self._forms += [first | pickled_forms(plaintext), *others]
 
     def leave_out(self, *modules: str) -> None:
         """Do not search frames of modules or packages."""

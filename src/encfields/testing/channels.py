@@ -171,8 +171,18 @@ class _Echo:
 
 @contextmanager
 def printed(see: See) -> Iterator[None]:
-    """What is written to ``sys.stdout`` and ``sys.stderr``, captured or not."""
+    """What is written to ``sys.stdout`` and ``sys.stderr``, captured or not, and what the test
+    itself reads of other processes' output."""
+    read = pytest.CaptureFixture.readouterr
+
+    def readouterr(self: Any) -> Any:
+        captured = read(self)
+        see("stdout that the test read", captured.out)
+        see("stderr that the test read", captured.err)
+        return captured
+
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pytest.CaptureFixture, "readouterr", readouterr)
         streams = {name: _Echo(getattr(sys, name)) for name in ("stdout", "stderr")}
         for name, stream in streams.items():
             patch.setattr(sys, name, stream)

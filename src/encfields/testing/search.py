@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import base64
+import datetime as dt
 import json
 import logging
+import pickletools
 import traceback
+import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Set
+from itertools import pairwise
+from pickle import dumps
 from types import FrameType
 from urllib.parse import quote
 
@@ -200,19 +205,53 @@ def texts_of(plaintext: object) -> list[str | bytes]:
     return found
 
 
+def pickled_forms(plaintext: object) -> frozenset[bytes]:
+    """What a pickle has of the numbers, dates and UUIDs in it, which are no texts there."""
+    return frozenset(
+        form
+        for member in _members(plaintext)
+        if isinstance(member, _PICKLED_AS_BYTES) and len(str(member)) >= MINIMUM
+        for form in _pickled(member)
+    )
+
+
+_PICKLED_AS_BYTES = (int, float, dt.date, dt.time, uuid.UUID)
+_OPCODES = ("BININT", "LONG1", "BINFLOAT", "SHORT_BINBYTES")
+"""Of pickles since protocol 3, with 4 bytes of a value or more."""
+
+
+def _pickled(value: object) -> Iterator[bytes]:
+    data = dumps(value, protocol=4)
+    places = [(opcode.name, place) for opcode, _, place in pickletools.genops(data)]
+    for (name, start), (_, end) in pairwise(places):
+        if name in _OPCODES and start is not None:
+            yield data[start:end]
+
+
 def _leaves(plaintext: object) -> Iterator[str | bytes]:
-    if isinstance(plaintext, str):
-        yield plaintext
-    elif isinstance(plaintext, bytes | bytearray | memoryview):
-        yield bytes(plaintext)
-    elif isinstance(plaintext, Mapping):
+    for member in _members(plaintext):
+        if isinstance(member, str):
+            yield member
+        elif isinstance(member, bytes | bytearray | memoryview):
+            yield bytes(member)
+        elif member is not None:
+            yield from dict.fromkeys((str(member), repr(member)))
+            if isinstance(member, dt.datetime | dt.time):
+                yield member.isoformat()
+            elif isinstance(member, uuid.UUID):
+                yield member.bytes
+
+
+def _members(plaintext: object) -> Iterator[object]:
+    """Values in a container and the containers in it, or the value itself."""
+    if isinstance(plaintext, Mapping):
         for member in plaintext.values():
-            yield from _leaves(member)
+            yield from _members(member)
     elif isinstance(plaintext, list | tuple | Set):
         for member in plaintext:
-            yield from _leaves(member)
-    elif plaintext is not None:
-        yield from dict.fromkeys((str(plaintext), repr(plaintext)))
+            yield from _members(member)
+    else:
+        yield plaintext
 
 
 def spellings(text: str | bytes) -> frozenset[bytes]:
