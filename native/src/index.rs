@@ -2,10 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::wiped::Wiped;
-
-const INNER_PAD: u8 = 0x36;
-const OUTER_PAD: u8 = 0x5c;
+use crate::keys::{INNER_PAD, OUTER_PAD, padded};
 
 /// The code of `message` under the key of an index.
 pub fn authenticated(key: &[u8; 32], message: &[u8]) -> [u8; 32] {
@@ -15,10 +12,7 @@ pub fn authenticated(key: &[u8; 32], message: &[u8]) -> [u8; 32] {
 
 /// SHA-256 of a pad, with the key in it, and what comes after it.
 fn hashed(key: &[u8; 32], pad: u8, message: &[u8]) -> [u8; 32] {
-    let mut block = Wiped::new([pad; 64]);
-    for (byte, key) in block.iter_mut().zip(key) {
-        *byte ^= key;
-    }
+    let block = padded(key, pad);
     Sha256::new().chain_update(block.as_slice()).chain_update(message).finalize().into()
 }
 

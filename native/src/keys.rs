@@ -28,8 +28,8 @@ const START: [u32; 8] = [
     0x5be0_cd19,
 ];
 // HMAC, RFC 2104.
-const INNER_PAD: u8 = 0x36;
-const OUTER_PAD: u8 = 0x5c;
+pub(crate) const INNER_PAD: u8 = 0x36;
+pub(crate) const OUTER_PAD: u8 = 0x5c;
 const PAD_BYTES: usize = 64;
 
 /// What one branch key version needs to wrap and unwrap data keys, worked out once.
@@ -55,10 +55,7 @@ struct Keyed {
 impl Keyed {
     fn new(key: &[u8; 32]) -> Self {
         let [inner, outer] = [INNER_PAD, OUTER_PAD].map(|pad| {
-            let mut block = Wiped::new([pad; PAD_BYTES]);
-            for (byte, key) in block.iter_mut().zip(key) {
-                *byte ^= key;
-            }
+            let block = padded(key, pad);
             let mut state = Wiped::new(START);
             compress256(&mut state, from_ref(&*block));
             state
@@ -74,6 +71,15 @@ impl Keyed {
         compress256(&mut code, from_ref(&*last_block(&[&*bytes_of(&digest)])?));
         Some(bytes_of(&code))
     }
+}
+
+/// The block of SHA-256 that a key fills with a pad.
+pub(crate) fn padded(key: &[u8; 32], pad: u8) -> Wiped<[u8; PAD_BYTES]> {
+    let mut block = Wiped::new([pad; PAD_BYTES]);
+    for (byte, key) in block.iter_mut().zip(key) {
+        *byte ^= key;
+    }
+    block
 }
 
 /// The block of a message of at most 55 bytes, which comes after that of a pad.

@@ -69,7 +69,7 @@ fn open<'py>(
     context: &Bound<'py, PyAny>,
     key_id: &Bound<'py, PyAny>,
     find_key: &Bound<'py, PyAny>,
-    is_kept: bool,
+    by_cache: bool,
 ) -> PyResult<Option<Bound<'py, PyBytes>>> {
     let (Some(message), Some(context)) = (bytes(message), bytes(context)) else {
         return Ok(None);
@@ -84,7 +84,7 @@ fn open<'py>(
         return Ok(None);
     };
     match found(find_key, key_id, message.wrapped.version)? {
-        Some(key) => opened(message, context, &key, is_kept),
+        Some(key) => opened(message, context, &key, by_cache),
         None => Ok(None),
     }
 }
@@ -94,10 +94,10 @@ pub fn opened<'py>(
     message: Message<'_>,
     context: &[u8],
     key: &Bound<'py, CompiledKey>,
-    is_kept: bool,
+    by_cache: bool,
 ) -> PyResult<Option<Bound<'py, PyBytes>>> {
     let (py, key) = (key.py(), &key.get().0);
-    let data_keys = key.data_keys.as_ref().filter(|_| is_kept);
+    let data_keys = key.data_keys.as_ref().filter(|_| by_cache);
     let kept = data_keys.and_then(|data_keys| guarded(|| data_keys.find(&message)));
     let cipher = kept.as_ref().map(|kept| &kept.cipher);
     let sealed = Sealed { message, context, key, cipher };

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import hashlib
 
+from encfields.message.keys import INNER, OUTER
+
 _sha256 = hashlib.sha256().copy
 """A new SHA-256."""
 
-# A key of 32 bytes, filled up to a block of 64 with zeros, XOR 0x36 and XOR 0x5c.
-_INNER = bytes(byte ^ 0x36 for byte in range(256))
-_OUTER = bytes(byte ^ 0x5C for byte in range(256))
+# What fills a key of 32 bytes up to a block of SHA-256, 64 bytes.
 _INNER_32, _OUTER_32 = b"\x36" * 32, b"\x5c" * 32
 
 
@@ -23,9 +23,10 @@ def index_code(key: bytes, normalised: bytes) -> bytes:
     OpenSSL look up its algorithm again for each value.
 
     :param key: of the index, 32 bytes.
+    :param normalised: the bytes that a value is indexed as.
     :returns: 32 bytes.
     """
     inner, outer = _sha256(), _sha256()
-    inner.update(key.translate(_INNER) + _INNER_32 + normalised)
-    outer.update(key.translate(_OUTER) + _OUTER_32 + inner.digest())
+    inner.update(key.translate(INNER) + _INNER_32 + normalised)
+    outer.update(key.translate(OUTER) + _OUTER_32 + inner.digest())
     return outer.digest()

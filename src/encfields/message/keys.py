@@ -31,9 +31,11 @@ _SHA256 = SHA256()
 _sha512 = hashlib.sha512().copy
 """A new SHA-512. Copying one is faster than creating one, for which OpenSSL looks it up again."""
 
-# RFC 2104: a key of up to a block of 128 bytes, padded with zeros, XOR 0x36 and XOR 0x5c.
-_INNER = bytes(byte ^ 0x36 for byte in range(256))
-_OUTER = bytes(byte ^ 0x5C for byte in range(256))
+# RFC 2104: a key, padded with zeros to a block (of SHA-512, 128 bytes), XOR 0x36 and XOR 0x5c.
+INNER = bytes(byte ^ 0x36 for byte in range(256))
+OUTER = bytes(byte ^ 0x5C for byte in range(256))
+"""Tables for ``bytes.translate()``, of the inner and the outer hash of an HMAC."""
+
 _INNER_96, _INNER_64 = b"\x36" * 96, b"\x36" * 64
 _OUTER_96, _OUTER_64 = b"\x5c" * 96, b"\x5c" * 64
 
@@ -164,13 +166,13 @@ def derive(data_key: bytes, message_id: bytes) -> tuple[AESGCM, bytes]:
     :param message_id: 32 bytes.
     """
     inner, outer = _sha512(), _sha512()
-    inner.update(message_id.translate(_INNER) + _INNER_96 + data_key)
-    outer.update(message_id.translate(_OUTER) + _OUTER_96 + inner.digest())
+    inner.update(message_id.translate(INNER) + _INNER_96 + data_key)
+    outer.update(message_id.translate(OUTER) + _OUTER_96 + inner.digest())
     extracted = outer.digest()
 
     inner, outer = _sha512(), _sha512()
-    inner.update(extracted.translate(_INNER) + _INNER_64)
-    outer.update(extracted.translate(_OUTER) + _OUTER_64)
+    inner.update(extracted.translate(INNER) + _INNER_64)
+    outer.update(extracted.translate(OUTER) + _OUTER_64)
     commitment, commitment_outer = inner.copy(), outer.copy()
     inner.update(_EXPAND_KEY)
     outer.update(inner.digest())

@@ -173,6 +173,7 @@ def open_(
 
     :param context: serialised encryption context of the place it was read from.
     :param find_key: called for a message that appears complete; its errors are let through.
+    :param by_cache: whether the data key cache is used, if the branch key has one.
     :returns: ``None`` if it is of another form or does not authenticate.
     """
     try:

@@ -163,7 +163,7 @@ def watch(client: Any, timeout: float) -> Any:
     """
     limit(client, timeout)
     events, service = client.meta.events, client.meta.service_model.service_id.hyphenize()
-    events.register(f"before-call.{service}", _begin, unique_id="encfields-first-attempt")
+    events.register(f"before-call.{service}", _forget_error, unique_id="encfields-first-attempt")
     events.register("provide-client-params.kms", _note_key, unique_id="encfields-key")
     events.register("before-send.kms", _note_attempt, unique_id="encfields-attempt")
     events.register(f"needs-retry.{service}", _note_error, unique_id="encfields-error")
@@ -184,7 +184,7 @@ def _note_attempt(event_name: str = "", **_: Any) -> None:
     announce(event_name.rpartition(".")[2], _call.arn, _call.key_id)
 
 
-def _begin(**_: Any) -> None:
+def _forget_error(**_: Any) -> None:
     _call.error = None
 
 
