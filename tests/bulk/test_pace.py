@@ -50,6 +50,21 @@ def test_a_dry_run_after_a_run_finds_nothing_to_do(clinic):
     assert (dry.rows, dry.rows_to_rewrite, dry.bytes_to_rewrite) == (ROWS, 0, 0)
 
 
+def test_a_run_records_works_and_reports_on_two_connections(clinic, monkeypatch):
+    opened: list[object] = []
+    own = Connections._own
+
+    def noting(application):
+        made = own(application)
+        event.listen(made, "connect", lambda connection, record: opened.append(connection))
+        return made
+
+    monkeypatch.setattr(Connections, "_own", staticmethod(noting))
+    clinic.rotate()
+    assert clinic.run().run().finished
+    assert len(opened) == 2
+
+
 def test_a_dry_run_asks_kms_for_no_key(sqlite, kms, kms_proxy):
     from encfields import SqlKeyStore, attach, keyrings
     from encfields.bulk.reencryption import Reencryption

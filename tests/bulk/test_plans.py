@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import Engine, delete, event, text
 
 from encfields.bulk.connections import Connections
-from tests.bulk.support import Clinic
+from tests.bulk.support import Clinic, Patient
 from tests.bulk.test_tables import ROWS, fill, spec_of
 
 MODELS = [model for model in ROWS if model.__name__ in ("ByUuid", "ByPair", "ByText")]
@@ -58,3 +58,25 @@ def test_no_batch_compares_each_of_its_rows_with_each(postgresql, plans, model, 
         assert "Nested Loop" not in plan
         assert "Seq Scan" not in plan
         assert "$" not in plan  # of a plan for any values
+
+
+def test_keys_without_a_gap_are_locked_as_one_range(postgresql):
+    """It reads a fortieth of the pages that looking for each key reads."""
+    clinic = Clinic(postgresql)
+    clinic.fill(60)
+    with clinic.engine.begin() as connection:
+        connection.execute(delete(Patient).where(Patient.id == 30))
+    version = clinic.rotate()
+    looked_for: list[bool] = []
+
+    def note(connection, cursor, statement, *_):
+        if "WITH l AS MATERIALIZED" in statement:
+            looked_for.append("= ANY(" in statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        assert clinic.run(batch_rows=20, range_rows=60).run().finished
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    assert looked_for == [False, True, False]
+    assert {held for _, held in clinic.versions()} == {version}

@@ -203,8 +203,8 @@ def work_on_run(
 ) -> Report:
     """Work on a run until nothing is left, or `stop` is set.
 
-    :param own: connections to work with, since opening one takes as long as hundreds of rows;
-        otherwise the run opens its own.
+    :param own: connections to work with, which it closes, since opening one takes as long as
+        hundreds of rows; otherwise the run opens its own.
     """
     began = time.monotonic()
     stop = stop or Event()
@@ -314,10 +314,12 @@ def patiently(
 ) -> T:
     """Run an idempotent task on connections of its own, waiting out outages.
 
-    :param kept: connections to do it on; the caller closes them.
-
     Driver errors are translated, since theirs can hold parameters. A read-only database is not
     waited for here, unlike during a failover within a run: nothing has begun.
+
+    :param seconds: longest outage to wait for.
+    :param stop: ends the waiting when it is set.
+    :param kept: connections to do it on instead; the caller closes them.
     """
     own = kept or Connections(engine)
     stop = stop or Event()

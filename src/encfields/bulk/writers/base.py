@@ -50,6 +50,13 @@ class Writer(Protocol):
         ...
 
 
+class Statement(NamedTuple):
+    """A statement for the driver, and its parameters."""
+
+    text: str
+    parameters: Sequence[Any]
+
+
 class ChangeShape(NamedTuple):
     """The columns of a change, by number.
 

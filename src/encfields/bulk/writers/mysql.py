@@ -21,6 +21,7 @@ from encfields.bulk.rows.stored_keys import key_to_text, readable_key
 from encfields.bulk.writers.base import (
     IDENTIFYING_BYTES,
     ChangeShape,
+    Statement,
     UnchangedPlaintext,
     shape_of,
     shapes_of,
@@ -76,7 +77,8 @@ class MysqlWriter:
 
     def made_ready(self, changes: Sequence[RowChange]) -> _Ready | None:
         rows = self._rows(changes)
-        # Not what is written in parts, nor what would fill the memory with a second batch.
+        # Not what is written in parts, nor what would fill the memory with a second batch; and
+        # nothing before the first write, which asks the server how much a packet may hold.
         limit = min(MAX_STATEMENT_BYTES, self._packet // 2 - _MOST_ROW_BYTES)
         if sum(row.size for row in rows) > limit:
             return None
@@ -100,14 +102,14 @@ class MysqlWriter:
             for part in self._parts_of_each_shape(locked)
         )
 
-    def _lock_of(self, rows: Sequence[_Row]) -> _Statement | None:
+    def _lock_of(self, rows: Sequence[_Row]) -> Statement | None:
         """The statement that locks and counts rows, if the key has one column."""
         if len(self._key) > 1:
             return None
         parameters: list[Any] = []
         where = self._any_of(rows, parameters)
         statement = f"SELECT COUNT(*) FROM {self._table} WHERE {where} FOR UPDATE SKIP LOCKED"  # noqa: S608
-        return _Statement(statement, parameters)
+        return Statement(statement, parameters)
 
     def _lock_rows(self, connection: Connection, ready: _Ready) -> list[_Row]:
         """Lock rows for this transaction; leave out those locked by others."""
@@ -126,7 +128,7 @@ class MysqlWriter:
             return self._store_in_parts(connection, shape, rows[0])
         return _execute(connection, *self._update(shape, rows)).rowcount
 
-    def _update(self, shape: ChangeShape, rows: Sequence[_Row]) -> _Statement:
+    def _update(self, shape: ChangeShape, rows: Sequence[_Row]) -> Statement:
         """The statement that stores rows of one shape."""
         sets = [*self._kept]
         parameters: list[Any] = []
@@ -140,7 +142,7 @@ class MysqlWriter:
         where = self._unchanged(shape, rows, parameters)
         # Quoted names, placeholders, integers and hexadecimal only, here and below.
         update = f"UPDATE {self._table} SET {', '.join(sets)} WHERE {where}"  # noqa: S608
-        return _Statement(self._at_once + update, parameters)
+        return Statement(self._at_once + update, parameters)
 
     def _case(
         self,
@@ -280,13 +282,6 @@ class _Row(NamedTuple):
     size: int
 
 
-class _Statement(NamedTuple):
-    """A statement and its parameters."""
-
-    text: str
-    parameters: list[Any]
-
-
 class _Ready(NamedTuple):
     """A batch to be written.
 
@@ -295,8 +290,8 @@ class _Ready(NamedTuple):
     """
 
     rows: list[_Row]
-    lock: _Statement | None
-    updates: list[_Statement] | None
+    lock: Statement | None
+    updates: list[Statement] | None
 
 
 def _execute(

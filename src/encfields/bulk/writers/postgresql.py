@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from encfields.bulk.rows.row_work import ABSENT
-from encfields.bulk.writers.base import IDENTIFYING_BYTES, UnchangedPlaintext
+from encfields.bulk.writers.base import IDENTIFYING_BYTES, Statement, UnchangedPlaintext
 from encfields.bulk.writers.binary_array import BinaryArray, array_of, take_binary_arrays
 
 if TYPE_CHECKING:
@@ -54,13 +54,6 @@ class _ColumnUse(NamedTuple):
     rewritten: bool
 
 
-class _Update(NamedTuple):
-    """A statement and its parameters."""
-
-    statement: str
-    parameters: tuple[Any, ...]
-
-
 class PostgresqlWriter:
     """See :class:`~encfields.bulk.writers.base.Writer`."""
 
@@ -78,7 +71,7 @@ class PostgresqlWriter:
         self._settings = _SETTINGS.format(wait=_LOCK_WAIT_UNIQUE if self._indexes else _LOCK_WAIT)
         self._statements: dict[tuple[tuple[_ColumnUse, ...], bool, bool], str] = {}
 
-    def made_ready(self, changes: Sequence[RowChange]) -> list[_Update]:
+    def made_ready(self, changes: Sequence[RowChange]) -> list[Statement]:
         if not self._indexes:
             return [self._update(changes, with_indexes=False)]
         groups: dict[bool, list[RowChange]] = {False: [], True: []}
@@ -90,18 +83,19 @@ class PostgresqlWriter:
         self,
         connection: Connection,
         changes: Sequence[RowChange],
-        ready: list[_Update] | None = None,
+        ready: list[Statement] | None = None,
     ) -> int:
         connection.exec_driver_sql(self._settings)
         take_binary_arrays(connection)
         updates = self.made_ready(changes) if ready is None else ready
         return sum(connection.exec_driver_sql(*update).rowcount for update in updates)
 
-    def _update(self, changes: Sequence[RowChange], *, with_indexes: bool) -> _Update:
+    def _update(self, changes: Sequence[RowChange], *, with_indexes: bool) -> Statement:
         keys, olds, news, *_ = zip(*changes, strict=True)
         old, new = list(zip(*olds, strict=True)), list(zip(*news, strict=True))
         uses = tuple(map(_use, old, new))
-        shape = (uses, with_indexes, _have_no_gap(keys))
+        no_gap = _have_no_gap(keys)
+        shape = (uses, with_indexes, no_gap)
         statement = self._statements.get(shape)
         if statement is None:
             statement = self._statements[shape] = self._statement(*shape)
@@ -121,8 +115,8 @@ class PostgresqlWriter:
         if with_indexes:
             values += map(list, zip(*(change.indexes or () for change in changes), strict=True))
         bounds = (*keys[0], *keys[-1])
-        locked = bounds if _have_no_gap(keys) else (arrays[0], *bounds)
-        return _Update(statement, (*locked, *arrays, *values, *bounds))
+        locked = bounds if no_gap else (arrays[0], *bounds)
+        return Statement(statement, (*locked, *arrays, *values, *bounds))
 
     def _statement(self, uses: Sequence[_ColumnUse], with_indexes: bool, no_gap: bool) -> str:
         key, types = self._key, self._types
