@@ -157,6 +157,15 @@ def test_an_index_over_an_expression_goes_with_the_column(db: Database) -> None:
         with pytest.raises(AdoptionError, match=f"the unique index {name} covers it and other"):
             end_adoption(db.engine, adoption)
         db.execute_plain(f"DROP INDEX {name}")
+    if db.name == "postgresql":  # elsewhere any foreign key is named
+        pair = "(id INT, email VARCHAR(60), PRIMARY KEY (id, email))"
+        db.execute_plain(f"CREATE TABLE mailbox {pair}")
+        db.execute_plain(
+            "ALTER TABLE account ADD CONSTRAINT box FOREIGN KEY (id, email) REFERENCES mailbox"
+        )
+        with pytest.raises(AdoptionError, match="the foreign key box is on it and other columns"):
+            end_adoption(db.engine, adoption)
+        db.execute_plain("DROP TABLE mailbox CASCADE")
     end_adoption(db.engine, adoption)
     assert columns(db) == {"id", "email_enc", "email_enc_bidx"}
 

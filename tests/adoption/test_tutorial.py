@@ -25,8 +25,10 @@ from sqlalchemy.orm import Session
 
 import encfields
 from encfields import SqlKeyStore, attach, keyrings
+from encfields.bulk import TableSpec
 from encfields.cli import exits
 from encfields.cli.main import main
+from encfields.doctor.database import check_columns
 from tests.documents.pages import ROOT, blocks
 
 PAGE = ROOT / "docs" / "adopting.md"
@@ -137,7 +139,9 @@ def test_status_tells_of_rows_with_only_plaintext_and_names_the_next_step(
     with Session(shop.engine) as session:
         session.add(before.Customer(id=7, email="grace@example.org"))
         session.commit()
-    shop.deploy(new)
+    tables = shop.deploy(new).Base.metadata.tables
+    (missing,) = check_columns(shop.engine, [TableSpec.from_table(tables["customer"])])
+    assert missing.detail.endswith("run `encfields adopt begin`")
     of_column = "customer.email --models shop:Base"
 
     def status(code: int, told: str) -> None:

@@ -39,7 +39,7 @@ class CatalogColumn:
 
 
 def _without_texts(expression: str) -> str:
-    """Unless there is doubt about where a text ends."""
+    """SQL with its texts emptied; as it is if there is doubt about where one ends."""
     if re.search(r"(?<!\\)'", expression) is None:
         expression = expression.replace("\\'", "'")  # as MySQL's catalog writes them
     if any(mark in expression for mark in ("\\", "--", "/*", "#")):

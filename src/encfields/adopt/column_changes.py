@@ -120,7 +120,7 @@ class ColumnChanges:
 
     def demand(self, connection: Connection, name: str) -> None:
         """On PostgreSQL, demand a value of each row that is written from now on."""
-        column, check = self._quote(name), self._demand(name)
+        column, check = self._quote(name), self._check_that_demands(name)
         self._alter(connection, f"DROP CONSTRAINT IF EXISTS {check}")
         self._alter(connection, f"ADD CONSTRAINT {check} CHECK ({column} IS NOT NULL) NOT VALID")
 
@@ -129,24 +129,27 @@ class ColumnChanges:
         checks = inspected(connection).get_check_constraints(
             self._adoption.spec.table, schema=self._adoption.spec.schema
         )
-        if any(self._quote(str(check["name"])) == self._demand(name) for check in checks):
-            self._alter(connection, f"VALIDATE CONSTRAINT {self._demand(name)}")
+        if any(
+            self._quote(str(check["name"])) == self._check_that_demands(name) for check in checks
+        ):
+            self._alter(connection, f"VALIDATE CONSTRAINT {self._check_that_demands(name)}")
 
     def drop_demands(self, connection: Connection) -> None:
-        """Drop what a step demanded that was killed before its end."""
+        """Drop the CHECKs of a step that was killed before its end."""
         if self._name == "postgresql":
-            checks = map(self._demand, (self._adoption.plain, self._adoption.sealed))
+            checks = map(self._check_that_demands, (self._adoption.plain, self._adoption.sealed))
             clauses = (f"DROP CONSTRAINT IF EXISTS {check}" for check in checks)
             self._alter(connection, ", ".join(clauses))
 
-    def _demand(self, name: str) -> str:
+    def _check_that_demands(self, name: str) -> str:
+        """The quoted name of the CHECK by which a column's value is demanded."""
         return self._quote(short_name(f"{name}_encfields_required", 63, digits=8))
 
     def require(self, connection: Connection, name: str) -> None:
         """Make a column NOT NULL."""
         if self._name == "postgresql":
             self._alter(connection, f"ALTER COLUMN {self._quote(name)} SET NOT NULL")
-            self._alter(connection, f"DROP CONSTRAINT IF EXISTS {self._demand(name)}")
+            self._alter(connection, f"DROP CONSTRAINT IF EXISTS {self._check_that_demands(name)}")
         elif self._name == "mysql":
             line = self._mysql_column(connection, name)
             if (changed := required(line)) != line:

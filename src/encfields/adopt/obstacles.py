@@ -157,15 +157,14 @@ def _needed_in_postgresql(plain: CatalogColumn) -> Iterator[str]:
         "AND d.classid = 'pg_constraint'::regclass AND f.oid = d.objid)"
     )
     yield from (f"{what} depends on it" for (what,) in needs)
-    # Those would go with the column without a word.
-    rules = plain.ask(
-        "SELECT r.contype, r.conname FROM pg_constraint r "  # noqa: S608
+    # It would go with the column without a word. A CHECK depends on its columns.
+    references = plain.ask(
+        "SELECT r.conname FROM pg_constraint r "  # noqa: S608
         f"JOIN {_PG_TABLE} AND r.conrelid = c.oid JOIN pg_attribute a ON a.attrelid = c.oid "
-        "AND a.attnum = ANY (r.conkey) AND a.attname = :name WHERE r.contype IN ('c', 'f') "
+        "AND a.attnum = ANY (r.conkey) AND a.attname = :name WHERE r.contype = 'f' "
         "AND cardinality(r.conkey) > 1"
     )
-    for kind, rule in rules:
-        yield f"the {'CHECK' if kind == 'c' else 'foreign key'} {rule} is on it and other columns"
+    yield from (f"the foreign key {name} is on it and other columns" for (name,) in references)
     unique = plain.ask(
         "SELECT i.indexrelid::regclass::text FROM pg_index i "  # noqa: S608
         f"JOIN {_PG_TABLE} AND i.indrelid = c.oid JOIN pg_attribute a ON a.attrelid = c.oid "

@@ -132,12 +132,17 @@ def _is_lock(error: DBAPIError) -> bool:
 _OF_ANOTHER_HOST: frozenset[Code] = (
     MISSING
     | THERE_ALREADY
-    | {1091, 1213, 1359, 1360}
-    | {"23505", "40P01", "42704", "42710", "XX000"}  # XX000: "tuple concurrently updated"
+    # what is to be dropped is gone; a trigger is there, or gone
+    | {1091, 1359, 1360}
+    # an object that is gone, or there; two entries in the catalog, "tuple concurrently updated"
+    | {"42704", "42710", "23505", "XX000"}
+    # deadlocks
+    | {1213, "40P01"}
 )
 """What a statement meets if another host has just made or dropped the same."""
 
-_TIMES = 4
+_ATTEMPTS = 4
+"""How often a step is taken before what it meets is raised."""
 
 
 def done_again_beside_another_host(step: Callable[_P, _R]) -> Callable[_P, _R]:
@@ -146,7 +151,7 @@ def done_again_beside_another_host(step: Callable[_P, _R]) -> Callable[_P, _R]:
 
     @wraps(step)
     def repeated(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-        for number in range(1, _TIMES):
+        for number in range(1, _ATTEMPTS):
             try:
                 return step(*args, **kwargs)
             except DBAPIError as error:

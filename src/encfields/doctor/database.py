@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
-from sqlalchemy import Engine, inspect, text
+from sqlalchemy import Connection, Engine, inspect, text
 from sqlalchemy.exc import NoSuchTableError, SQLAlchemyError
 from sqlalchemy.types import TypeEngine
 
@@ -17,6 +17,8 @@ from encfields.databases import MYSQL_NAMES
 from encfields.doctor import Finding
 from encfields.errors import EncFieldsError
 from encfields.orm.declare.column_rules import stores_bytes
+
+_T = TypeVar("_T")
 
 SLIGHT_SKEW = 5.0
 """Seconds of difference from which dates of keys and tombstones cannot be compared between
@@ -66,7 +68,7 @@ def check_columns(engine: Engine, specs: Sequence[TableSpec]) -> list[Finding]:
     findings = []
     for spec in specs:
         try:
-            types = _stored_types(engine, spec)
+            types = asked_of_table(engine, spec, _stored_types)
         except EncFieldsError as error:
             findings.append(Finding(f"table {spec.table}", "problem", error.message))
             continue
@@ -83,14 +85,21 @@ def check_columns(engine: Engine, specs: Sequence[TableSpec]) -> list[Finding]:
 
 
 @raises_no_drivers_errors
-def _stored_types(engine: Engine, spec: TableSpec) -> dict[str, TypeEngine[Any]] | None:
-    """The types of a table's columns in the database; ``None`` if it has no such table."""
+def asked_of_table(
+    engine: Engine, spec: TableSpec, ask: Callable[[Connection, TableSpec], _T]
+) -> _T | None:
+    """What the database's catalog says of a table; ``None`` if there is no such table."""
     try:
         with engine.connect() as connection:
-            schema = schema_of(spec.table, spec.schema, connection)
-            columns = inspect(connection).get_columns(spec.table, schema=schema)
+            return ask(connection, spec)
     except NoSuchTableError:
         return None
+
+
+def _stored_types(connection: Connection, spec: TableSpec) -> dict[str, TypeEngine[Any]]:
+    """The types of a table's columns in the database."""
+    schema = schema_of(spec.table, spec.schema, connection)
+    columns = inspect(connection).get_columns(spec.table, schema=schema)
     return {column["name"]: column["type"] for column in columns}
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Engine
-from sqlalchemy.exc import NoSuchTableError
+from sqlalchemy import Connection, Engine
 
-from encfields.bulk.failures import raises_no_drivers_errors
 from encfields.bulk.rows.changed_keys import changes_of_keys
 from encfields.bulk.rows.spec import TableSpec
 from encfields.doctor import Finding
+from encfields.doctor.database import asked_of_table
 from encfields.errors import EncFieldsError
 
 
@@ -20,7 +19,7 @@ def check_row_keys(engine: Engine, specs: Sequence[TableSpec]) -> list[Finding]:
     for spec in specs:
         check = f"row key of {spec.full_name}"
         try:
-            changes = _changes(engine, spec)
+            changes = asked_of_table(engine, spec, _changes)
         except EncFieldsError as error:
             findings.append(Finding(check, "skipped", error.message))
             continue
@@ -32,11 +31,5 @@ def check_row_keys(engine: Engine, specs: Sequence[TableSpec]) -> list[Finding]:
     return findings
 
 
-@raises_no_drivers_errors
-def _changes(engine: Engine, spec: TableSpec) -> list[str] | None:
-    """What the database changes; ``None`` if it has no such table."""
-    try:
-        with engine.connect() as connection:
-            return list(changes_of_keys(connection, spec))
-    except NoSuchTableError:
-        return None
+def _changes(connection: Connection, spec: TableSpec) -> list[str]:
+    return list(changes_of_keys(connection, spec))
