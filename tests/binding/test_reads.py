@@ -39,7 +39,12 @@ from sqlalchemy.orm import (
 )
 
 from encfields import EncryptedType
-from encfields.errors import ContextMismatchError, MalformedMessageError, UnreadableError
+from encfields.errors import (
+    ContextMismatchError,
+    MalformedMessageError,
+    UnreadableError,
+    UnsupportedOperationError,
+)
 from tests.binding.models import Base, Card, Purchase, Seat, Visit
 from tests.binding.read_shapes import MARIADB_CANNOT, SHAPES
 from tests.database import raw
@@ -287,6 +292,16 @@ def test_a_later_select_of_a_union_may_have_null_in_a_columns_place(cards, nothi
         numbers = {row[0]: row[1] for row in session.execute(rows)}
         assert numbers[1] is not None
         assert numbers[11] is None
+
+
+def test_what_has_no_name_beside_messages_is_told_as_that(sqlite_cards):
+    unnamed = select(Card.id, Card.holder + "x").subquery()
+    rows: CompoundSelect[Any] = union_all(select(Card.id, Card.number), select(unnamed))
+    with (
+        sqlite_cards.session() as session,
+        pytest.raises(UnsupportedOperationError, match="without a name"),
+    ):
+        session.execute(rows)
 
 
 def test_a_subquery_of_a_union_of_two_encrypted_columns_is_refused(cards):

@@ -335,9 +335,10 @@ def own_type_advice(bind: BindParameter[Any], type_: Any) -> str:
         )
     inner = type(type_.inner).__name__
     return (
-        f"the value is compared as {own}, the type that literal() or bindparam() chose for it, "
-        f"and the column stores what {inner} makes of its values: write column == value, or give "
-        f"the literal() or bindparam() the type {inner}"
+        f"the value is compared as {own}, the type that SQLAlchemy chose for it (in literal(), "
+        "bindparam() or case({value: ...}, value=column)), and the column stores what "
+        f"{inner} makes of its values: write column == value, in a CASE as "
+        f"case((column == value, ...)), or give the literal() or bindparam() the type {inner}"
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -20,6 +20,7 @@ from encfields.orm.read.provenance import proxies, sibling
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
 
+    from encfields.orm.declare.columns import ColumnBinding
     from encfields.orm.declare.index_binding import IndexBinding
     from encfields.orm.read.row_reader import RowReader
 
@@ -124,19 +125,31 @@ def known_filter(
     :param group: the binds of the comparison. :param compiled: the statement.
     :param via: the subqueries that the rows are selected from, if it is in one of them.
     """
-    scope = group[0].type.compared.scope
     cells = []
-    for source in group[0].type.index.sources:
-        try:
-            expression = sibling(scope.expression, source.column, scope.column)
-        except UnreadableError:
-            return None
-        wanted = partial(proxies, expression=expression, via=via) if via else None
-        cell = delivered_cell(compiled, expression, dialect, wanted)
-        if cell is None:
-            return None
-        cells.append(cell)
+    try:
+        for _, cell in delivered_cells(group, compiled, dialect, via):
+            if cell is None:
+                return None
+            cells.append(cell)
+    except UnreadableError:
+        return None
     return RowFilter.of(group, cells, dialect)
+
+
+def delivered_cells(
+    group: list[LookupBind], compiled: Any, dialect: Dialect, via: tuple[Any, ...] = ()
+) -> Iterator[tuple[ColumnBinding, DeliveredCell | None]]:
+    """Each column of a comparison's index, and where the rows have it; ``None`` if they do not.
+
+    The parameters are those of :func:`known_filter`.
+
+    :raises UnreadableError: the subquery that is compared does not select one of them.
+    """
+    scope = group[0].type.compared.scope
+    for source in group[0].type.index.sources:
+        expression = sibling(scope.expression, source.column, scope.column)
+        wanted = partial(proxies, expression=expression, via=via) if via else None
+        yield source, delivered_cell(compiled, expression, dialect, wanted)
 
 
 def _form(

@@ -28,11 +28,10 @@ from encfields.orm.query.recheck_conditions import (
     AnyOf,
     Condition,
     RowFilter,
-    delivered_cell,
+    delivered_cells,
     known_filter,
 )
 from encfields.orm.query.statement_scope import certain_sources, conjunction_of
-from encfields.orm.read.provenance import sibling
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
@@ -92,9 +91,7 @@ def _needed_filter(
         )
     _refuse_hidden_rows(index, statement)
     cells = []
-    for source in index.sources:
-        expression = sibling(compared.scope.expression, source.column, compared.scope.column)
-        cell = delivered_cell(compiled, expression, dialect)
+    for source, cell in delivered_cells(group, compiled, dialect):
         if cell is None:
             raise _not_possible_error(
                 index, f"the encrypted column {source.column_name} is not selected"

@@ -311,10 +311,12 @@ def _refuse_plain_column_beside_ciphertext(compound: CompoundSelect[Any]) -> Non
         encrypted = next(filter(is_encrypted, place), None)
         plain = next(filter(_is_plain_column, place), None)
         if encrypted is not None and plain is not None:
+            names = filter(None, (table_named(plain), column_named(plain)))
+            told = ".".join(names) or "a column without a name"
             raise UnsupportedOperationError(
-                f"{_kind_of(compound)} would have values of {table_named(plain)}."
-                f"{column_named(plain)}, which is not encrypted, in one column with its messages: "
-                "select them in two columns, with null() below each, or in two statements",
+                f"{_kind_of(compound)} would have values of {told}, which is not encrypted, in one "
+                "column with its messages: select them in two columns, with null() below each, or "
+                "in two statements",
                 table=table_named(encrypted),
                 column=column_named(encrypted),
                 reason="usage",
