@@ -95,24 +95,18 @@ class SchemaTransactions:
 
     @contextmanager
     def _autocommitting(self) -> Iterator[Connection]:
-        own = Connections(self._engine)
-        try:
-            with own.engine.connect() as connection:
-                yield self._at_once(at_level(connection, "AUTOCOMMIT"))
-        finally:
-            own.close()
-
-    def _at_once(self, connection: Connection) -> Connection:
-        """The connection, with its waits for locks made short."""
-        if self._name == "postgresql":
-            connection.exec_driver_sql(f"SET lock_timeout = '{LOCK_SECONDS}s'")
-        if self._name == "mysql":
-            connection.exec_driver_sql(f"SET SESSION lock_wait_timeout = {LOCK_SECONDS}")
-        return connection
+        """A connection that waits for locks only briefly."""
+        with self.connection() as connection:
+            connection = at_level(connection, "AUTOCOMMIT")
+            if self._name == "postgresql":
+                connection.exec_driver_sql(f"SET lock_timeout = '{LOCK_SECONDS}s'")
+            if self._name == "mysql":
+                connection.exec_driver_sql(f"SET SESSION lock_wait_timeout = {LOCK_SECONDS}")
+            yield connection
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
-        """A connection for reading."""
+        """A connection of its own."""
         own = Connections(self._engine)
         try:
             with own.engine.connect() as connection:
