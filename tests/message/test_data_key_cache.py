@@ -354,7 +354,7 @@ def test_a_storm_of_threads_over_thousands_of_keys_keeps_the_bound(monkeypatch):
         try:
             for number in range(4000):
                 cache = caches[(seed * 4000 + number * 7) % 3000]
-                cache.keep(b"%d %d" % (seed, number), (b"", b"", CIPHER))
+                cache.keep(b"%d %d" % (seed, number), CIPHER)
             assert repr(caches[seed])
         except BaseException as error:
             wrong.append(error)
@@ -365,7 +365,7 @@ def test_a_storm_of_threads_over_thousands_of_keys_keeps_the_bound(monkeypatch):
         sys.setswitchinterval(interval)
     assert not wrong
     for number in range(2 * 512):  # so that all that the threads left is dropped
-        caches[0].keep(b"%d" % number, (b"", b"", CIPHER))
+        caches[0].keep(b"%d" % number, CIPHER)
     assert sum(len(cache) for cache in caches[1:]) == 0
 
 
@@ -373,21 +373,21 @@ def test_an_interrupt_while_a_generation_is_dropped_leaves_nothing_for_ever(monk
     monkeypatch.setattr(data_key_cache, "_is_full", itertools.cycle([False] * 9 + [True]))
     caches = [DataKeyCache() for _ in range(8)]
     for cache in caches:
-        cache.keep(b"old", (b"", b"", CIPHER))
+        cache.keep(b"old", CIPHER)
 
     def interrupted(cache: DataKeyCache) -> None:
         raise KeyboardInterrupt
 
     def keep_ten() -> None:
         for _ in range(10):
-            caches[0].keep(b"new", (b"", b"", CIPHER))
+            caches[0].keep(b"new", CIPHER)
 
     with monkeypatch.context() as patched:
         patched.setattr(DataKeyCache, "drop_older", interrupted)
         with pytest.raises(KeyboardInterrupt):
             keep_ten()
     for _ in range(30):
-        caches[0].keep(b"new", (b"", b"", CIPHER))
+        caches[0].keep(b"new", CIPHER)
     assert [len(cache) for cache in caches] == [1] + [0] * 7
 
 

@@ -21,8 +21,6 @@ import weakref
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from encfields.message.header import BytesLike
-
 MOST_KEPT = 8192
 """Most ciphers that are kept in a process, at some 3 KB each."""
 
@@ -35,14 +33,11 @@ _is_full = itertools.cycle([False] * (_GENERATION - 1) + [True])
 """Counts: one step, which no other thread interrupts, for each that is kept."""
 
 
-_Kept = tuple[BytesLike, bytes, AESGCM]
-"""A header, its tag, and the cipher of the message that starts with both."""
-
-
 class DataKeyCache:
     """The ciphers of messages under one branch key.
 
-    :ivar newer: by message id, which is shorter than a header, and random.
+    :ivar newer: by the header and its tag, with which a message starts. (Nothing is kept in
+        tuples, which Python's garbage collector would have to look through.)
     :ivar older: the same; these are dropped next.
     :ivar reopened: how many messages were opened with one.
     """
@@ -50,8 +45,8 @@ class DataKeyCache:
     __slots__ = ("__weakref__", "_ref", "newer", "older", "reopened")
 
     def __init__(self) -> None:
-        self.newer: dict[bytes, _Kept] = {}
-        self.older: dict[bytes, _Kept] = {}
+        self.newer: dict[bytes, AESGCM] = {}
+        self.older: dict[bytes, AESGCM] = {}
         self.reopened = 0
         self._ref = weakref.ref(self)
 
@@ -61,28 +56,26 @@ class DataKeyCache:
     def __repr__(self) -> str:
         return f"<DataKeyCache of {len(self)}>"
 
-    def find(self, message_id: bytes, message: BytesLike) -> AESGCM | None:
-        """The cipher of a message, if one with the same header was opened before."""
-        kept = self.newer.get(message_id)
-        if kept is None:
-            kept = self.older.get(message_id)
-            if kept is None:
+    def find(self, start: bytes) -> AESGCM | None:
+        """The cipher of a message, if one with the same header was opened before.
+
+        :param start: its header and the header's tag. A header says itself where it ends, so that
+            no other one starts with it.
+        """
+        cipher = self.newer.get(start)
+        if cipher is None:
+            cipher = self.older.get(start)
+            if cipher is None:
                 return None
-            self.keep(message_id, kept)
-        header, tag, cipher = kept
-        # A header says itself where it ends, so that no other one starts with it.
-        # (A memoryview has no such method; a driver's is converted to bytes before.)
-        starts_with = message.startswith  # type: ignore[union-attr]
-        if not starts_with(header) or not starts_with(tag, len(header)):
-            return None
+            self.keep(start, cipher)
         self.reopened += 1
         return cipher
 
-    def keep(self, message_id: bytes, opened: _Kept) -> None:
+    def keep(self, start: bytes, cipher: AESGCM) -> None:
         """Keep the cipher of a message that was opened with it."""
         if next(_is_full):
             _start_generation()
-        self.newer[message_id] = opened
+        self.newer[start] = cipher
         _filled.add(self._ref)  # after that, so that nothing is kept which will not be dropped
 
     def drop_older(self) -> None:

@@ -176,6 +176,8 @@ def open_(
     :param by_cache: whether the data key cache is used, if the branch key has one.
     :returns: ``None`` if it is of another form or does not authenticate.
     """
+    if type(message) is not bytes:
+        return None
     try:
         magic, message_id, context_size = _unpack_start(message)
         expected = context + _readable_head(key_id)
@@ -185,8 +187,7 @@ def open_(
         )
         body = at + ONE_FRAME_BYTES
         if (
-            # A memoryview has no such method; a driver's is converted to bytes before.
-            not message.startswith(expected, CONTEXT_OFFSET)  # type: ignore[union-attr]
+            not message.startswith(expected, CONTEXT_OFFSET)
             or magic != MAGIC
             or context_size != len(context)
             or kind != FRAMED
@@ -195,7 +196,7 @@ def open_(
             or body + size + TAG_BYTES != len(message)
         ):
             return None
-    except (struct.error, AttributeError, TypeError, ValueError):
+    except (struct.error, TypeError, ValueError):
         return None
     key = find_key(key_id, _version_text(version))
     wrapping = key.wrapping
@@ -205,11 +206,9 @@ def open_(
     data_keys = wrapping.data_keys if by_cache and header_end <= LONGEST_HEADER else None
     try:
         aad = message_id + LABEL_FINAL + pack_place(FIRST, size)
-        # Two members of two dictionaries, so that a first reading calls nothing.
-        if data_keys is not None and (
-            message_id in data_keys.newer or message_id in data_keys.older
-        ):
-            known = data_keys.find(message_id, message)
+        if data_keys is not None:
+            start = message[: header_end + TAG_BYTES]
+            known = data_keys.find(start)
             if known is not None:
                 return known.decrypt(FIRST_IV, message[body:], aad)
         data_key = wrapping.cipher(salt).decrypt(iv, wrapped, wrapping.aad_head + context)
@@ -222,7 +221,7 @@ def open_(
     except (InvalidTag, OverflowError):
         return None
     if data_keys is not None:
-        data_keys.keep(message_id, (header, tag, cipher))
+        data_keys.keep(start, cipher)
     return plaintext
 
 
