@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from types import FunctionType
 from typing import Any
 
@@ -99,7 +100,8 @@ class LoadCriteria(RowStep):
         exact = world.schema.columns[0].is_found_exactly and not world.schema.tenant
         if not exact or value is None:
             return with_loader_criteria(item, item.c0.is_not(None), include_aliases=self.aliases)
-        if self.as_lambda:
+        # In a lambda SQLAlchemy binds a timedelta as the DateTime that SQLite and MariaDB store.
+        if self.as_lambda and not isinstance(value, timedelta):
             return with_loader_criteria(
                 item, _of(item, lambda made: made.c0 == value), include_aliases=self.aliases
             )
