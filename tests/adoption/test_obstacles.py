@@ -315,6 +315,36 @@ def test_rows_that_a_policy_hides_do_not_count_as_missing(
             db.execute_plain(statement)
 
 
+def test_the_table_is_the_one_that_statements_find(postgresql: Backend) -> None:
+    db = Database(postgresql)
+    untouched = make(db)
+    for name in ("SCHEMA front", "DOMAIN mail AS VARCHAR(60)", "DOMAIN needed AS TEXT NOT NULL"):
+        db.execute_plain(f"CREATE {name}")
+    options: dict[str, dict[str, Any]] = {
+        "mapped": {"execution_options": {"schema_translate_map": {None: "mapped"}}},
+        "behind": {"connect_args": {"options": "-csearch_path=front,behind"}},
+    }
+    for schema, given in options.items():
+        table = f"{schema}.account (id INT PRIMARY KEY, email public.mail NOT NULL)"
+        for statement in (f"CREATE SCHEMA {schema}", f"CREATE TABLE {table}"):
+            db.execute_plain(statement)
+        db.execute_plain(f"INSERT INTO {schema}.account VALUES (1, 'ada@x')")
+        engine = postgresql.create_engine(**given)
+        encryption = attach(engine, local_store(bytes(32)), create=True)
+        begin_adoption(engine, untouched)
+        assert adopt(engine, encryption, untouched).finished
+        ensure_adopted(engine, encryption, untouched)
+        close_plaintext(engine, encryption, untouched)
+        end_adoption(engine, untouched)
+        with engine.connect() as connection:
+            assert connection.scalars(select(account(None).c.email_enc)).all() == ["ada@x"]
+    assert columns(db) == {"id", "email"}
+
+    db.execute_plain("ALTER TABLE account ALTER email TYPE needed")
+    with pytest.raises(AdoptionError, match="its domain needed allows no NULL"):
+        begin_adoption(db.engine, untouched)
+
+
 def test_a_table_that_others_inherit_is_refused(postgresql: Backend) -> None:
     db = Database(postgresql)
     adoption = make(db)

@@ -10,6 +10,7 @@ from sqlalchemy import column as sql_column
 from sqlalchemy import table as sql_table
 
 from encfields.adopt.adoption import Adoption
+from encfields.adopt.places import placed
 from encfields.adopt.stages import AdoptionState, state_of
 from encfields.bulk.connections import Connections, sync_engine
 from encfields.bulk.failures import raises_no_drivers_errors
@@ -47,7 +48,7 @@ def progress_of(engine: Engine, column: Column[Any]) -> AdoptionProgress:
     :param engine: of the database. :param column: one that declares ``adopts=Plaintext(...)``.
     :raises DeclarationError: the column adopts nothing, or the database has no such table.
     """
-    adoption = Adoption.of(column)
+    adoption = placed(engine, Adoption.of(column))
     adopts = adoption_of(column)
     assert adopts is not None  # noqa: S101 - Adoption.of() sees to it
     own = Connections(sync_engine(engine))

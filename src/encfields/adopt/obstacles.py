@@ -45,6 +45,14 @@ def _of_column(plain: CatalogColumn) -> Iterator[str]:
         )
     if plain.name in computed_names(inspector.get_columns(plain.table, schema=plain.schema)):
         yield "the database computes it, and nobody can write it: adopt what it is computed from"
+    if plain.connection.dialect.name == "postgresql":
+        domains = plain.ask(
+            "SELECT t.typname FROM pg_type t JOIN pg_attribute a ON a.atttypid = t.oid "  # noqa: S608
+            f"JOIN {_PG_TABLE} AND a.attrelid = c.oid WHERE a.attname = :name AND t.typnotnull"
+        )
+        yield from (
+            f"its domain {d} allows no NULL: give it another type first" for (d,) in domains
+        )
 
 
 def _references(plain: CatalogColumn) -> Iterator[str]:

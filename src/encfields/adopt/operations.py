@@ -19,6 +19,7 @@ from encfields.adopt.obstacles import (
     before_the_first_step,
     before_the_last_step,
 )
+from encfields.adopt.places import placed
 from encfields.adopt.plaintext_removal import remove_plaintext
 from encfields.adopt.schema import Schema
 from encfields.adopt.schema_transactions import done_again_beside_another_host
@@ -52,6 +53,7 @@ def begin_adoption(engine: Engine, adoption: Adoption) -> None:
     :raises AdoptionError: the adoption is past this step, or a trigger of the table's own would run
         last.
     """
+    adoption = placed(engine, adoption)
     schema = Schema(sync_engine(engine), adoption)
     state = schema.state()
     if not state.has_plain:
@@ -107,6 +109,7 @@ def adopting_run(
     :param options: how the run works; by default as :class:`~encfields.bulk.options.Options` says.
     :raises AdoptionError: ``begin_adoption`` comes first.
     """
+    adoption = placed(engine, adoption)
     engine = sync_engine(engine)
     Schema(engine, adoption).state().require("adopt", adoption, OPEN, READY)
     return _run(engine, encryption, adoption, options, refill=False)
@@ -122,6 +125,7 @@ def compare_adopted(engine: Engine, encryption: Encryption, adoption: Adoption) 
     :param adoption: which column becomes which.
     :raises AdoptionError: rows are hidden from the database user.
     """
+    adoption = placed(engine, adoption)
     Schema(sync_engine(engine), adoption).state()
     own = Connections(sync_engine(engine))
     try:
@@ -141,6 +145,7 @@ def ensure_adopted(engine: Engine, encryption: Encryption, adoption: Adoption) -
     :raises AdoptionError: they are not, with rows named by their keys; a trigger of the table's own
         assigns the plaintext, or a CHECK demands it; or ``begin_adoption`` comes first.
     """
+    adoption = placed(engine, adoption)
     schema = Schema(sync_engine(engine), adoption)
     state = schema.state()
     state.require("ensure_adopted", adoption, OPEN, READY, CLOSED)
@@ -172,6 +177,7 @@ def close_plaintext(engine: Engine, encryption: Encryption, adoption: Adoption) 
     :returns: the comparison; ``both`` is the number of values set to NULL.
     :raises AdoptionError: values differ or do not open, or ``ensure_adopted`` comes first.
     """
+    adoption = placed(engine, adoption)
     engine = sync_engine(engine)
     schema = Schema(engine, adoption)
     state = schema.state()
@@ -198,6 +204,7 @@ def end_adoption(engine: Engine, adoption: Adoption) -> tuple[str, ...]:
     :returns: where plaintext remains on disk, each with the command that removes it.
     :raises AdoptionError: ``close_plaintext`` comes first, or a row still has plaintext.
     """
+    adoption = placed(engine, adoption)
     engine = sync_engine(engine)
     schema = Schema(engine, adoption)
     state = schema.state()
@@ -224,6 +231,7 @@ def reopen_plaintext(engine: Engine, adoption: Adoption) -> None:
     :param adoption: which column becomes which.
     :raises AdoptionError: ``begin_adoption`` comes first.
     """
+    adoption = placed(engine, adoption)
     schema = Schema(sync_engine(engine), adoption)
     state = schema.state()
     state.require("reopen_plaintext", adoption, OPEN, READY, CLOSED)
@@ -255,6 +263,7 @@ def refill_plaintext(
     :raises AdoptionError: there is nothing to go back from, or a process in a later phase wrote a
         row meanwhile.
     """
+    adoption = placed(engine, adoption)
     engine = sync_engine(engine)
     schema = Schema(engine, adoption)
     state = schema.state()
@@ -286,6 +295,7 @@ def withdraw_adoption(engine: Engine, adoption: Adoption) -> None:
     :raises AdoptionError: rows may have no plaintext, or an outdated one, so ``refill_plaintext``
         comes first.
     """
+    adoption = placed(engine, adoption)
     engine = sync_engine(engine)
     schema = Schema(engine, adoption)
     state = schema.state()

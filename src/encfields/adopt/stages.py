@@ -161,7 +161,7 @@ def _columns_and_key(connection: Connection, name: str, schema: str | None) -> T
     columns = [
         Column(
             column["name"],
-            column["type"],
+            getattr(column["type"], "data_type", column["type"]),  # of a domain of PostgreSQL
             nullable=column["nullable"],
             server_default=None if (default := column["default"]) is None else text(default),
         )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import literal_column
 from sqlalchemy import types as sa
+from sqlalchemy.dialects.postgresql import DOMAIN
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.types import TypeDecorator, TypeEngine
@@ -45,6 +46,8 @@ class TextForm:
             if type(stored).process_result_value is not TypeDecorator.process_result_value:
                 self._decorators.insert(0, stored)
             stored = internals.variant_of(stored.load_dialect_impl(dialect), dialect)
+        if isinstance(stored, DOMAIN):  # of PostgreSQL, as reflected
+            stored = internals.variant_of(stored.data_type, dialect)
         if isinstance(stored, sa.PickleType) or not _is_readable_array(stored, dialect):
             raise DeclarationError(
                 f"a plaintext column of type {type(stored).__name__} cannot be adopted while it is "
