@@ -6,6 +6,7 @@ value.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from sqlalchemy import inspect
@@ -55,8 +56,8 @@ def _checks(plain: CatalogColumn) -> Iterator[tuple[str, ...]]:
             "WHERE CONSTRAINT_SCHEMA = COALESCE(:schema, DATABASE()) AND TABLE_NAME = :table "
             "AND ENFORCED = 'YES'"
         )
-        # MySQL's catalog escapes the quotes of texts once more.
-        yield from ((check, condition.replace("\\'", "'")) for check, condition in checks)
+        # MySQL's catalog escapes quotes, and what escapes them, once more.
+        yield from ((check, re.sub(r"\\(.)", r"\1", condition)) for check, condition in checks)
 
 
 def _is_broken(plain: CatalogColumn, sealed: str, condition: str) -> bool:
