@@ -214,6 +214,8 @@ def rehearsed(db: Database) -> Table:
     if db.name == "postgresql":
         db.execute_plain("CREATE SEQUENCE free_seq")
         return made(db, secrets(Integer, server_default=text("nextval('free_seq') * 10")))
+    if db.name == "mysql":
+        pytest.skip("its keys are learnt on another connection than the application's")
     return made(db, secrets())
 
 
