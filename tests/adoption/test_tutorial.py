@@ -53,6 +53,14 @@ class Shop:
         importlib.invalidate_caches()
         return importlib.import_module("shop")
 
+    def deploy_with_a_row(self, code: str) -> None:
+        """Have it hold the version before the adoption, which has written a plaintext."""
+        module = self.deploy(code)
+        module.Base.metadata.create_all(self.engine)
+        with Session(self.engine) as session:
+            session.add(module.Customer(id=7, email="grace@example.org"))
+            session.commit()
+
     def deploy_phase(self, phase: str) -> Any:
         return self.deploy(self.code.replace(self.phase, phase))
 
@@ -78,11 +86,7 @@ def test_the_page_leads_from_plaintext_to_encrypted_and_back(
 ):
     old, new, use, _ = [block.code for block in blocks(PAGE, "python")]
     steps = [block.code.strip().splitlines() for block in blocks(PAGE, "sh")]
-    before = shop.deploy(old)
-    before.Base.metadata.create_all(shop.engine)
-    with Session(shop.engine) as session:
-        session.add(before.Customer(id=7, email="grace@example.org"))
-        session.commit()
+    shop.deploy_with_a_row(old)
     module = shop.deploy(new)
 
     run(steps[0])
@@ -112,11 +116,7 @@ def test_a_refusal_counts_the_rows_and_says_what_to_do(
     shop: Shop, capsys: pytest.CaptureFixture[str]
 ) -> None:
     old, new, *_ = [block.code for block in blocks(PAGE, "python")]
-    before = shop.deploy(old)
-    before.Base.metadata.create_all(shop.engine)
-    with Session(shop.engine) as session:
-        session.add(before.Customer(id=7, email="grace@example.org"))
-        session.commit()
+    shop.deploy_with_a_row(old)
     shop.deploy(new)
     run(["encfields adopt begin customer.email --models shop:Base"])
     assert main(["adopt", "ensure", "customer.email", "--models", "shop:Base"]) == exits.FAILED
@@ -134,11 +134,7 @@ def test_status_tells_of_rows_with_only_plaintext_and_names_the_next_step(
     shop: Shop, capsys: pytest.CaptureFixture[str]
 ) -> None:
     old, new, *_ = [block.code for block in blocks(PAGE, "python")]
-    before = shop.deploy(old)
-    before.Base.metadata.create_all(shop.engine)
-    with Session(shop.engine) as session:
-        session.add(before.Customer(id=7, email="grace@example.org"))
-        session.commit()
+    shop.deploy_with_a_row(old)
     tables = shop.deploy(new).Base.metadata.tables
     (missing,) = check_columns(shop.engine, [TableSpec.from_table(tables["customer"])])
     assert missing.detail.endswith("run `encfields adopt begin`")
