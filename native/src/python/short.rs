@@ -46,9 +46,7 @@ impl Cipher {
         data: &Bound<'py, PyAny>,
         associated_data: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Option<Bound<'py, PyBytes>>> {
-        let (Some(nonce), Some(content), None) = (nonce(iv), bytes(data), associated_data) else {
-            return Ok(None);
-        };
+        let Some((nonce, content)) = given(iv, data, associated_data) else { return Ok(None) };
         let size = content.len().saturating_add(TAG_BYTES);
         filled(iv.py(), size, false, |out| {
             let (encrypted, tag) = out.split_last_chunk_mut()?;
@@ -65,9 +63,7 @@ impl Cipher {
         data: &Bound<'py, PyAny>,
         associated_data: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Option<Bound<'py, PyBytes>>> {
-        let (Some(nonce), Some(content), None) = (nonce(iv), bytes(data), associated_data) else {
-            return Ok(None);
-        };
+        let Some((nonce, content)) = given(iv, data, associated_data) else { return Ok(None) };
         let Some((encrypted, tag)) = content.split_last_chunk() else { return Ok(None) };
         filled(iv.py(), encrypted.len(), false, |out| {
             open_into(&self.0, nonce, b"", encrypted, tag, out)
@@ -83,6 +79,12 @@ impl Cipher {
     }
 }
 
-fn nonce<'a>(iv: &'a Bound<'_, PyAny>) -> Option<&'a [u8; 12]> {
-    bytes(iv)?.try_into().ok()
+/// The nonce and the content, if they are all that a call gives.
+fn given<'a>(
+    iv: &'a Bound<'_, PyAny>,
+    data: &'a Bound<'_, PyAny>,
+    associated_data: Option<&Bound<'_, PyAny>>,
+) -> Option<(&'a [u8; 12], &'a [u8])> {
+    let nonce = bytes(iv)?.try_into().ok()?;
+    associated_data.is_none().then_some((nonce, bytes(data)?))
 }
