@@ -144,6 +144,17 @@ _loaded: weakref.WeakKeyDictionary[Any, dict[Any, Identity]] = weakref.WeakKeyDi
 
 
 def _note(connection: Connection, state: Any, attributes: TableAttributes) -> None:
+    from sqlalchemy.orm.exc import ObjectDeletedError
+
+    try:
+        _note_loaded(connection, state, attributes)
+    except ObjectDeletedError:
+        # There is no row to load from. The flush says so itself, as it does of a plain column:
+        # when it loads the primary key, or when its UPDATE matches nothing.
+        return
+
+
+def _note_loaded(connection: Connection, state: Any, attributes: TableAttributes) -> None:
     identity: dict[str, Any] = {}
     for column, key in attributes.beyond_key.items():
         if key in state.expired_attributes:
