@@ -250,6 +250,9 @@ async def test_an_engine_over_a_pool_of_asyncpgs_has_keys_read_on_an_engine_of_t
         shared = SqlKeyStore(keyring, engine=engine)
         with pytest.raises(ConfigurationError, match="engine of its own"):
             await KeyAdmin(shared, KeyCache(shared)).alist()
+        # The pool has its connections again.
+        async with pool.acquire() as one, pool.acquire() as other:
+            assert await one.fetchval("SELECT 1") + await other.fetchval("SELECT 1") == 2
     own = create_async_engine(url.set(drivername="postgresql+asyncpg")).sync_engine
     store = SqlKeyStore(keyring, engine=own)
     admin = KeyAdmin(store, KeyCache(store))

@@ -6,6 +6,7 @@
 ``table``          reads and changes the table
 ``connection``     connections apart from the application's
 ``altered_bytes``  refuses a driver's sessions that alter bytes
+``event_loops``    refuses connections that belong to another event loop
 ``rows``           its rows, validated: anybody may have written them
 ``row_wrapper``    wraps and unwraps the keys in them
 ``store_name``     the key store's logical name, to which keys are bound

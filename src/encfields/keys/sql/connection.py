@@ -30,6 +30,7 @@ from encfields.kept_state import OWN_STATEMENTS
 from encfields.keys.fetching.loop_runner import needs_prefetch, on_event_loop
 from encfields.keys.fetching.threads import fetch_threads
 from encfields.keys.sql.altered_bytes import ASYNCMY, refuse_altered_bytes
+from encfields.keys.sql.event_loops import belongs_to_another_loop, refuse_another_loops
 
 T = TypeVar("T")
 EngineWork = Callable[[Engine], T]
@@ -67,6 +68,8 @@ def engine_like(engine: Engine, pool: Pool | None = None) -> Engine:
         execution_options={**kept, "compiled_cache": compiled},
         hide_parameters=True,
     )
+    if engine.dialect.is_async and pool is None:
+        event.listen(own.pool, "connect", refuse_another_loops, insert=True)
     if engine.dialect.driver == ASYNCMY:
         event.listen(own, "engine_connect", refuse_altered_bytes)
     return own
@@ -116,7 +119,7 @@ class OwnConnection:
         except RuntimeError as error:
             if "different" not in str(error) or "loop" not in str(error):
                 raise
-            raise _connects_on_one_loop() from None
+            raise belongs_to_another_loop() from None
         return result
 
     def _run_here(self, work: EngineWork[T]) -> T:
@@ -273,13 +276,3 @@ def _change_in_savepoint(connection: Connection, change: TableChange) -> None:
             connection.exec_driver_sql("RELEASE encfields_keys")
         raise
     connection.exec_driver_sql("RELEASE encfields_keys")
-
-
-def _connects_on_one_loop() -> ConfigurationError:
-    """The error for an ``async_creator=`` that connects on the application's event loop alone."""
-    return ConfigurationError(
-        "the engine's async_creator= gives connections that belong to one event loop, as those of "
-        "an asyncpg.Pool do, and keys are read on another: give the key store an engine of its "
-        "own, SqlKeyStore(..., engine=create_async_engine(url).sync_engine)",
-        reason="event-loop",
-    )
