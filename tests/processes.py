@@ -121,14 +121,17 @@ class _Processes:
         self._running[ours] = _Process(pid, ours)
 
     def _listen(self, process: _Process) -> None:
+        has_ended = False
         try:
             message = process.pipe.recv()
             if message is None:
                 self._hand_out(process)
         except (EOFError, OSError):
+            has_ended = True
+        # Outside the handler: what is forked in one has its exception as the context of its own.
+        if has_ended:
             self._clear_up(process)
-            return
-        if isinstance(message, dict):
+        elif isinstance(message, dict):
             self._config.hook.pytest_warning_recorded.call_historic(kwargs=message)
         elif message is not None:
             self._tell(process.left.popleft(), map(self._report, message))

@@ -74,6 +74,12 @@ def test_before(): pass
 def test_dying(): {death}
 def test_after(): pass
 """
+RAISING = """
+import pytest
+def test_it():
+    with pytest.raises(ValueError) as told: raise ValueError
+    assert told.value.__context__ is None
+"""
 BAD_END = """
 import pytest
 @pytest.fixture(scope='session')
@@ -172,6 +178,12 @@ def test_a_process_that_dies_fails_what_its_file_still_had_and_nothing_else(fold
     assert f"ended with {how} in this test" in told
     assert f"ended with {how} in test_a.py::test_dying" in told
     assert "once more" not in told
+
+
+def test_the_process_that_follows_one_that_died_begins_without_its_exception(folder):
+    status, told = folder.run(count=1, a=DYING.format(death="os._exit(3)"), b=RAISING)
+
+    assert (status, "2 failed, 2 passed" in told) == (1, True)
 
 
 def test_what_fails_at_the_end_of_a_process_fails_the_run(folder):
