@@ -4,6 +4,7 @@ way before it changes anything."""
 from __future__ import annotations
 
 import datetime as dt
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -139,6 +140,42 @@ def test_what_needs_the_plaintext_column_is_named_before_it_is_dropped(
         db.execute_plain(f"DROP {kind} mail{on}")
         end_adoption(db.engine, adoption)
         assert "email" not in columns(db)
+    assert values(db) == ["ada@x"]
+
+
+@pytest.mark.parametrize("kind", ["view", "trigger", "check", "unique"])
+def test_what_needs_the_encrypted_column_is_named_before_it_is_withdrawn(
+    db: Database, kind: str
+) -> None:
+    adoption = make(db, rest=", CONSTRAINT short CHECK (email <> '')" if kind == "view" else "")
+    begin_adoption(db.engine, adoption)
+    made: Any = {
+        **NEEDED,
+        "check": "ALTER TABLE account ADD CONSTRAINT mail CHECK (email_enc IS NULL OR id > 0)",
+        "unique": "CREATE UNIQUE INDEX mail ON account (id, email_enc_bidx)",
+    }[kind]
+    made = made[db.backend.family] if isinstance(made, dict) else made
+    if kind == "check" and db.name == "sqlite":
+        pytest.skip("SQLite adds no CHECK to a table")
+    for statement in [made] if isinstance(made, str) else made:
+        db.execute_plain(re.sub(r"\bemail\b", "email_enc", statement))
+    with pytest.raises(AdoptionError, match="the encrypted column is still needed: .*mail"):
+        withdraw_adoption(db.engine, adoption)
+    assert {"email", "email_enc", "email_enc_bidx"} <= columns(db)
+
+    on = " ON account" if kind == "trigger" and db.name == "postgresql" else ""
+    on = " ON account" if kind == "unique" and db.backend.family == "mariadb" else on
+    what = {"check": "ALTER TABLE account DROP CONSTRAINT mail", "unique": f"DROP INDEX mail{on}"}
+    db.execute_plain(what.get(kind, f"DROP {kind} mail{on}"))
+    withdraw_adoption(db.engine, adoption)
+    assert columns(db) == {"id", "email"}
+
+
+def test_a_check_of_the_plaintext_column_alone_goes_with_it(postgresql: Backend) -> None:
+    db = Database(postgresql)
+    adoption = make(db, "email VARCHAR(60) CHECK (email <> '')")
+    up_to_close(db, adoption)
+    end_adoption(db.engine, adoption)
     assert values(db) == ["ada@x"]
 
 

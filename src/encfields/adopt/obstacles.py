@@ -145,6 +145,23 @@ def before_the_last_step(plain: CatalogColumn) -> list[str]:
     return [*_references(plain), *needs]
 
 
+# -- before what an adoption has added is dropped ----------------------------------------------
+
+
+def before_the_withdrawal(columns: Iterable[CatalogColumn], guard: str) -> list[str]:
+    """What still depends on one of the columns, in words.
+
+    :param columns: the encrypted column, and those of its blind indexes.
+    :param guard: name of the encrypted column's own CHECK, which goes with it.
+    """
+    return [
+        f"{column.name}: {need}"
+        for column in columns
+        for need in before_the_last_step(column)
+        if need != _named_by_check(guard)
+    ]
+
+
 _PG_TABLE = (
     "pg_class c ON c.relname = :table AND c.relnamespace = (SELECT oid FROM pg_namespace "
     "WHERE nspname = COALESCE(:schema, current_schema()))"
@@ -158,11 +175,14 @@ def _needed_in_postgresql(plain: CatalogColumn) -> Iterator[str]:
         "AND d.refobjid = c.oid JOIN pg_attribute a ON a.attrelid = c.oid "
         "AND a.attnum = d.refobjsubid AND a.attname = :name"
     )
-    # A foreign key that refers to the column was reported before.
+    # A foreign key that refers to the column was reported before, and a CHECK of the column alone
+    # goes with it.
     needs = plain.ask(
         f"SELECT pg_describe_object(d.classid, d.objid, d.objsubid) {of_column} "  # noqa: S608
         "WHERE d.deptype = 'n' AND NOT EXISTS (SELECT FROM pg_constraint f WHERE f.contype = 'f' "
-        "AND d.classid = 'pg_constraint'::regclass AND f.oid = d.objid)"
+        "AND d.classid = 'pg_constraint'::regclass AND f.oid = d.objid) AND NOT EXISTS (SELECT FROM "
+        "pg_constraint k WHERE k.contype = 'c' AND d.classid = 'pg_constraint'::regclass AND "
+        "k.oid = d.objid AND k.conrelid = c.oid AND cardinality(k.conkey) = 1)"
     )
     yield from (f"{what} depends on it" for (what,) in needs)
     # It would go with the column without a word. A CHECK depends on its columns.
@@ -235,7 +255,11 @@ def _rules_of_mysql(plain: CatalogColumn) -> Iterator[str]:
         yield from (
             f"the index {i} is on an expression over it" for i, e in folded if plain.is_used_in(e)
         )
-    yield from (f"the CHECK {name} names it" for name, sql in checks if plain.is_used_in(sql))
+    yield from (_named_by_check(name) for name, sql in checks if plain.is_used_in(sql))
+
+
+def _named_by_check(name: str) -> str:
+    return f"the CHECK {name} names it"
 
 
 def _needed_in_sqlite(plain: CatalogColumn) -> Iterator[str]:

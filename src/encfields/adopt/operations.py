@@ -293,7 +293,7 @@ def withdraw_adoption(engine: Engine, adoption: Adoption) -> None:
     :param engine: the application's engine, whose database is worked on.
     :param adoption: which column becomes which.
     :raises AdoptionError: rows may have no plaintext, or an outdated one, so ``refill_plaintext``
-        comes first.
+        comes first; or something still needs the encrypted column.
     """
     adoption = placed(engine, adoption)
     engine = sync_engine(engine)
@@ -309,6 +309,7 @@ def withdraw_adoption(engine: Engine, adoption: Adoption) -> None:
     ):
         message = "rows may no longer have their plaintext: run refill_plaintext first"
         raise _error(adoption, message, "adoption-order")
+    schema.require_nothing_of_sealed(schema.added(state))
     schema.withdraw()
 
 

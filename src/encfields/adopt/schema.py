@@ -17,6 +17,7 @@ from sqlalchemy import text
 from encfields.adopt.adoption import Adoption, AdoptionError
 from encfields.adopt.catalog_column import CatalogColumn
 from encfields.adopt.column_changes import ColumnChanges
+from encfields.adopt.obstacles import before_the_withdrawal
 from encfields.adopt.schema_transactions import SchemaTransactions, TableInUseError
 from encfields.adopt.stages import AdoptionState, adopted_in, state_of
 from encfields.bulk.rows.catalog import hides_rows
@@ -24,6 +25,7 @@ from encfields.bulk.rows.changed_keys import changes_of_keys
 from encfields.databases import MYSQL_NAMES
 from encfields.orm.adoption.trigger_notes import CLOSED
 from encfields.orm.adoption.triggers import Triggers
+from encfields.orm.declare.message_check import name_of_check
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -68,6 +70,21 @@ class Schema:
             found = look(CatalogColumn(connection, spec.table, spec.schema, self._adoption.plain))
         if found:
             raise self._refusal(f"{otherwise}: {'; '.join(found)}", "in-the-way")
+
+    def require_nothing_of_sealed(self, added: Collection[str]) -> None:
+        """Check that nothing needs the columns that the adoption has added.
+
+        :param added: those of them that the table has.
+        :raises AdoptionError: something does; it is named.
+        """
+        spec = self._adoption.spec
+        guard = name_of_check(spec.table, self._adoption.sealed)
+        with self._transactions.connection() as connection:
+            columns = [CatalogColumn(connection, spec.table, spec.schema, one) for one in added]
+            found = before_the_withdrawal(columns, guard)
+        if found:
+            message = f"the encrypted column is still needed: {'; '.join(found)}"
+            raise self._refusal(message, "in-the-way")
 
     def require_lasting_keys(self) -> None:
         """Check that the database does not itself change what the values will be bound to.
@@ -153,14 +170,18 @@ class Schema:
             if state.required:
                 self._columns.require(connection, self._adoption.plain)
             self._drop_triggers(connection, state)
-            names = [self._adoption.sealed, *(index.name for index in self._adoption.indexes)]
-            present = [name for name in names if name in state.table.c]
+            present = self.added(state)
             if self._name == "mysql":
                 self._columns.drop_guard(connection)
             self._columns.drop(connection, present)
 
         self._demand(self._adoption.plain)
         self._transactions.change(change)
+
+    def added(self, state: AdoptionState) -> list[str]:
+        """The columns that the table has of the adoption: the encrypted one and its indexes'."""
+        names = [self._adoption.sealed, *(index.name for index in self._adoption.indexes)]
+        return [name for name in names if name in state.table.c]
 
     def _demand(self, name: str) -> None:
         """On PostgreSQL, demand a value of a column, and then read the table for those without it,
