@@ -159,7 +159,7 @@ def test_what_needs_the_encrypted_column_is_named_before_it_is_withdrawn(
         pytest.skip("SQLite adds no CHECK to a table")
     for statement in [made] if isinstance(made, str) else made:
         db.execute_plain(re.sub(r"\bemail\b", "email_enc", statement))
-    with pytest.raises(AdoptionError, match="the encrypted column is still needed: .*mail"):
+    with pytest.raises(AdoptionError, match=r"the encrypted column is still needed: .*mail"):
         withdraw_adoption(db.engine, adoption)
     assert {"email", "email_enc", "email_enc_bidx"} <= columns(db)
 

@@ -180,8 +180,8 @@ def _needed_in_postgresql(plain: CatalogColumn) -> Iterator[str]:
     needs = plain.ask(
         f"SELECT pg_describe_object(d.classid, d.objid, d.objsubid) {of_column} "  # noqa: S608
         "WHERE d.deptype = 'n' AND NOT EXISTS (SELECT FROM pg_constraint f WHERE f.contype = 'f' "
-        "AND d.classid = 'pg_constraint'::regclass AND f.oid = d.objid) AND NOT EXISTS (SELECT FROM "
-        "pg_constraint k WHERE k.contype = 'c' AND d.classid = 'pg_constraint'::regclass AND "
+        "AND d.classid = 'pg_constraint'::regclass AND f.oid = d.objid) AND NOT EXISTS (SELECT "
+        "FROM pg_constraint k WHERE k.contype = 'c' AND d.classid = 'pg_constraint'::regclass AND "
         "k.oid = d.objid AND k.conrelid = c.oid AND cardinality(k.conkey) = 1)"
     )
     yield from (f"{what} depends on it" for (what,) in needs)
