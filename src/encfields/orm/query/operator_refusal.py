@@ -1,0 +1,25 @@
+"""The error of an operator, where Python expects that a class may lack an attribute."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from encfields.errors import UnsupportedOperationError
+
+
+class OperatorRefusal(UnsupportedOperationError, AttributeError):
+    """An :class:`~encfields.errors.UnsupportedOperationError` for who asks a class for a hybrid.
+
+    ``Patient.full_name``, with ``self.first + self.last``, has no expression: SQLAlchemy's own
+    answer is an AttributeError, as with ``self.name.upper()``. So ``hasattr()`` is false, and a
+    bulk INSERT or UPDATE of SQLAlchemy 2.1, which asks for each hybrid, goes on without it.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Elsewhere it is nothing but what it is called."""
+        return (UnsupportedOperationError, *BaseException.__reduce__(self)[1:])
+
+
+for _name in ("__name__", "__qualname__", "__module__"):
+    # Whoever reads an error looks for its class in the documentation.
+    setattr(OperatorRefusal, _name, getattr(UnsupportedOperationError, _name))
