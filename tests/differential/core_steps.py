@@ -114,7 +114,7 @@ class BulkUpdate(Step):
         item: Any = world.twin.item
         session: Any = world.sessions[self.session]
         table, keys = item.__table__, world.schema.key_columns
-        pins = bool(world.schema.tenant) and not self.orm
+        pins = bool(world.schema.tenant_columns) and not self.orm
         keys += ("tenant",) if pins else ()
         rows = [
             (

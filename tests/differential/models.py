@@ -69,11 +69,18 @@ class Concrete(ConcreteBase):
 TENANTS = {"integer": (1, 2), "text": ("a", "b/ä")}
 KEY_KINDS = (
     "integer", "generated", "big", "uuid", "text", "spelt", "bytes", "date", "composite", "pair",
-    "foreign", "guid",
+    "foreign", "guid", "owned", "owned", "char", "text uuid", "triple",
 )  # fmt: skip
+COMPOSED = {
+    "composite": ("left", "right"), "pair": ("left", "right"), "owned": ("tenant", "id"),
+    "triple": ("left", "middle", "right"),
+}  # fmt: skip
+"""Names of the columns of keys that have several."""
+INHERITS = ("", "", "", "single", "single own", "joined", "joined", "under")
 GENERATED = ("generated", "big")
 KEY_TYPES: dict[str, Any] = {
-    "uuid": sa.Uuid, "guid": Guid, "date": sa.Date,
+    "uuid": sa.Uuid, "guid": Guid, "date": sa.Date, "char": sa.CHAR(4),
+    "text uuid": sa.Uuid(as_uuid=False),
 }  # fmt: skip
 """Types of keys of one column that are declared in no other way."""
 INDEXES = {
@@ -163,12 +170,15 @@ def _tells_row(context: Any) -> bool:
 class Schema:
     """What a pair of twins looks like; its ``repr`` makes it again.
 
-    :ivar key: one of ``KEY_KINDS``. :ivar tenant: kind of the tenant's column, or ``""``.
-    :ivar inherits: ``""``, ``"single"`` or ``"joined"``. :ivar compound: columns looked up
+    :ivar key: one of ``KEY_KINDS``; of an ``"owned"`` one the tenant is a part.
+    :ivar tenant: kind of the tenant's column, or ``""``.
+    :ivar inherits: one of ``INHERITS``: the subclass has no column of its own, or the last one in
+        the table of all or in its own; or a class between has it. :ivar compound: columns looked up
         together. :ivar versioned: whether rows have a version, ``"counter"``, ``"text"``, or
         ``"own"``, which SQLAlchemy only compares.
         :ivar renamed: whether columns have other names than attributes. :ivar eager: whether a
         flush fetches defaults, or ``"auto"``. :ivar leaves: how an item has its leaves, if it does.
+        :ivar loads: how an item's children are loaded, and their item, if nobody says it.
     """
 
     key: str
@@ -184,11 +194,32 @@ class Schema:
     joins: str = ""
     rotates: bool = False
     leaves: str = ""
+    loads: str = ""
 
     @property
     def key_columns(self) -> tuple[str, ...]:
         """Names of the primary key's columns."""
-        return ("left", "right") if self.key in ("composite", "pair") else ("id",)
+        return COMPOSED.get(self.key, ("id",))
+
+    @property
+    def own_columns(self) -> tuple[Column, ...]:
+        """Those of the class; the subclass may have one of its own."""
+        return self.columns[:-1] if self.inherits not in ("", "single") else self.columns
+
+    @property
+    def has_two_tables(self) -> bool:
+        """Whether the subclass has columns in a table of its own."""
+        return self.inherits in ("joined", "under")
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether there is such a schema: a key that has the tenant in it needs one."""
+        return self.key != "owned" or bool(self.tenant)
+
+    @property
+    def tenant_columns(self) -> tuple[str, ...]:
+        """The tenant's column, where it is beside the key."""
+        return ("tenant",) if self.tenant and "tenant" not in self.key_columns else ()
 
     def at(self, phase: int) -> Schema:
         """The schema in a phase of the rotation of its indexes, if they are rotated."""
@@ -225,23 +256,35 @@ class Schema:
     def key_of(self, slot: int) -> tuple[Any, ...]:
         """The primary key that the program chooses for a slot."""
         match self.key:
-            case "uuid" | "guid":
-                return (UUID(int=slot + 1),)
-            case "text":
-                return (f"k{slot}",)
-            case "spelt":
-                return (("k0", "k1", "k2", "K0", "K1 ")[slot],)
-            case "bytes":
-                return (bytes([0, slot]),)
-            case "date":
-                return (datetime.date(2024, 1, slot + 1),)
+            case "owned":
+                return TENANTS[self.tenant][slot % 2], slot // 2
+            case "triple":
+                return slot // 4, f"m{slot // 2 % 2}", UUID(int=slot % 2)
             case "composite":
                 return slot // 2, f"b{slot % 2}"
             case "pair":
                 return UUID(int=slot // 2), datetime.date(2024, 1, slot % 2 + 1)
+        return (self._key_value_of(slot),)
+
+    def _key_value_of(self, slot: int) -> Any:
+        match self.key:
+            case "uuid" | "guid":
+                return UUID(int=slot + 1)
+            case "text uuid":
+                return str(UUID(int=slot + 1))
+            case "text":
+                return f"k{slot}"
+            case "spelt":
+                return ("k0", "k1", "k2", "K0", "K1 ")[slot]
+            case "char":
+                return ("k0cc", "k1cc", "k2cc", "K0cc", "key")[slot]
+            case "bytes":
+                return bytes([0, slot])
+            case "date":
+                return datetime.date(2024, 1, slot + 1)
             case "generated" | "big":
-                return (-1 - slot,)  # which no database gives
-        return (slot + 1,)
+                return -1 - slot  # which no database gives
+        return slot + 1
 
     def draw_values(self, rng: random.Random, *, whole: bool) -> dict[str, Any]:
         """Values of all columns, or of some."""
@@ -256,12 +299,17 @@ class Schema:
 def draw_schema(rng: random.Random) -> Schema:
     """A random schema of two to four columns."""
     columns = tuple(_draw_column(rng, f"c{i}") for i in range(rng.randint(2, 4)))
-    inherits = rng.choice(("", "", "single", "joined"))
-    own = columns[:-1] if inherits == "joined" else columns
+    inherits, key = rng.choice(INHERITS), rng.choice(KEY_KINDS)
+    own = columns[:-1] if inherits not in ("", "single") else columns
+    if inherits == "single own":
+        # Items have none, and share no unique constraint with it.
+        last = columns[-1]
+        index = "full" if last.index == "unique" else last.index
+        columns = (*own, replace(last, index=index, nullable=True))
     return Schema(
-        key=rng.choice(KEY_KINDS),
+        key=key,
         columns=columns,
-        tenant=rng.choice(("", "", *TENANTS)),
+        tenant=rng.choice(tuple(TENANTS) if key == "owned" else ("", "", *TENANTS)),
         inherits=inherits,
         compound=("c0", "c1") if _compounds(own) and rng.random() < 0.5 else (),
         versioned=rng.choice(("", "", "", "counter", "text", "own")),
@@ -272,6 +320,7 @@ def draw_schema(rng: random.Random) -> Schema:
         joins=rng.choice(("", "", "*", "selectin")) if inherits else "",
         rotates=rng.random() < 0.3,
         leaves=rng.choice(("", "", "", *LEAVES)),
+        loads=rng.choice(("", "", "", "selectin", "subquery", "immediate", "joined")),
     )
 
 
@@ -364,11 +413,10 @@ class Twin:
         body |= pickled.body()
         body["tag"] = mapped_column(sa.Integer, nullable=False)
         body["touched"] = mapped_column(sa.Integer, default=0, onupdate=self._touch, nullable=False)
-        if schema.tenant:
-            kind = sa.Integer() if schema.tenant == "integer" else text_type()
-            body["tenant"] = mapped_column(kind, nullable=False)
+        if schema.tenant_columns:
+            body["tenant"] = mapped_column(self._tenant_type(), nullable=False)
         key = "tenant/{tenant}" if schema.tenant else "default"
-        own = schema.columns[:-1] if schema.inherits == "joined" else schema.columns
+        own = schema.own_columns
         body |= {c.name: self.stored(c, key) for c in own}
         body |= self._extras(body["c0"], own)
         body["__table_args__"] = tuple(self._table_arguments(own))
@@ -393,8 +441,10 @@ class Twin:
                 mapping["with_polymorphic"] = "*"
         body |= self._kin(body)
         body["all_notes"] = association_proxy("children", "note", creator=self._note_of_proxy)
+        loads: Any = {"lazy": schema.loads} if schema.loads not in ("", "joined") else {}
         body["children"] = relationship(
             "Child",
+            **loads,
             order_by="Child.tag",
             back_populates="item",
             cascade="all, delete-orphan",
@@ -408,6 +458,8 @@ class Twin:
             extras["stamp"] = mapped_column(sa.Integer, server_default="3", nullable=False)
         if "hybrid" in self.schema.extras:
             extras["hybrid"] = hybrid_property(lambda self: self.c0)
+            # Nobody asks for it but SQLAlchemy, in bulk writes.
+            extras["doubled"] = hybrid_property(lambda self: self.c0 + self.c0)
         if "synonym" in self.schema.extras:
             extras["other_name"] = synonym("c0")
         if "composite" in self.schema.extras:
@@ -532,6 +584,16 @@ class Twin:
             case "big":
                 big = sa.BigInteger().with_variant(sa.Integer, "sqlite")
                 return {"id": mapped_column(big, sa.Identity(), primary_key=True)}
+            case "owned":
+                tenant = mapped_column(self._tenant_type(), primary_key=True, autoincrement=False)
+                own = mapped_column(sa.Integer, primary_key=True, autoincrement=False)
+                return {"tenant": tenant, "id": own}
+            case "triple":
+                return {
+                    "left": mapped_column(sa.Integer, primary_key=True, autoincrement=False),
+                    "middle": mapped_column(text_type(), primary_key=True),
+                    "right": mapped_column(Guid, primary_key=True),
+                }
             case "spelt":
                 return {"id": mapped_column(sa.String(20), primary_key=True)}
             case "bytes":
@@ -551,6 +613,9 @@ class Twin:
                 return {"id": mapped_column(owner, primary_key=True)}
         return {"id": mapped_column(sa.Integer, primary_key=True, autoincrement=False)}
 
+    def _tenant_type(self) -> Any:
+        return sa.Integer() if self.schema.tenant == "integer" else text_type()
+
     def _references(self, prefix: str, **options: Any) -> tuple[dict[str, Any], Any]:
         """Columns that hold an item's key, and the foreign key over them."""
         table = self.item.__table__
@@ -563,16 +628,29 @@ class Twin:
         body |= pickled.body()
         if self.schema.joins == "selectin":
             body["__mapper_args__"]["polymorphic_load"] = "selectin"
-        if self.schema.inherits == "joined":
-            columns, constraint = self._references("", primary_key=True)
-            last = self.schema.columns[-1]
-            own = self.stored(last)
-            arguments = [constraint]
-            if last.index == "unique" and not self.encrypted:
-                arguments.append(sa.UniqueConstraint(self.schema.stored_name(last.name)))
-            body |= {**columns, last.name: own, "__table_args__": tuple(arguments)}
-            body["__tablename__"] = f"{self.prefix}_sub"
+        last = self.schema.columns[-1]
+        match self.schema.inherits:
+            case "joined":
+                body |= self._own_table()
+            case "single own":
+                key = "tenant/{tenant}" if self.schema.tenant else "default"
+                body[last.name] = self.stored(last, key)
+            case "under":
+                between: dict[str, Any] = {"__mapper_args__": {"polymorphic_identity": "midl"}}
+                between |= pickled.body() | self._own_table()
+                middle = pickled.show(type("Middle", (self.item,), between))
+                return pickled.show(type("Sub", (middle,), body))
         return pickled.show(type("Sub", (self.item,), body))
+
+    def _own_table(self) -> dict[str, Any]:
+        """The table that a subclass has beside that of its class."""
+        columns, constraint = self._references("", primary_key=True)
+        last = self.schema.columns[-1]
+        arguments = [constraint]
+        if last.index == "unique" and not self.encrypted:
+            arguments.append(sa.UniqueConstraint(self.schema.stored_name(last.name)))
+        body = {**columns, last.name: self.stored(last), "__table_args__": tuple(arguments)}
+        return {**body, "__tablename__": f"{self.prefix}_sub"}
 
     def _child(self) -> Any:
         columns, constraint = self._references("item_", nullable=True)
@@ -581,7 +659,8 @@ class Twin:
         body["tag"] = mapped_column(sa.Integer, nullable=False)
         body["note"] = self.stored(Column("note", "text", "full"))
         body["__table_args__"] = (constraint,)
-        body["item"] = relationship("Item", back_populates="children")
+        loads: Any = {"lazy": self.schema.loads} if self.schema.loads else {}
+        body["item"] = relationship("Item", back_populates="children", **loads)
         body |= pickled.body()
         return pickled.show(type("Child", (self.base,), body))
 

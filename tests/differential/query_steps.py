@@ -304,7 +304,7 @@ class Shape(Step):
         if not hasattr(item, self.name):
             return None
         keys = [getattr(item, n) for n in world.schema.key_columns]
-        tenant = [item.tenant] if world.schema.tenant else []
+        tenant = [getattr(item, n) for n in world.schema.tenant_columns]
         statement = SHAPES[self.shape](item, [*keys, *tenant, item.tag], self.name)
         result = world.sessions[self.session].execute(statement)
         return [

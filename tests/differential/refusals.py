@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from sqlalchemy.orm.exc import StaleDataError
 
 from encfields import errors
+from tests.differential.access_steps import OldQuery
 from tests.differential.bulk_steps import Returning, UpdateSome
 from tests.differential.condition_steps import WriteBy
 from tests.differential.core_steps import BulkUpdate, SetNull, UpdateRow, Upsert
@@ -18,6 +19,7 @@ from tests.differential.kin_steps import LoadNamesakes
 from tests.differential.loader_steps import LoadCriteria
 from tests.differential.models import Schema
 from tests.differential.query_steps import Find
+from tests.differential.statement_steps import Spelt, Within
 from tests.differential.step import Step
 from tests.differential.table_steps import UpsertMany, WriteJoined
 from tests.differential.values import NONE_IS_VALUE
@@ -45,11 +47,11 @@ def _uses_truncated_index(step: Step, schema: Schema) -> bool:
 
 
 def _sets_part_of_compound(step: Step, schema: Schema) -> bool:
-    some = UpdateRow | BulkUpdate | SetNull | Returning | WriteJoined
+    some = UpdateRow | BulkUpdate | SetNull | Returning | WriteJoined | Within | Spelt
     if not isinstance(step, some) or not schema.compound:
         return False
     names = {step.name} if isinstance(step, SetNull) else set()
-    names |= set(step.values) if isinstance(step, UpdateRow | Returning | WriteJoined) else set()
+    names |= set(step.values) if not isinstance(step, SetNull | BulkUpdate) else set()
     names |= set(step.rows[0][2]) if isinstance(step, BulkUpdate) else set()
     return bool(names & set(schema.compound)) and not names >= set(schema.compound)
 
@@ -61,7 +63,7 @@ def _gives_many_rows_a_value(step: Step, schema: Schema) -> bool:
         is_delete = step.way == "delete"
     elif isinstance(step, UpdateSome | SetNull):
         is_delete = step.delete
-    elif isinstance(step, LoadCriteria):
+    elif isinstance(step, LoadCriteria | OldQuery):
         is_delete = step.way != "update"
     else:
         return False
@@ -88,7 +90,7 @@ def _compares_tenants(step: Step, schema: Schema) -> bool:
 
 
 def _returns_another_table(step: Step, schema: Schema) -> bool:
-    if schema.inherits != "joined" or schema.joins != "*":
+    if not schema.has_two_tables or schema.joins != "*":
         return False
     is_returned = isinstance(step, Returning) and step.entity
     return is_returned or (isinstance(step, UpdateWhere) and step.way == "entity")
@@ -96,6 +98,13 @@ def _returns_another_table(step: Step, schema: Schema) -> bool:
 
 def _loads_through_a_subquery(step: Step, schema: Schema) -> bool:
     return isinstance(step, LoadNamesakes) and step.loader == "subquery"
+
+
+def _gives_cte_a_value(step: Step, schema: Schema) -> bool:
+    if not isinstance(step, Within):
+        return False
+    has_default = any(c.default == "update" for c in schema.columns)
+    return step.way in ("insert", "update key") or (step.way == "update" and has_default)
 
 
 REFUSALS: tuple[Refusal, ...] = (
@@ -134,6 +143,11 @@ REFUSALS: tuple[Refusal, ...] = (
         errors.UnsupportedOperationError,
         _compares_tenants,
         "a comparison of columns that share no index",
+    ),
+    Refusal(
+        errors.UnboundValueError,
+        _gives_cte_a_value,
+        "an encrypted value in `WHERE`, in a function, in a CTE",
     ),
     Refusal(
         StaleDataError,

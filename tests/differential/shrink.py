@@ -11,7 +11,7 @@ from tests.differential.trial import Finding, Program, attempt
 PLAINER: tuple[dict[str, Any], ...] = (
     {"tenant": ""}, {"inherits": ""}, {"compound": ()}, {"versioned": ""}, {"renamed": False},
     {"eager": False}, {"key": "integer"}, {"kin": ""}, {"extras": ()}, {"joins": ""},
-    {"rotates": False}, {"leaves": ""},
+    {"rotates": False}, {"leaves": ""}, {"loads": ""},
 )  # fmt: skip
 """What a schema may do without."""
 
@@ -21,6 +21,7 @@ import datetime
 from decimal import Decimal
 from uuid import UUID
 
+from tests.differential.access_steps import *
 from tests.differential.attribute_steps import *
 from tests.differential.bulk_steps import *
 from tests.differential.condition_steps import *
@@ -36,6 +37,7 @@ from tests.differential.orm_steps import *
 from tests.differential.query_steps import *
 from tests.differential.refused_steps import *
 from tests.differential.result_steps import *
+from tests.differential.statement_steps import *
 from tests.differential.table_steps import *
 from tests.differential.tree_steps import *
 from tests.differential.trial import Program, attempt
@@ -69,7 +71,7 @@ def shrink(program: Program, finding: Finding, database: Database) -> tuple[Prog
         size //= 2
     for plainer in PLAINER:
         simpler = replace(program, schema=replace(program.schema, **plainer))
-        if simpler.schema == program.schema:
+        if simpler.schema == program.schema or not simpler.schema.is_possible:
             continue
         again = attempt(simpler, database)
         if again is not None and again.kind == finding.kind:

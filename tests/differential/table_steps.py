@@ -113,6 +113,8 @@ class UpsertMany(Step):
     def run(self, world: World) -> Any:
         session: Any = world.sessions[self.session]
         core = self.way.startswith("core")
+        if self.how == "along" and world.schema.inherits == "single own":
+            return None  # a row of the subclass would go without its own value
         made = world.twin.item.__table__ if core else world.twin.item
         rows = [self._row(world, row, core=core) for row in self.rows]
         if world.engine.dialect.name in MYSQLS:
@@ -153,7 +155,7 @@ class UpsertMany(Step):
         keys = list(world.schema.key_columns)
         stored = list(world.core(dict.fromkeys(self._own(world, core=False))))
         excluded = {n: insert.excluded[n] for n in stored}
-        if world.schema.tenant and self.how == "along":
+        if world.schema.tenant_columns and self.how == "along":
             excluded["tenant"] = insert.excluded.tenant
         table = world.twin.item.__table__
         exact = self._indexed(world, stored, EXACT)
@@ -202,7 +204,7 @@ class UpsertMany(Step):
                 statement = insert.on_duplicate_key_update(values)
             case _:
                 if self.how == "along":
-                    tenant = ["tenant"] if world.schema.tenant else []
+                    tenant = list(world.schema.tenant_columns)
                     stored += [*world.schema.key_columns, *tenant]
                 statement = insert.on_duplicate_key_update({n: insert.inserted[n] for n in stored})
         session: Any = world.sessions[self.session]
@@ -256,7 +258,7 @@ class InsertPages(Step):
                 found = session.scalars(statement, rows, execution_options=options)
                 seen = [world.see(i) for i in found]
                 return seen if ordered else sorted(map(repr, seen))
-            case "columns" if not (self.sub and world.schema.inherits == "joined"):
+            case "columns" if not (self.sub and world.schema.has_two_tables):
                 returned = [made.tag, *(getattr(made, n) for n in names)]
                 statement = sa.insert(made).returning(*returned, sort_by_parameter_order=True)
                 return world.rows(session.execute(statement, rows, execution_options=options))
@@ -269,7 +271,7 @@ class InsertPages(Step):
                 core = [world.core(row) for row in rows]
                 done = session.connection().execute(statement, core, execution_options=options)
                 return world.rows(done)
-            case "keys" if not (self.sub and world.schema.inherits == "joined"):
+            case "keys" if not (self.sub and world.schema.has_two_tables):
                 keys = [getattr(made, n) for n in world.schema.key_columns]
                 statement = sa.insert(made).returning(*keys, sort_by_parameter_order=True)
                 return world.rows(session.execute(statement, rows, execution_options=options))
@@ -331,7 +333,7 @@ class Beside(Step):
                 )
             case "two levels":
                 keys = [getattr(item, n) for n in names]
-                tenant = [item.tenant] if world.schema.tenant else []
+                tenant = [getattr(item, n) for n in world.schema.tenant_columns]
                 inner = sa.select(*keys, *tenant, item.tag, column.label("value")).cte("inner_one")
                 outer = sa.select(inner).where(inner.c.tag < 200).subquery("outer_one")
                 some = sa.select(outer.c.tag, outer.c.value).join(item, item.tag == outer.c.tag)

@@ -15,11 +15,11 @@ from sqlalchemy.exc import SAWarning
 from tests.differential.databases import Database
 from tests.differential.refusals import REFUSALS
 from tests.differential.shrink import script, shrink
-from tests.differential.trial import SHARE, attempt, draw_program
+from tests.differential.trial import attempt, draw_program
 
-SCHEMAS = range(3)
-EACH = range(3)
-"""Programs of each schema: to make its classes and tables takes longer than to run one."""
+SEEDS = (711, 712, 713, 719, 800, 801, 802, 809)
+"""Programs of two schemas, whose classes and tables take longer to make than a program to run; the
+programs of these that have most kinds of steps."""
 pytestmark = pytest.mark.usefixtures("older_objects_stay")
 
 DOCUMENTS = (Path(__file__).parents[2] / "docs").glob("*.md")
@@ -35,7 +35,7 @@ def database(backend) -> Iterator[Database]:
 
 @pytest.mark.timeout(900)  # they are many, and wait for a machine that has other work
 def test_programs_show_the_same_on_encrypted_and_on_plain_columns(database):
-    for seed in (schema * SHARE + number for schema in SCHEMAS for number in EACH):
+    for seed in SEEDS:
         program = draw_program(seed)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SAWarning)  # both sides have them

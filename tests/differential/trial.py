@@ -13,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from encfields import EncFieldsError
+from tests.differential.access_steps import ACCESS_STEPS
 from tests.differential.attribute_steps import ATTRIBUTE_STEPS
 from tests.differential.bulk_steps import BULK_STEPS
 from tests.differential.condition_steps import CONDITION_STEPS
@@ -30,6 +31,7 @@ from tests.differential.refusals import documented
 from tests.differential.refused_steps import REFUSED_STEPS
 from tests.differential.result_steps import RESULT_STEPS
 from tests.differential.stage import MYSQLS, Stage
+from tests.differential.statement_steps import STATEMENT_STEPS
 from tests.differential.step import Step
 from tests.differential.table_steps import TABLE_STEPS
 from tests.differential.tree_steps import TREE_STEPS
@@ -40,6 +42,7 @@ STEPS: tuple[type[Step], ...] = (
     *ORM_STEPS, *INSTANCE_STEPS, *CORE_STEPS, *BULK_STEPS, *QUERY_STEPS, *KIN_STEPS,
     *WRITE_STEPS, *RESULT_STEPS, *REFUSED_STEPS, *KEY_STEPS,
     *CONDITION_STEPS, *TABLE_STEPS, *TREE_STEPS, *ATTRIBUTE_STEPS, *LEAF_STEPS, *LOADER_STEPS,
+    *STATEMENT_STEPS, *ACCESS_STEPS,
 )  # fmt: skip
 SHARE = 10
 """How many seeds in a row have one schema: to make the classes and the tables takes long."""

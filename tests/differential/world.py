@@ -142,7 +142,7 @@ class World:
     def new_row(self, slot: int, values: dict[str, Any], tenant: Any, tag: int) -> dict[str, Any]:
         """Values of every attribute that a new instance has to have."""
         row = {**self.key_values(slot), **values, "tag": tag}
-        return {**row, "tenant": tenant} if self.schema.tenant else row
+        return row | dict.fromkeys(self.schema.tenant_columns, tenant)
 
     def base_row(self, slot: int, values: dict[str, Any], tenant: Any, tag: int) -> dict[str, Any]:
         """The same for a statement on the base table, which no mapper completes."""
@@ -152,8 +152,11 @@ class World:
 
     def own(self, values: dict[str, Any]) -> dict[str, Any]:
         """Those values that the base table has columns for."""
+        names = sa.inspect(self.twin.item).column_attrs.keys()
         columns = self.twin.item.__table__.c
-        return {n: v for n, v in values.items() if self.schema.stored_name(n) in columns}
+        return {
+            n: v for n, v in values.items() if n in names and self.schema.stored_name(n) in columns
+        }
 
     def core(self, values: dict[str, Any]) -> dict[str, Any]:
         """The same by column instead of by attribute."""
