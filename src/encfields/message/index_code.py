@@ -7,13 +7,10 @@ from __future__ import annotations
 
 import hashlib
 
-from encfields.message.keys import INNER, OUTER
+from encfields.message.keys import INNER, INNER_32, OUTER, OUTER_32
 
 _sha256 = hashlib.sha256().copy
 """A new SHA-256."""
-
-# What fills a key of 32 bytes up to a block of SHA-256, 64 bytes.
-_INNER_32, _OUTER_32 = b"\x36" * 32, b"\x5c" * 32
 
 
 def index_code(key: bytes, normalised: bytes) -> bytes:
@@ -27,6 +24,6 @@ def index_code(key: bytes, normalised: bytes) -> bytes:
     :returns: 32 bytes.
     """
     inner, outer = _sha256(), _sha256()
-    inner.update(key.translate(INNER) + _INNER_32 + normalised)
-    outer.update(key.translate(OUTER) + _OUTER_32 + inner.digest())
+    inner.update(key.translate(INNER) + INNER_32 + normalised)
+    outer.update(key.translate(OUTER) + OUTER_32 + inner.digest())
     return outer.digest()
