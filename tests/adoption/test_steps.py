@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import Any
 
 import pytest
@@ -326,3 +327,30 @@ def test_what_the_catalog_is_asked_is_compiled_once(
     assert compiled == []
     Schema(postgresql_db.backend.create_engine(), adoption).state()
     assert len(compiled) > 4  # of another engine
+
+
+def test_triggers_that_a_user_does_not_see_are_told_from_missing_ones(
+    mariadb: Backend, adoption: Adoption
+) -> None:
+    """MariaDB and MySQL show triggers to who has a right of its own."""
+    db = Database(mariadb)
+    db.execute_plain(
+        "CREATE TABLE customer (id INT PRIMARY KEY, note VARCHAR(80), email VARCHAR(120))"
+    )
+    begin_adoption(db.engine, adoption)
+    name = f"w{secrets.token_hex(4)}"
+    users = [f"{name}@'{host}'" for host in ("localhost", "127.0.0.1")]
+    for user in users:
+        db.execute_plain(f"CREATE USER {user} IDENTIFIED BY 'worker'")
+        db.execute_plain(f"GRANT SELECT, INSERT, UPDATE ON customer TO {user}")
+    engine = create_engine(mariadb.url.set(username=name, password="worker"))
+    try:
+        with pytest.raises(AdoptionError, match=r"does not see them; .* GRANT TRIGGER ON customer"):
+            reopen_plaintext(engine, adoption)
+        for user in users:
+            db.execute_plain(f"GRANT TRIGGER ON customer TO {user}")
+        engine.dispose()
+        reopen_plaintext(engine, adoption)
+    finally:
+        engine.dispose()
+        db.execute_plain(f"DROP USER {', '.join(users)}")

@@ -52,6 +52,8 @@ class AdoptionState:
         replaced them, and one that goes back has to replace them all the same.
     :ivar emptied: the blind index columns that the triggers empty with the sealed value; none if
         the triggers disagree.
+    :ivar may_be_unseen: whether the triggers may only be hidden: MySQL and MariaDB show them to
+        who has the right TRIGGER on the table.
     """
 
     table: Table
@@ -62,6 +64,7 @@ class AdoptionState:
     left_at: str | None = None
     emptied: frozenset[str] = frozenset()
     latest: str | None = None
+    may_be_unseen: bool = False
 
     def knows_indexes_of(self, adoption: Adoption) -> bool:
         """Whether the triggers empty exactly the columns of the adoption's blind indexes."""
@@ -91,6 +94,9 @@ class AdoptionState:
         then = f"run {first} first"
         if later:
             then = "it is past that stage: the way back is refill_plaintext"
+        if self.may_be_unseen:
+            where += ", or this database user does not see them"
+            then += f", or GRANT TRIGGER ON {adoption.table_name} to the user"
         raise AdoptionError(
             f"{verb} cannot be done yet: {where}; {then}",
             table=adoption.table_name,
@@ -148,6 +154,7 @@ def state_of(connection: Connection, adoption: Adoption) -> AdoptionState:
         left_at,
         emptied.pop() if len(emptied) == 1 else frozenset(),
         latest,
+        has_sealed and not notes and connection.dialect.name in MYSQL_NAMES,
     )
 
 
