@@ -73,12 +73,12 @@ class Comparison:
         """
         start = time.monotonic()
         sides = self._both(tests)
-        unexplained = {t for t in _changed(*sides) if reason_for(t) is None}
+        unexplained = _unexplained(*sides)
         if 0 < len(unexplained) <= RUN_AGAIN:
             # What does not change a second time hangs on something else, such as a clock. Whole
             # files, for the name of a class that is run for a database chooses no test.
             files = sorted({test.partition("::")[0] for test in unexplained})
-            unexplained &= set(_changed(*self._both(files, "-again")))
+            unexplained &= _unexplained(*self._both(files, "-again"))
         _tell(self.name, *sides, unexplained, time.monotonic() - start)
         return bool(unexplained)
 
@@ -99,10 +99,21 @@ class Comparison:
 def _changed(plain: Mapping[str, Outcome], attached: Mapping[str, Outcome]) -> list[str]:
     """The tests that came to something else."""
     return [
-        test
-        for test in sorted({*plain, *attached})
-        if plain.get(test, _NOT_RUN).name != attached.get(test, _NOT_RUN).name
+        test for test in sorted({*plain, *attached}) if _name(plain, test) != _name(attached, test)
     ]
+
+
+def _unexplained(plain: Mapping[str, Outcome], attached: Mapping[str, Outcome]) -> set[str]:
+    """The tests that came to something else without a reason that is known."""
+    return {
+        test
+        for test in _changed(plain, attached)
+        if reason_for(test, _name(plain, test), _name(attached, test)) is None
+    }
+
+
+def _name(outcomes: Mapping[str, Outcome], test: str) -> str:
+    return outcomes.get(test, _NOT_RUN).name
 
 
 def _tell(
@@ -113,15 +124,14 @@ def _tell(
     seconds: float,
 ) -> None:
     changed = _changed(plain, attached)
-    by_nature = sum(reason_for(test) is not None for test in changed)
+    without_reason = _unexplained(plain, attached)
+    by_nature = len(changed) - len(without_reason)
     came_to = ", ".join(
         f"{n} {what}" for what, n in Counter(o.name for o in plain.values()).items()
     )
     print(f"{name}: {len(plain)} tests ({came_to}) in {seconds:.0f} s")
     print(f"{name}: {by_nature} changed by nature, {len(unexplained)} without a reason")
-    for test in changed:
-        if reason_for(test) is not None:
-            continue
+    for test in sorted(without_reason):
         was, is_now = plain.get(test, _NOT_RUN), attached.get(test, _NOT_RUN)
         once = "" if test in unexplained else " (not a second time)"
         print(f"  {test}: {was.name}, attached {is_now.name}{once}")
