@@ -39,13 +39,15 @@ INTERNALS = [
 
 OTHERS = {
     "keys/aws/deadline.py": {"_endpoint", "_pool_classes_by_scheme", "_new_conn"},
+    "keys/sql/event_loops.py": {"_loop"},
     "testing/plugin.py": {"_report_sections", "_excinfo"},
     "testing/channels.py": {"_getframe"},
     "orm/adoption/unsealed.py": {"_getframe"},
     "cli/terminal.py": {"_exit"},
     "doctor/key_table.py": {"_exit"},
 }
-"""Private names of botocore, urllib3 and pytest, and documented ones of the standard library."""
+"""Private names of botocore, urllib3, async drivers and pytest, and documented ones of the standard
+library."""
 
 EVERYWHERE = {"_replace", "_asdict", "_fields"}
 """Documented names of named tuples."""
