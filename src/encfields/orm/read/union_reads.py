@@ -156,7 +156,9 @@ def _identity(
         return None
     identity: list[ColumnElement[Any]] = []
     for key in binding_of(value).bound_to:
-        place = next((n for n, selected in enumerate(branch) if selected is key), None)
+        # A class's attribute is an annotated copy of the column, with the column's hash.
+        wanted = hash(key)
+        place = next((n for n, selected in enumerate(branch) if hash(selected) == wanted), None)
         column = None if place is None else union.beside(place)
         if column is None:
             return None
