@@ -152,6 +152,8 @@ EQUALS: dict[str, tuple[TypeEngine[Any], Any, Any]] = {
     "days' midnights": (DateTime(), NOON.replace(hour=0, tzinfo=None), [NOON.date(), NOON]),
     "an enum's name": (Enum(Ward), Ward.SURGERY, "SURGERY"),
 }
+IN_SQLITE_ANOTHER_TEXT = ("a day's midnight", "days' midnights")
+
 DIFFERS: dict[str, tuple[TypeEngine[Any], Any, Any]] = {
     "a number with another digit": (Numeric(), Decimal("1.50"), Decimal("1.501")),
     "a number of another size": (Numeric(), Decimal("100"), Decimal("1")),
@@ -173,6 +175,7 @@ PAIRS = {**EQUALS, **DIFFERS}
 @pytest.mark.parametrize("name", PAIRS)
 def test_the_session_and_the_database_agree_on_what_a_statement_changes(db, name):
     kind, stored, asked = PAIRS[name]
+    equals = name in EQUALS and not (db.name == "sqlite" and name in IN_SQLITE_ANOTHER_TEXT)
 
     class Base(DeclarativeBase):
         pass
@@ -194,10 +197,10 @@ def test_the_session_and_the_database_agree_on_what_a_statement_changes(db, name
         door = session.get_one(Door, 1)
         shut: Any = session.execute(update(Door).where(equal).values(state="shut"))
         held = session.scalar(select(func.max(Door.state)))
-        assert door.state == held == ("shut" if name in EQUALS else "open")
-        assert shut.rowcount == (name in EQUALS)
+        assert door.state == held == ("shut" if equals else "open")
+        assert shut.rowcount == equals
         session.execute(delete(Door).where(equal))
-        assert (door in session) == (name in DIFFERS)
+        assert (door in session) != equals
 
 
 def test_a_date_column_takes_and_finds_the_date_of_a_datetime(db):

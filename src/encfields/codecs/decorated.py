@@ -17,6 +17,7 @@ from encfields.codecs.base import (
     none_is_value,
     processes_binds,
 )
+from encfields.codecs.temporal import DateCodec, DateTimeCodec
 from encfields.errors import DeclarationError, ValueDecodingError, ValueEncodingError
 
 
@@ -65,7 +66,12 @@ class DecoratedCodec:
         return self.impl(dialect).encode(self._bound(value, dialect), dialect)
 
     def encode_asked(self, value: object, dialect: Dialect) -> bytes:
-        return self.impl(dialect).encode_asked(self._bound(value, dialect), dialect)
+        impl, bound = self.impl(dialect), self._bound(value, dialect)
+        if isinstance(impl, (DateCodec, DateTimeCodec)) and impl.converts_binds(
+            dialect, in_rows=False
+        ):  # SQLAlchemy gives every bind that is compared with it the application's type
+            return impl.encode(bound, dialect)
+        return impl.encode_asked(bound, dialect)
 
     @property
     def equality(self) -> Equality:

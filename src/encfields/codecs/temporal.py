@@ -26,6 +26,11 @@ _DURATION = re.compile(rb"(-?)PT(0|[1-9][0-9]{0,13})(?:\.([0-9]{6}))?S")
 _MICROSECOND = dt.timedelta(microseconds=1)
 
 
+def is_day(value: object) -> bool:
+    """Whether it is a date without a time of day."""
+    return isinstance(value, dt.date) and not isinstance(value, dt.datetime)
+
+
 class DateCodec(KeepsValues):
     """``YYYY-MM-DD``. For a ``datetime`` its date is stored, as in a plain Date column."""
 
@@ -50,7 +55,7 @@ class DateCodec(KeepsValues):
             raise out_of_range("a date never equals a datetime with a time of day")
         return self.encode(value, dialect)
 
-    def cuts_binds(self, dialect: Dialect, *, in_rows: bool) -> bool:
+    def converts_binds(self, dialect: Dialect, *, in_rows: bool) -> bool:
         """Whether a datetime in a bind of the type Date is sent to the database as its date.
 
         :param in_rows: in a bind for a list of rows.
@@ -129,6 +134,19 @@ class DateTimeCodec(KeepsValues):
         except Exception as error:  # a time zone of the user's own may raise anything
             problem = f"raised {type(error).__name__}"
         raise out_of_range(f"the datetime's time zone {problem}")
+
+    def encode_asked(self, value: object, dialect: Dialect) -> bytes:
+        # A database compares a date as its midnight; SQLite compares their texts.
+        if dialect.name == "sqlite" and is_day(value):
+            raise out_of_range("in SQLite no datetime equals a date")
+        return self.encode(value, dialect)
+
+    def converts_binds(self, dialect: Dialect, *, in_rows: bool) -> bool:
+        """Whether a date in a bind of the type DateTime equals what a date would not.
+
+        :param in_rows: in a bind for a list of rows.
+        """
+        return dialect.name == "sqlite"
 
     def decode(self, data: bytes, dialect: Dialect) -> object:
         try:

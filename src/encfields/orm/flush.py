@@ -27,8 +27,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sqlalchemy import Column, Table
 from sqlalchemy.sql.elements import BinaryExpression, BindParameter, ClauseList
 from sqlalchemy.sql.visitors import iterate
-from sqlalchemy.types import Date, Interval, TypeDecorator
+from sqlalchemy.types import Date, DateTime, Interval, TypeDecorator
 
+from encfields.codecs.temporal import is_day
 from encfields.orm import internals
 from encfields.orm.declare.columns import binding_of, is_encrypted
 from encfields.orm.query.comparison import EQUALITY, MEMBERSHIP, IndexComparison
@@ -272,11 +273,13 @@ def _compares_as_given(element: Any) -> bool:
 
 def _is_day_beside_time(*sides: Any) -> bool:
     """Whether a date is compared with a ``datetime``, which equals it in some databases only."""
-    if not any(isinstance(_inner_of_indexed(side), Date) for side in sides):
+    inner = [_inner_of_indexed(side) for side in sides]
+    is_date = any(isinstance(type_, Date) for type_ in inner)
+    if not is_date and not any(isinstance(type_, DateTime) for type_ in inner):
         return False
     given = [side.effective_value for side in sides if isinstance(side, BindParameter)]
     values = itertools.chain.from_iterable(v if isinstance(v, LISTS) else (v,) for v in given)
-    return any(isinstance(value, dt.datetime) for value in values)
+    return any(isinstance(value, dt.datetime) if is_date else is_day(value) for value in values)
 
 
 def _has_forms(column: Any) -> bool:

@@ -16,6 +16,7 @@ from encfields.bulk.rows.reseal_and_index import ResealAndIndex, ValueInWork
 from encfields.bulk.rows.row_work import OF_THIS_VALUE, BatchOutcome, RowChange, same_value
 from encfields.bulk.rows.stored_keys import may_be_uuid
 from encfields.codecs import codec_for
+from encfields.codecs.temporal import is_day
 from encfields.engine import engine_encryption
 from encfields.errors import (
     DeclarationError,
@@ -62,6 +63,8 @@ class PlaintextReader:
                 "reads it",
                 reason="plaintext",
             )
+        if is_day(value):  # which equals no datetime in SQLite, and is kept by either type
+            return self._codec.encode(value, self._dialect)
         # Refuse what the encrypted column would round: its digits would be lost with the plaintext.
         return self._codec.encode_asked(value, self._dialect)
 

@@ -19,6 +19,7 @@ from encfields.codecs import Codec
 from encfields.codecs.base import BecomesNullError
 from encfields.codecs.decorated import DecoratedCodec
 from encfields.codecs.inner_types import INNER_TYPES
+from encfields.codecs.temporal import DateTimeCodec, is_day
 from encfields.errors import EncFieldsError
 from encfields.orm import internals
 from encfields.orm.declare.columns import SealedColumnType
@@ -85,6 +86,8 @@ def _bind_in_loaded_form(codec: Codec, bind: BindParameter[Any]) -> BindParamete
 
 def _loaded(codec: Codec, value: Any) -> Any:
     if not isinstance(value, _SCALARS) or isinstance(value, dt.datetime):
+        return value
+    if isinstance(codec, DateTimeCodec) and is_day(value):  # left to the database
         return value
     try:
         return codec.decode(codec.encode_asked(value, _ANY_DIALECT), _ANY_DIALECT)

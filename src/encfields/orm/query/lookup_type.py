@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-from sqlalchemy import Date, LargeBinary, cast, func, literal_column
+from sqlalchemy import Date, DateTime, LargeBinary, cast, func, literal_column
 from sqlalchemy.types import TupleType, TypeDecorator, TypeEngine
 
-from encfields.codecs.temporal import DateCodec
+from encfields.codecs.temporal import DateCodec, DateTimeCodec
 from encfields.errors import UnboundValueError
 from encfields.index.hashing import index_value
 from encfields.kept_state import RENAMED
@@ -64,6 +64,26 @@ class Compared:
         return len(self.enclosing) > 1 or self.scope.subquery is not None
 
 
+class _BindOfMoments(NamedTuple):
+    """What type an application's bind has where it is compared with a plain column of dates.
+
+    SQLAlchemy gives a named bind without a value the column's type, and other binds the type that
+    is stated, or else the value's own, which in ``column == value`` it does each time.
+    """
+
+    is_date: bool
+    is_datetime: bool
+    is_rows: bool
+
+    @classmethod
+    def of(cls, bind: BindParameter[Any] | None) -> _BindOfMoments:
+        if bind is None:
+            return cls(False, False, False)
+        is_date, is_datetime = isinstance(bind.type, Date), isinstance(bind.type, DateTime)
+        is_given = not bind.unique and not is_date and not is_datetime
+        return cls(is_date or is_given, is_datetime or is_given, isinstance(bind.type, TupleType))
+
+
 class LookupType(CacheKeyedType, TypeDecorator[Any]):
     """The type of one bind in a comparison, made during compilation: it tells the bind's use.
 
@@ -83,10 +103,7 @@ class LookupType(CacheKeyedType, TypeDecorator[Any]):
         self.index = index
         self.hashed_for: tuple[IndexBinding, ...] = (index,)
         self.compared = compared
-        # SQLAlchemy gives the value in column == value the value's own type, and a named bind, and
-        # literal(value, Date), the column's.
-        self._is_of_column = bind is not None and (not bind.unique or isinstance(bind.type, Date))
-        self._is_of_rows = bind is not None and isinstance(bind.type, TupleType)
+        self._bind = _BindOfMoments.of(bind)
         # SQLAlchemy copies a type for each dialect; the copies share this.
         self.token = object()
 
@@ -97,9 +114,13 @@ class LookupType(CacheKeyedType, TypeDecorator[Any]):
     def as_stored(self, dialect: Dialect) -> bool:
         """Whether the database compares the value as the column would store it."""
         codec = self.index.sources[0].written_codec
-        if not self._is_of_column or not isinstance(codec, DateCodec):
+        if isinstance(codec, DateCodec):
+            is_of_column = self._bind.is_date
+        elif isinstance(codec, DateTimeCodec):
+            is_of_column = self._bind.is_datetime
+        else:
             return False
-        return codec.cuts_binds(dialect, in_rows=self._is_of_rows)
+        return is_of_column and codec.converts_binds(dialect, in_rows=self._bind.is_rows)
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         return bytes_type(dialect, self.index.definition.stored_bytes)

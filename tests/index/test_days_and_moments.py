@@ -1,0 +1,150 @@
+"""A date beside a datetime: whether they are equal depends on the database and the bind's type."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import (
+    Column,
+    Date,
+    DateTime,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    bindparam,
+    delete,
+    insert,
+    literal,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from encfields import BlindIndex, EncryptedType
+
+DAY = dt.date(2024, 2, 9)
+MIDNIGHT = dt.datetime(2024, 2, 9)
+MORNING = dt.datetime(2024, 2, 9, 8)
+
+
+class Day(TypeDecorator[dt.date]):
+    """An application's own date."""
+
+    impl = Date
+    cache_ok = True
+
+
+class Moment(TypeDecorator[dt.datetime]):
+    """An application's own time."""
+
+    impl = DateTime
+    cache_ok = True
+
+
+CONDITIONS: dict[str, Callable[[Any, Any], Any]] = {
+    "==": lambda column, asked: column == asked,
+    "!=": lambda column, asked: column != asked,
+    "in_": lambda column, asked: column.in_([asked]),
+    "not_in": lambda column, asked: column.not_in([asked]),
+    "a name": lambda column, asked: column == bindparam("q"),
+    "a name with a value": lambda column, asked: column == bindparam("q", asked),
+    "a name of a list with values": lambda column, asked: column.in_(
+        bindparam("list", [asked], expanding=True)
+    ),
+    "a name of a Date": lambda column, asked: column == bindparam("q", type_=Date),
+    "a literal": lambda column, asked: column == literal(asked),
+    "a literal DateTime": lambda column, asked: column == literal(asked, DateTime),
+}
+
+
+@pytest.mark.parametrize("index", [BlindIndex(), BlindIndex(bits=4)], ids=["whole", "cut"])
+@pytest.mark.parametrize("type_", [Date(), DateTime()], ids=["Date", "DateTime"])
+def test_a_day_is_compared_with_a_moment_as_in_a_plain_column(db, type_, index):
+    table = _twins(db, type_, index)
+    for asked in (DAY, MIDNIGHT, MORNING):
+        for name, condition in CONDITIONS.items():
+            if index.bits == 4 and name in ("!=", "not_in"):
+                continue  # refused
+            if isinstance(type_, DateTime) and name == "a name of a Date":
+                continue
+            if isinstance(type_, Date) and asked == DAY and name == "a literal DateTime":
+                continue
+            assert _found(db, table, condition, asked) == [True, True], (name, asked)
+
+
+@pytest.mark.parametrize("type_", [Day(), Moment()], ids=["Day", "Moment"])
+def test_a_type_of_the_applications_own_converts_what_is_asked_of_it(db, type_):
+    table = _twins(db, type_, BlindIndex())
+    for asked in (DAY, MIDNIGHT, MORNING):
+        for name in ("==", "!=", "in_", "not_in"):
+            assert _found(db, table, CONDITIONS[name], asked) == [True, True], (name, asked)
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Visit(Base):
+    __tablename__ = "visit"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    state: Mapped[str] = mapped_column(String(9))
+    at: Mapped[dt.datetime] = mapped_column(EncryptedType(DateTime, index=BlindIndex()))
+
+
+@pytest.mark.parametrize("strategy", ["auto", "evaluate"])
+def test_the_session_and_the_database_agree_which_moments_equal_a_day(db, strategy):
+    db.create(Base.metadata)
+    options = {"synchronize_session": strategy}
+    for asked in (Visit.at == DAY, Visit.at.in_([DAY]), Visit.at == bindparam("q", DAY)):
+        with Session(db.engine) as session:
+            visit = Visit(id=1, state="open", at=MIDNIGHT)
+            session.add(visit)
+            session.flush()
+            session.execute(
+                update(Visit).where(asked).values(state="done"), execution_options=options
+            )
+            held = session.scalar(text("SELECT state FROM visit"))
+            assert visit.state == held
+            gone: Any = session.execute(delete(Visit).where(asked), execution_options=options)
+            assert (visit not in session) == (gone.rowcount == 1) == (held == "done")
+
+
+def _twins(db: Any, type_: TypeEngine[Any], index: BlindIndex) -> Table:
+    table = Table(
+        "twins",
+        MetaData(),
+        Column("id", Integer, primary_key=True, autoincrement=False),
+        Column("plain", type_),
+        Column("secret", EncryptedType(type_, index=index)),
+    )
+    db.create(table.metadata)
+    with db.engine.begin() as connection:
+        for number, value in enumerate((MIDNIGHT, MORNING, dt.datetime(2024, 2, 10))):
+            stored = value.date() if isinstance(type_, Date | Day) else value
+            row = {"id": number, "plain": stored, "secret": stored}
+            connection.execute(insert(table), row)
+    return table
+
+
+def _found(db: Any, table: Table, condition: Callable[[Any, Any], Any], asked: Any) -> list[bool]:
+    """Whether the encrypted column answers as the plain one, with and without its value."""
+    answers = []
+    for delivers in (True, False):
+        plain, secret = (
+            select(table.c.id, *([column] if delivers or column.name == "secret" else []))
+            .where(condition(column, asked))
+            .order_by(table.c.id)
+            for column in (table.c.plain, table.c.secret)
+        )
+        with db.engine.connect() as connection:
+            given = {"q": asked}
+            answers.append(
+                connection.scalars(plain, given).all() == connection.scalars(secret, given).all()
+            )
+    return answers
