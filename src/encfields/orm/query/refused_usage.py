@@ -157,8 +157,8 @@ def _refuse_nested_write(statement: Insert | Update) -> None:
     written = internals.stated_keys(statement).union(internals.select_source_names(statement))
     of_values = [c for c in table.c if c.key in bindings or isinstance(c.type, IndexColumnType)]
     for column in of_values:
-        defaults = column.default is not None and column.key in bindings
-        if column.key in written or defaults:
+        default = column.onupdate if isinstance(statement, Update) else column.default
+        if column.key in written or (default is not None and column.key in bindings):
             raise UnboundValueError(
                 "an INSERT or UPDATE inside a CTE does not tell which row the value is for: run it "
                 "as a separate statement",
