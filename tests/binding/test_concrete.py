@@ -19,7 +19,7 @@ from sqlalchemy.orm import (
 )
 
 from encfields import BlindIndex, EncryptedType
-from encfields.errors import ContextMismatchError, UnreadableError
+from encfields.errors import ContextMismatchError, UnreadableError, UnsupportedOperationError
 from tests.database import CANARY
 from tests.turns import databases_by_turns
 
@@ -116,6 +116,27 @@ def test_a_subquery_of_the_base_s_columns_is_refused_and_one_of_the_class_is_rea
                 session.scalars(select(one.c.plate)).all()
         assert sorted(session.scalars(select(whole.c.plate))) == ["b", "v"]
         assert session.scalars(select(of_last.c.plate)).all() == ["b"]
+
+
+def test_the_base_is_distinct_and_grouped_by_as_a_plain_one_is(fleet):
+    pairs = select(Vehicle, func.count(Garage.id)).outerjoin(Garage, Garage.holds == Vehicle.id)
+    base: Any = Vehicle  # SQLAlchemy takes a class, which its annotations leave out
+    with fleet.session() as session:
+        session.add_all([Garage(id=1, holds=1), Garage(id=2, holds=1)])
+        session.flush()
+        twice = select(Vehicle).join(Garage, Garage.holds == Vehicle.id)
+        assert sorted(v.plate for v in session.scalars(twice)) == ["b", "b", "v", "v"]
+        assert sorted(v.plate for v in session.scalars(twice.distinct())) == ["b", "v"]
+        counted = session.execute(pairs.group_by(base)).all()
+        assert sorted((v.plate, count) for v, count in counted) == [("b", 2), ("v", 2)]
+
+
+def test_the_base_is_not_distinct_by_a_key_that_two_tables_have(fleet):
+    with (
+        fleet.session() as session,
+        pytest.raises(UnsupportedOperationError, match="DISTINCT"),
+    ):
+        session.execute(select(Vehicle.id, Vehicle.plate).distinct()).all()
 
 
 def test_a_relationship_to_the_base_is_loaded(fleet):

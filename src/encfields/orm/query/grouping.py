@@ -14,22 +14,29 @@ from encfields.orm.declare.columns import bindings_of
 from encfields.orm.query.functional_dependencies import determined_by
 from encfields.orm.query.statement_scope import unlabelled
 from encfields.orm.read.provenance import row_siblings
+from encfields.orm.read.union_reads import row_key_in_union
 
 
 def row_key_determined(element: Any, others: Iterable[Any], select: Select[Any]) -> bool:
     """Whether the `others` determine the row of the encrypted `element`.
 
-    Its table's primary key does, or what its values are bound to. The columns of a key template are
+    Its table's primary key does, or what its values are bound to; in the UNION of a concrete
+    hierarchy, that and the column that distinguishes the tables. The columns of a key template are
     not needed, since a row has one value of each.
 
     :param element: an encrypted column of what `select` selects from.
     :param others: columns that are the same in all rows of a group.
     """
+    if getattr(element, "table", None) is None:
+        return False
+    determined = determined_by({hash(unlabelled(other)) for other in others}, select)
+    in_union = row_key_in_union(element)
+    if in_union is not None:
+        return all(hash(column) in determined for column in in_union)
     bases = [base for base in getattr(element, "base_columns", ()) if isinstance(base, Column)]
-    if len(bases) != 1 or getattr(element, "table", None) is None:
+    if len(bases) != 1:
         return False
     (base,) = bases
-    determined = determined_by({hash(unlabelled(other)) for other in others}, select)
     keys = (base.table.primary_key.columns, bindings_of(base.table)[base.key].own_identity)
     return any(
         bool(columns)

@@ -9,7 +9,7 @@ its branch requires.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import is_
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -27,7 +27,7 @@ from sqlalchemy.sql.visitors import iterate
 from sqlalchemy.types import TypeEngine
 
 from encfields.orm import internals
-from encfields.orm.declare.columns import binding_of, is_encrypted
+from encfields.orm.declare.columns import ColumnBinding, binding_of, is_encrypted
 from encfields.orm.internals import WrappedColumn
 from encfields.orm.read.packed import Packed, without_result_map
 from encfields.orm.read.row_reader import RowReader
@@ -116,10 +116,12 @@ def packed_branches(expression: Any) -> PackedBranches | None:
         value = branch[union.place]
         if is_no_value(value):
             continue
-        identity = _identity(union, branch, value)
+        binding = _binding(value)
+        if binding is None:
+            return None
+        identity = _selected_beside(union, branch, binding.bound_to)
         if identity is None:
             return None
-        binding = binding_of(value)
         cell = Packed(expression, identity, RowReader(binding, lazy=binding.lazy))
         packed.append((branch[place], cell))
     tags = {cell.reader.tag for _, cell in packed}
@@ -146,16 +148,43 @@ def hides_union(expression: Any) -> bool:
     return False
 
 
-def _identity(
-    union: Union, branch: Sequence[Any], value: Any
+def row_key_in_union(expression: Any) -> tuple[ColumnElement[Any], ...] | None:
+    """The columns of a UNION that together determine the row of its encrypted column.
+
+    :returns: the one that distinguishes the branches, and those that are a row's key in its branch;
+        ``None`` as for :func:`packed_branches`.
+    """
+    union = union_of(expression)
+    place = None if union is None else union.discriminator()
+    if union is None or place is None:
+        return None
+    columns: list[ColumnElement[Any]] = [union.beside(place)]
+    for branch in union.branches:
+        value = branch[union.place]
+        if is_no_value(value):
+            continue
+        binding = _binding(value)
+        if binding is None:
+            return None
+        identity = _selected_beside(union, branch, binding.own_identity)
+        if identity is None:
+            return None
+        columns.extend(identity)
+    return tuple(columns)
+
+
+def _binding(value: Any) -> ColumnBinding | None:
+    """What is declared of an encrypted column that a branch selects from its table."""
+    is_of_table = isinstance(value, Column) and isinstance(value.table, Table)
+    return binding_of(value) if is_of_table and is_encrypted(value) else None
+
+
+def _selected_beside(
+    union: Union, branch: Sequence[Any], keys: Iterable[Column[Any]]
 ) -> tuple[ColumnElement[Any], ...] | None:
-    """The columns of the UNION that are the row's key of a branch's column."""
-    if not isinstance(value, Column) or not isinstance(value.table, Table):
-        return None
-    if not is_encrypted(value):
-        return None
+    """The columns of the UNION that are a branch's `keys`; ``None`` if it does not select one."""
     identity: list[ColumnElement[Any]] = []
-    for key in binding_of(value).bound_to:
+    for key in keys:
         # A class's attribute is an annotated copy of the column, with the column's hash.
         wanted = hash(key)
         place = next((n for n, selected in enumerate(branch) if hash(selected) == wanted), None)
