@@ -8,9 +8,10 @@ import sys
 import threading
 
 import pytest
-from sqlalchemy import create_engine, event, text
+from sqlalchemy import Column, Integer, MetaData, Table, create_engine, event, text
 
-from encfields import SqlKeyStore, attach, keyrings
+from encfields import EncFieldsError, EncryptedType, SqlKeyStore, attach, keyrings
+from encfields.bulk import Options, Reencryption, TableSpec
 from encfields.bulk.runs.coordinator import setup_for
 from encfields.errors import ConfigurationError
 from encfields.keys.fetching.switch_interval import short_switch_interval
@@ -58,6 +59,42 @@ def test_what_cannot_go_along_is_refused_with_the_way_out(tmp_path):
         with pytest.raises(ConfigurationError, match=what) as caught:
             setup_for(engine, attach(engine, store()))
         assert "Options(setup=...)" in str(caught.value)
+
+
+def raising() -> None:
+    raise RuntimeError("p4ssw0rd")
+
+
+def returning_nothing() -> None:
+    """As one that forgets its return."""
+
+
+@pytest.mark.parametrize(
+    "setup, told",
+    [
+        (lambda: None, "no lambda and none within another function"),
+        (raising, r"Options\(setup=...\) raised builtins.RuntimeError"),
+        (returning_nothing, r"returned NoneType .* must return \(engine, encryption\)"),
+    ],
+)
+def test_a_setup_that_is_of_no_use_is_told_with_what_it_must_be(tmp_path, setup, told):
+    engine = create_engine(f"sqlite:///{tmp_path}/db")
+    table = Table("t", MetaData(), Column("id", Integer, primary_key=True))
+    table.append_column(Column("v", EncryptedType()))
+    table.create(engine)
+    encryption = attach(engine, SqlKeyStore(keyrings.local(bytes(32))), create=True)
+    spec = TableSpec.from_table(table)
+    run = Reencryption(engine, encryption, spec, options=Options(workers=2, setup=setup))
+    with pytest.raises(EncFieldsError, match=told) as caught:
+        run.run()
+    assert "p4ssw0rd" not in str(caught.value)
+    engine.dispose()
+
+
+@pytest.mark.parametrize("workers", ["2", 2.5, True])
+def test_a_number_of_workers_that_is_no_int_is_refused(workers):
+    with pytest.raises(ConfigurationError, match="workers must be an int, not"):
+        Options(workers=workers)
 
 
 def test_a_local_wrapping_key_never_leaves_its_process(tmp_path):

@@ -88,6 +88,8 @@ class Options:
     def __post_init__(self) -> None:
         for option in fields(self):
             value = getattr(self, option.name)
+            if option.type == "int" and type(value) is not int:
+                raise _refusal(f"{option.name} must be an int, not {type(value).__name__}")
             if not isinstance(value, int | float):
                 continue
             if not value >= _SMALLEST.get(option.name, 0):

@@ -33,7 +33,7 @@ from encfields.bulk.runs.store import (
     require_run_tables,
 )
 from encfields.bulk.runs.worker import new_owner
-from encfields.bulk.runs.worker_setup import require_sendable
+from encfields.bulk.runs.worker_setup import require_sendable, sendable_setup
 from encfields.errors import DeclarationError, EncFieldsError, KeyUnavailableError, shortened
 from encfields.traces import leaves_no_trace
 
@@ -235,7 +235,8 @@ def _work(
     with stopping_on_signals(stop):
         if options.workers > 1:
             own.close()  # They would be idle for as long as the workers work.
-            setup = options.setup or setup_for(engine, encryption)
+            given = options.setup
+            setup = sendable_setup(given) if given else setup_for(engine, encryption)
             require_sendable(options)
             return Coordinator(engine, run_id, options, setup).work(stop, progress)
         return RunLoop(own, encryption, run_id, new_owner(), options, stop, progress).work()

@@ -16,7 +16,7 @@ from dataclasses import replace
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.connection import wait
 from threading import Event
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -31,7 +31,7 @@ from encfields.bulk.runs.signals import children_ignoring_interrupts
 from encfields.bulk.runs.store import RunStore, Totals
 from encfields.bulk.runs.worker import new_owner
 from encfields.bulk.runs.worker_setup import setup_for
-from encfields.errors import EncFieldsError, KeyUnavailableError
+from encfields.errors import ConfigurationError, EncFieldsError, KeyUnavailableError
 
 if TYPE_CHECKING:
     from encfields.engine import Encryption
@@ -230,12 +230,34 @@ def _set_up(setup: Setup, options: Options, stop: Event) -> tuple[Engine, Encryp
     patience = Patience(options.outage_seconds, stop)
     while True:
         try:
-            return setup()
+            return _pair(setup())
         except (SQLAlchemyError, KeyUnavailableError, OSError) as error:
             failure = TranslatedFailure.of(error)
+        except EncFieldsError:
+            raise
+        except Exception as error:  # its text could hold a value
+            name = f"{type(error).__module__}.{type(error).__qualname__}"
+            raise ConfigurationError(
+                f"Options(setup=...) raised {name} in a worker process", reason="setup"
+            ) from None
         patience.wait(failure)
         if stop.is_set():
             raise failure.error
+
+
+def _pair(made: Any) -> tuple[Engine, Encryption]:
+    """What a setup returned.
+
+    :raises ConfigurationError: something else than an engine and its encryption.
+    """
+    match made:
+        case (engine, encryption) if hasattr(engine, "dialect") and hasattr(encryption, "keys"):
+            return engine, encryption
+    raise ConfigurationError(
+        f"Options(setup=...) returned {type(made).__name__} in a worker process, and must return "
+        "(engine, encryption): an Engine, and what attach() returned for it",
+        reason="setup",
+    )
 
 
 def _stop_when_asked(parent: int, lifeline: Pipe, stop: Event) -> None:

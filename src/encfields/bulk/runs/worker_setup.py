@@ -117,6 +117,20 @@ def _is_the_applications(listener: Any) -> bool:
     return not module.startswith(("sqlalchemy.", "encfields."))
 
 
+def sendable_setup(setup: Setup) -> Setup:
+    """A setup that the caller gave.
+
+    :raises ConfigurationError: a worker process cannot import it.
+    """
+    if callable(setup) and _can_be_sent(setup):
+        return setup
+    raise ConfigurationError(
+        "Options(setup=...) must be a function that worker processes can import: one of a module, "
+        "no lambda and none within another function",
+        reason="setup",
+    )
+
+
 def _can_be_sent(what: Any) -> bool:
     try:
         pickle.dumps(what)
