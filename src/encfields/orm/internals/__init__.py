@@ -22,6 +22,7 @@ from encfields.orm.internals.compiled import (
     BoundValue,
     Expression,
     LabelsOfCells,
+    NamesInReturning,
     assignments,
     bind_name,
     bound_values,

@@ -13,7 +13,7 @@ Read::
 
 Overridden::
 
-    sqlalchemy.sql.compiler.SQLCompiler            _add_to_result_map
+    sqlalchemy.sql.compiler.SQLCompiler            _add_to_result_map _label_returning_column
 """
 
 from __future__ import annotations
@@ -292,6 +292,40 @@ class LabelsOfCells:
             labelled = _labelled(objects)
             objects = tuple(o for o in objects if not any(o is column for column in labelled))
         super()._add_to_result_map(keyname, name, objects, type_)  # type: ignore[misc]
+
+
+class NamesInReturning:
+    """Mixed into a dialect's compiler class: RETURNING may give a column by its bare name.
+
+    SQLAlchemy knows nothing of ``returning(column("ssn"))`` but the name, so an encrypted column
+    would be returned as its message. In RETURNING a name can only be a column of the written table.
+    """
+
+    _result_columns: list[Any]
+
+    def returned_instead(self, statement: Any, column: Any) -> Any:
+        """The table's column, or a label of it, to return instead of a name; else the same."""
+        raise NotImplementedError
+
+    def _label_returning_column(
+        self,
+        stmt: Any,
+        column: Any,
+        populate_result_map: bool,
+        column_clause_args: Any = None,
+        **kw: Any,
+    ) -> str:
+        returned = self.returned_instead(stmt, column) if populate_result_map else column
+        if returned is not column:
+            kw["fallback_label_name"] = column.name  # SQLAlchemy's own is "ssn_1"
+        sql = super()._label_returning_column(  # type: ignore[misc]
+            stmt, returned, populate_result_map, column_clause_args, **kw
+        )
+        if returned is not column and not kw.get("column_is_repeated"):
+            entry = self._result_columns[-1]
+            objects = (*entry.objects, column)
+            self._result_columns[-1] = type(entry)(entry.keyname, entry.name, objects, entry.type)
+        return str(sql)
 
 
 def _labelled(objects: Sequence[Any]) -> list[Any]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from itertools import count
 from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy import and_, or_
+from sqlalchemy import LargeBinary, and_, or_
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import (
     BinaryExpression,
@@ -22,6 +22,7 @@ from sqlalchemy.sql.elements import (
     CollectionAggregate,
     ColumnElement,
     Grouping,
+    Label,
     Null,
     Tuple,
 )
@@ -48,6 +49,7 @@ from encfields.orm.query.index_operand import (
 )
 from encfields.orm.query.lookup_type import Compared, LookupType, renamed_bind
 from encfields.orm.query.null_tests import null_test_marked
+from encfields.orm.query.raw_order import is_raw_name
 from encfields.orm.query.resolution import answering
 from encfields.orm.query.statement_scope import enclosing
 from encfields.orm.write.hidden_values import veil_all
@@ -56,7 +58,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
 
 
-class _LookupCompiler(internals.LabelsOfCells):
+class _LookupCompiler(internals.LabelsOfCells, internals.NamesInReturning):
     """Mixed into a dialect's compiler class."""
 
     process: Callable[..., str]
@@ -73,6 +75,18 @@ class _LookupCompiler(internals.LabelsOfCells):
         """Compile a CASE."""
         asked = _as_searched_case(clause) if is_looked_up_by_compiler(clause) else clause
         return str(super().visit_case(asked, **kw))  # type: ignore[misc]
+
+    def returned_instead(self, statement: Any, column: Any) -> Any:
+        """The encrypted column that RETURNING gives by its name; anything else unchanged."""
+        if isinstance(column, Label):
+            named = self.returned_instead(statement, column.element)
+            return column if named is column.element else named.label(column.name)
+        if not is_raw_name(column) or column.is_literal or isinstance(column.type, LargeBinary):
+            return column
+        return next(
+            (one for one in statement.table.c if one.name == column.name and is_encrypted(one)),
+            column,
+        )
 
 
 _classes: dict[type[Any], type[Any]] = {}
