@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import event
+from sqlalchemy import event, inspect
 from sqlalchemy.orm import ORMExecuteState, Session
 
 if TYPE_CHECKING:
@@ -67,8 +67,10 @@ def _of_load(events: list[Any], held: list[Any]) -> Any:
 
 def _of_instance(name: str, events: list[Any]) -> Any:
     def note(target: Any, *rest: Any) -> None:
-        names = rest[-1]
-        events.append((name, type(target).__name__, sorted(names) if names else None))
+        names = set(rest[-1] or ())
+        # Of relationships those not loaded yet: SQLAlchemy goes through a set of addresses.
+        names -= set(inspect(target).mapper.relationships.keys())
+        events.append((name, type(target).__name__, sorted(names)))
 
     return note
 

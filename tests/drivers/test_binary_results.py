@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from psycopg.types.numeric import FloatLoader
 from sqlalchemy import (
+    DDL,
     JSON,
     URL,
     Column,
@@ -137,13 +138,32 @@ def test_text_is_asked_for_where_a_cte_writes(leg: Leg, nesting: bool) -> None:
     assert leg.run(executed) == [0, 0]
 
 
-def test_a_column_whose_type_has_changed_is_refused_once(leg: Leg) -> None:
+OTHER_TYPE = "ALTER TABLE visit_in_binary ALTER place TYPE kind_in_binary USING 'first'"
+
+
+def change_elsewhere(connection: Connection, statement: str) -> None:
+    """Change the table by the driver alone, which no listener sees."""
+    cursor = connection.connection.cursor()
+    cursor.execute(statement)
+    cursor.close()
+
+
+@pytest.mark.parametrize("kind", [text, DDL])
+def test_a_column_whose_type_the_engine_has_changed_is_read(leg: Leg, kind: Any) -> None:
     def changed(connection: Connection) -> tuple[tuple[Any, ...], bool]:
         for _ in "12":
             read(connection, visit.c.note, visit.c.place)
-        connection.execute(
-            text("ALTER TABLE visit_in_binary ALTER place TYPE kind_in_binary USING 'first'")
-        )
+        connection.execute(kind(OTHER_TYPE))
+        return read(connection, visit.c.note, visit.c.place)
+
+    assert leg.run(changed) == (("sleeps badly", "first"), False)
+
+
+def test_a_column_whose_type_was_changed_elsewhere_is_refused_once(leg: Leg) -> None:
+    def changed(connection: Connection) -> tuple[tuple[Any, ...], bool]:
+        for _ in "12":
+            read(connection, visit.c.note, visit.c.place)
+        change_elsewhere(connection, OTHER_TYPE)
         with pytest.raises(UnreadableError, match="Execute it again"):
             read(connection, visit.c.note, visit.c.place)
         return read(connection, visit.c.note, visit.c.place)
@@ -169,8 +189,8 @@ def test_a_column_changed_to_a_type_with_a_loader_of_the_application_is_refused(
         driver.adapters.register_loader("numeric", FloatLoader)
         for _ in "12":
             assert read(connection, visit.c.note, visit.c.place)[0] == ("sleeps badly", "Wien")
-        connection.execute(
-            text("ALTER TABLE visit_in_binary ALTER place TYPE numeric USING 12000.10")
+        change_elsewhere(
+            connection, "ALTER TABLE visit_in_binary ALTER place TYPE numeric USING 12000.10"
         )
         with pytest.raises(UnreadableError, match="Execute it again"):
             read(connection, visit.c.note, visit.c.place)

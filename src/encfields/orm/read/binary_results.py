@@ -61,6 +61,17 @@ NOT_THE_SAME: _Readers = ()
 class BinaryResults:
     """Requests an engine's encrypted cells in binary form if its driver is psycopg."""
 
+    def __init__(self) -> None:
+        self._changes = 0
+
+    def note_change(self, statement: str) -> None:
+        """Forget every result's types if a textual statement may change them.
+
+        Otherwise the first result with other ones is refused, as it is after a change elsewhere.
+        """
+        if statement.lstrip()[:5].upper() in ("ALTER", "DROP "):
+            self._changes += 1
+
     def do_execute(self, cursor: Any, statement: str, parameters: Any, context: Any) -> None:
         """SQLAlchemy's event: request a result in binary form if that is known to be the same.
 
@@ -69,7 +80,7 @@ class BinaryResults:
         """
         if context.compiled is None:
             return  # an application's own SQL, which may have the same text as one of ours
-        known = _known_on(context.root_connection)
+        known = self._known_on(context.root_connection)
         if known is None:
             return
         # An INSERT that takes its key from a sequence has no statement yet at this point.
@@ -84,7 +95,7 @@ class BinaryResults:
 
         :raises UnreadableError: it was, but no longer may be.
         """
-        if (known := _known_on(connection)) is None:
+        if (known := self._known_on(connection)) is None:
             return
         readers = known.get(context.statement)
         if readers is None:
@@ -113,18 +124,20 @@ class BinaryResults:
             if not known[context.statement]:
                 raise _has_changed()
 
+    def _known_on(self, connection: Connection) -> dict[str, _Readers] | None:
+        """What a connection remembers about its statements' results.
 
-def _known_on(connection: Connection) -> dict[str, _Readers] | None:
-    """What a connection remembers about its statements' results.
-
-    :returns: ``None`` for the connection that a dialect uses to inspect the server, which cannot
-        remember anything.
-    """
-    try:
-        known: dict[str, _Readers] = connection.info.setdefault(IN_BINARY, {})
-    except NotImplementedError:
-        return None
-    return known
+        :returns: ``None`` for the connection that a dialect uses to inspect the server, which
+            cannot remember anything.
+        """
+        try:
+            kept = connection.info.get(IN_BINARY)
+        except NotImplementedError:
+            return None
+        if kept is None or kept[0] != self._changes:
+            kept = connection.info[IN_BINARY] = (self._changes, {})
+        known: dict[str, _Readers] = kept[1]
+        return known
 
 
 def _delivers_all(cursor: Any) -> bool:

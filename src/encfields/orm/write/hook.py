@@ -104,6 +104,8 @@ class WriteHook:
         else:
             if context.compiled is None or context.is_text or context.isddl:
                 self._triggered.note(statement)
+                if self.binary is not None:
+                    self.binary.note_change(statement)
             if self.keys.given:
                 sent = self.keys.wording(context, statement), parameters
         if connection.dialect.name == "mysql":
