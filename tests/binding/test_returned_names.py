@@ -45,6 +45,24 @@ def test_an_update_and_a_delete_do_too(cards, written):
             assert session.scalars(statement).one() == "number-2"
 
 
+@pytest.mark.parametrize("written", [Card, Card.__table__], ids=["model", "table"])
+def test_a_name_is_returned_beside_the_column_itself(cards, written):
+    cards.backend.require_returning()
+    name: Any = column("number")
+    for returned in ((name, Card.number), (Card.number, name)):
+        with Session(cards.engine) as session:
+            row = session.execute(insert(written).values(ROWS[0]).returning(*returned)).one()
+        assert row == ("number-4", "number-4")
+
+
+def test_a_name_is_returned_in_any_case_where_the_database_takes_it_in_any(cards):
+    cards.backend.require_returning()
+    statement: Any = insert(Card).values(ROWS[0]).returning(column("NUMBER"))
+    with cards.begin() as connection:
+        if connection.dialect.name != "postgresql":
+            assert connection.execute(statement).one()._mapping == {"NUMBER": "number-4"}
+
+
 def test_a_copied_message_is_refused_there(cards):
     cards.copy_cell(Card.number, source=2, target=1)
     statement: Any = update(Card).where(Card.id == 1).values(holder="x").returning(column("number"))

@@ -84,6 +84,21 @@ def test_a_class_lacks_a_hybrid_that_ciphertext_cannot_answer_and_says_why(name)
         getattr(Person, name)
 
 
+def test_a_condition_that_states_such_a_hybrid_is_refused_with_the_reason(db):
+    db.create(Base.metadata)
+    with db.session() as session:
+        stated = [
+            lambda: select(Person).filter_by(name="Ada Byron"),
+            lambda: update(Person).filter_by(name="Ada Byron"),
+            lambda: session.query(Person).filter_by(is_adult=True),
+            lambda: session.query(Person.id).filter_by(greeting="Dr. Byron").delete(),
+        ]
+        for state in stated:
+            with pytest.raises(UnsupportedOperationError, match="cannot answer") as refused:
+                state()
+            assert not isinstance(refused.value, AttributeError)
+
+
 def test_a_refused_operator_is_the_same_error_after_pickling():
     with pytest.raises(UnsupportedOperationError) as refused:
         Person.first + "x"

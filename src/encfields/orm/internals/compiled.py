@@ -322,8 +322,9 @@ class NamesInReturning:
             stmt, returned, populate_result_map, column_clause_args, **kw
         )
         if returned is not column and not kw.get("column_is_repeated"):
+            # Not by the table's column, which the statement may return beside the name.
             entry = self._result_columns[-1]
-            objects = (*entry.objects, column)
+            objects = (*(name for name in entry.objects if isinstance(name, str)), column)
             self._result_columns[-1] = type(entry)(entry.keyname, entry.name, objects, entry.type)
         return str(sql)
 

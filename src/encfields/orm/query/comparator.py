@@ -47,7 +47,7 @@ from encfields.orm.query.index_operand import index_column_of_view
 from encfields.orm.query.listed_by_query import columns_listed, selects_listed
 from encfields.orm.query.loaded_form import OF_SEVERAL_FORMS, asks_for_null, in_loaded_form
 from encfields.orm.query.operator_names import operator_name
-from encfields.orm.query.operator_refusal import OperatorRefusal
+from encfields.orm.query.operator_refusal import operator_refusal
 from encfields.orm.query.resolution import null_given, resolved
 from encfields.orm.read.provenance import column_named, source_column, table_named
 from encfields.traces import leaves_no_trace
@@ -115,7 +115,7 @@ def refuse_operator(expression: object, operator: Any) -> UnsupportedOperationEr
     advice = _ADVICE.get(name, f"{verb} in Python after loading")
     advice = _ADVICE_WITH_INDEX.get(name, advice) if indexed else advice
     works = "==, !=, IN, IS NULL and IS NOT NULL" if indexed else "Only IS NULL and IS NOT NULL"
-    return OperatorRefusal(
+    return operator_refusal(
         f"the database holds ciphertext, no two of which are alike, and cannot answer "
         f"{operator_name(operator)!r}: {advice}. {works} work",
         table=table_named(expression),

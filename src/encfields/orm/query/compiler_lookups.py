@@ -62,6 +62,7 @@ class _LookupCompiler(internals.LabelsOfCells, internals.NamesInReturning):
     """Mixed into a dialect's compiler class."""
 
     process: Callable[..., str]
+    dialect: Dialect
 
     def visit_binary(self, binary: BinaryExpression[Any], **kw: Any) -> str:
         """Compile a comparison."""
@@ -83,10 +84,16 @@ class _LookupCompiler(internals.LabelsOfCells, internals.NamesInReturning):
             return column if named is column.element else named.label(column.name)
         if not is_raw_name(column) or column.is_literal or isinstance(column.type, LargeBinary):
             return column
-        return next(
-            (one for one in statement.table.c if one.name == column.name and is_encrypted(one)),
-            column,
-        )
+        named = _column_named(statement.table, column.name, self.dialect)
+        return named if is_encrypted(named) else column
+
+
+def _column_named(table: Any, name: str, dialect: Dialect) -> Any:
+    """The table's column that SQL means: in any case, except in PostgreSQL."""
+    same = [one for one in table.c if one.name == name]
+    if not same and dialect.name != "postgresql":
+        same = [one for one in table.c if one.name.lower() == name.lower()]
+    return same[0] if same else None
 
 
 _classes: dict[type[Any], type[Any]] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from encfields.errors import UnsupportedOperationError
@@ -23,3 +24,18 @@ class OperatorRefusal(UnsupportedOperationError, AttributeError):
 for _name in ("__name__", "__qualname__", "__module__"):
     # Whoever reads an error looks for its class in the documentation.
     setattr(OperatorRefusal, _name, getattr(UnsupportedOperationError, _name))
+
+
+def operator_refusal(message: str, **where: Any) -> UnsupportedOperationError:
+    """The error of an operator; no AttributeError for who states the attribute in a condition.
+
+    ``filter_by(full_name="x")`` of SQLAlchemy would say that there is no such attribute, and no
+    more, since it takes an AttributeError for that.
+    """
+    frame = inspect.currentframe()
+    while frame is not None:
+        is_sqlalchemys = str(frame.f_globals.get("__name__")).startswith("sqlalchemy.")
+        if is_sqlalchemys and frame.f_code.co_name == "filter_by":
+            return UnsupportedOperationError(message, **where)
+        frame = frame.f_back
+    return OperatorRefusal(message, **where)
