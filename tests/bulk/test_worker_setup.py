@@ -6,9 +6,11 @@ import pickle
 import sqlite3
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Column, Integer, MetaData, Table, create_engine, event, text
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from encfields import EncFieldsError, EncryptedType, SqlKeyStore, attach, keyrings
 from encfields.bulk import Options, Reencryption, TableSpec
@@ -65,6 +67,23 @@ def raising() -> None:
     raise RuntimeError("p4ssw0rd")
 
 
+def exiting() -> None:
+    sys.exit("p4ssw0rd")
+
+
+def without_its_file() -> None:
+    Path("/p4ssw0rd/key").read_bytes()
+
+
+def with_a_wrong_url() -> None:
+    create_engine("p4ssw0rd")
+
+
+def returning_an_async_engine() -> tuple[object, object]:
+    engine = create_async_engine("sqlite+aiosqlite://")
+    return engine, attach(engine, SqlKeyStore(keyrings.local(bytes(32))))
+
+
 def returning_nothing() -> None:
     """As one that forgets its return."""
 
@@ -74,6 +93,10 @@ def returning_nothing() -> None:
     [
         (lambda: None, "no lambda and none within another function"),
         (raising, r"Options\(setup=...\) raised builtins.RuntimeError"),
+        (exiting, "raised builtins.SystemExit"),
+        (without_its_file, "raised builtins.FileNotFoundError"),
+        (with_a_wrong_url, "raised sqlalchemy.exc.ArgumentError"),
+        (returning_an_async_engine, "must return .* an Engine, and"),
         (returning_nothing, r"returned NoneType .* must return \(engine, encryption\)"),
     ],
 )

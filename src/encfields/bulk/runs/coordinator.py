@@ -19,7 +19,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from encfields.bulk.connections import Connections
 from encfields.bulk.errors import ReencryptionError
@@ -233,16 +233,24 @@ def _set_up(setup: Setup, options: Options, stop: Event) -> tuple[Engine, Encryp
             return _pair(setup())
         except (SQLAlchemyError, KeyUnavailableError, OSError) as error:
             failure = TranslatedFailure.of(error)
+            if not failure.is_transient and not isinstance(error, DBAPIError | EncFieldsError):
+                raise _raised(error) from None  # as for a URL or a file that is wrong
         except EncFieldsError:
             raise
-        except Exception as error:  # its text could hold a value
-            name = f"{type(error).__module__}.{type(error).__qualname__}"
-            raise ConfigurationError(
-                f"Options(setup=...) raised {name} in a worker process", reason="setup"
-            ) from None
+        except BaseException as error:
+            # Also sys.exit(), after which worker would follow on worker; Ctrl-C comes from nowhere.
+            raise _raised(error) from None
         patience.wait(failure)
         if stop.is_set():
             raise failure.error
+
+
+def _raised(error: BaseException) -> ConfigurationError:
+    """The error for a setup that failed, without the text, which could hold a value."""
+    name = f"{type(error).__module__}.{type(error).__qualname__}"
+    return ConfigurationError(
+        f"Options(setup=...) raised {name} in a worker process", reason="setup"
+    )
 
 
 def _pair(made: Any) -> tuple[Engine, Encryption]:
@@ -251,7 +259,7 @@ def _pair(made: Any) -> tuple[Engine, Encryption]:
     :raises ConfigurationError: something else than an engine and its encryption.
     """
     match made:
-        case (engine, encryption) if hasattr(engine, "dialect") and hasattr(encryption, "keys"):
+        case (engine, encryption) if isinstance(engine, Engine) and hasattr(encryption, "keys"):
             return engine, encryption
     raise ConfigurationError(
         f"Options(setup=...) returned {type(made).__name__} in a worker process, and must return "
