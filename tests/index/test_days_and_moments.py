@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -84,6 +85,33 @@ def test_a_type_of_the_applications_own_converts_what_is_asked_of_it(db, type_):
     for asked in (DAY, MIDNIGHT, MORNING):
         for name in ("==", "!=", "in_", "not_in"):
             assert _found(db, table, CONDITIONS[name], asked) == [True, True], (name, asked)
+
+
+LISTS: dict[str, Callable[[Any, Any], Any]] = {
+    "in_": lambda column, asked: column.in_(asked),
+    "not_in": lambda column, asked: column.not_in(asked),
+    "a list given later": lambda column, asked: column.in_(bindparam("q", expanding=True)),
+    "a name with values": lambda column, asked: column.in_(
+        bindparam("list", list(asked), expanding=True)
+    ),
+}
+
+
+@pytest.mark.parametrize("index", [BlindIndex(), BlindIndex(bits=4)], ids=["whole", "cut"])
+@pytest.mark.parametrize("type_", [Date(), DateTime()], ids=["Date", "DateTime"])
+def test_a_list_of_days_and_moments_is_compared_as_its_first_value_is(db, type_, index):
+    table = _twins(db, type_, index)
+    next_day = dt.date(2024, 2, 10)
+    for asked in (
+        *itertools.permutations([DAY, MIDNIGHT, MORNING, next_day], 2),
+        [None, DAY, MORNING],
+        [None, MORNING, next_day],
+        [MORNING, None, next_day],
+    ):
+        for name, condition in LISTS.items():
+            if (index.bits == 4 and name == "not_in") or (None in asked and name != "in_"):
+                continue
+            assert _found(db, table, condition, asked) == [True, True], (name, asked)
 
 
 class Base(DeclarativeBase):

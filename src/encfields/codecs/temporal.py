@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from typing import ClassVar
+from typing import ClassVar, TypeGuard
 
 from sqlalchemy.engine.interfaces import Dialect
 
@@ -26,9 +26,13 @@ _DURATION = re.compile(rb"(-?)PT(0|[1-9][0-9]{0,13})(?:\.([0-9]{6}))?S")
 _MICROSECOND = dt.timedelta(microseconds=1)
 
 
-def is_day(value: object) -> bool:
+def is_day(value: object) -> TypeGuard[dt.date]:
     """Whether it is a date without a time of day."""
     return isinstance(value, dt.date) and not isinstance(value, dt.datetime)
+
+
+def _midnight(day: dt.date) -> dt.datetime:
+    return dt.datetime(day.year, day.month, day.day)
 
 
 class DateCodec(KeepsValues):
@@ -55,7 +59,13 @@ class DateCodec(KeepsValues):
             raise out_of_range("a date never equals a datetime with a time of day")
         return self.encode(value, dialect)
 
-    def converts_binds(self, dialect: Dialect, *, in_rows: bool) -> bool:
+    @staticmethod
+    def bound(value: object) -> object:
+        """What a bind of the type Date sends, where it converts."""
+        return dt.datetime.date(value) if isinstance(value, dt.datetime) else value
+
+    @staticmethod
+    def converts_binds(dialect: Dialect, *, in_rows: bool) -> bool:
         """Whether a datetime in a bind of the type Date is sent to the database as its date.
 
         :param in_rows: in a bind for a list of rows.
@@ -126,7 +136,7 @@ class DateTimeCodec(KeepsValues):
         if not isinstance(value, dt.date):
             raise wrong_type("a datetime", value)
         if not isinstance(value, dt.datetime):
-            value = dt.datetime(value.year, value.month, value.day)
+            value = _midnight(value)
         problem = "gives no offset for it"
         try:
             if value.tzinfo is None or dt.datetime.utcoffset(value) is not None:
@@ -141,7 +151,13 @@ class DateTimeCodec(KeepsValues):
             raise out_of_range("in SQLite no datetime equals a date")
         return self.encode(value, dialect)
 
-    def converts_binds(self, dialect: Dialect, *, in_rows: bool) -> bool:
+    @staticmethod
+    def bound(value: object) -> object:
+        """What a bind of the type DateTime sends, where it converts."""
+        return value if not is_day(value) else _midnight(value)
+
+    @staticmethod
+    def converts_binds(dialect: Dialect, *, in_rows: bool) -> bool:
         """Whether a date in a bind of the type DateTime equals what a date would not.
 
         :param in_rows: in a bind for a list of rows.

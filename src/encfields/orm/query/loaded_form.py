@@ -12,14 +12,16 @@ import decimal
 import uuid
 from typing import Any
 
+from sqlalchemy import Date, DateTime
 from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.sql.elements import BindParameter
+from sqlalchemy.types import TypeEngine
 
 from encfields.codecs import Codec
 from encfields.codecs.base import BecomesNullError
 from encfields.codecs.decorated import DecoratedCodec
 from encfields.codecs.inner_types import INNER_TYPES
-from encfields.codecs.temporal import DateTimeCodec, is_day
+from encfields.codecs.temporal import DateCodec, DateTimeCodec, is_day
 from encfields.errors import EncFieldsError
 from encfields.orm import internals
 from encfields.orm.declare.columns import SealedColumnType
@@ -41,7 +43,24 @@ def in_loaded_form(type_: SealedColumnType, operand: Any) -> Any:
     """
     if isinstance(operand, BindParameter):
         return _bind_in_loaded_form(type_.codec, operand)
-    return _asked(type_.codec, operand)
+    asked = _asked(type_.codec, operand)
+    kind = _kind_of_mixed(type_.codec, asked) if isinstance(asked, list) else None
+    if kind is None:
+        return asked
+    return BindParameter(None, asked, type_=kind, unique=True, expanding=True)
+
+
+def _kind_of_mixed(codec: Codec, values: list[Any]) -> TypeEngine[Any] | None:
+    """The type that SQLAlchemy gives all of a list, by its first value, where it matters: in a list
+    for a column of dates with a ``datetime`` in it, or the other way round."""
+    is_date = isinstance(codec, DateCodec)
+    if not is_date and not isinstance(codec, DateTimeCodec):
+        return None
+    if not any(isinstance(value, dt.datetime) if is_date else is_day(value) for value in values):
+        return None
+    first = values[0]
+    is_of_dates = is_day(first) if isinstance(first, dt.date) else is_date
+    return Date() if is_of_dates else DateTime()
 
 
 def asks_for_null(type_: SealedColumnType, value: object) -> bool:
@@ -66,9 +85,9 @@ def asks_for_null(type_: SealedColumnType, value: object) -> bool:
 
 
 def _asked(codec: Codec, operand: Any) -> Any:
-    if isinstance(operand, LISTS):
-        return [_loaded(codec, item) for item in operand]
-    return _loaded(codec, operand)
+    if not isinstance(operand, LISTS):
+        return _loaded(codec, operand)
+    return [_loaded(codec, item) for item in operand]
 
 
 def _bind_in_loaded_form(codec: Codec, bind: BindParameter[Any]) -> BindParameter[Any]:

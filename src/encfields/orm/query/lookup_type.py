@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
     from sqlalchemy.sql.elements import BindParameter, ColumnElement
 
+    from encfields.codecs import Codec
     from encfields.orm.declare.index_binding import Form, IndexBinding
     from encfields.orm.query.comparison import IndexComparison
     from encfields.orm.query.index_operand import IndexOperand
@@ -69,19 +70,38 @@ class _BindOfMoments(NamedTuple):
 
     SQLAlchemy gives a named bind without a value the column's type, and other binds the type that
     is stated, or else the value's own, which in ``column == value`` it does each time.
+
+    :ivar kind: of the stated type: a day or a moment.
+    :ivar is_given: it has the column's type.
+    :ivar is_rows: it holds a list of rows.
     """
 
-    is_date: bool
-    is_datetime: bool
+    kind: type[DateCodec | DateTimeCodec] | None
+    is_given: bool
     is_rows: bool
 
     @classmethod
     def of(cls, bind: BindParameter[Any] | None) -> _BindOfMoments:
         if bind is None:
-            return cls(False, False, False)
-        is_date, is_datetime = isinstance(bind.type, Date), isinstance(bind.type, DateTime)
-        is_given = not bind.unique and not is_date and not is_datetime
-        return cls(is_date or is_given, is_datetime or is_given, isinstance(bind.type, TupleType))
+            return cls(None, False, False)
+        kind = (
+            DateCodec
+            if isinstance(bind.type, Date)
+            else DateTimeCodec
+            if isinstance(bind.type, DateTime)
+            else None
+        )
+        is_given = not bind.unique and kind is None
+        return cls(kind, is_given, isinstance(bind.type, TupleType))
+
+    def sends(self, codec: Codec, dialect: Dialect) -> Callable[[Any], Any] | None:
+        """What converts a value before a plain column of such a type is compared with it."""
+        if not isinstance(codec, DateCodec | DateTimeCodec):
+            return None
+        kind = type(codec) if self.is_given else self.kind
+        if kind is None or not kind.converts_binds(dialect, in_rows=self.is_rows):
+            return None
+        return kind.bound
 
 
 class LookupType(CacheKeyedType, TypeDecorator[Any]):
@@ -111,16 +131,9 @@ class LookupType(CacheKeyedType, TypeDecorator[Any]):
         """Distinguishes look-ups in SQLAlchemy's statement cache."""
         return LookupType, id(self.token)
 
-    def as_stored(self, dialect: Dialect) -> bool:
-        """Whether the database compares the value as the column would store it."""
-        codec = self.index.sources[0].written_codec
-        if isinstance(codec, DateCodec):
-            is_of_column = self._bind.is_date
-        elif isinstance(codec, DateTimeCodec):
-            is_of_column = self._bind.is_datetime
-        else:
-            return False
-        return is_of_column and codec.converts_binds(dialect, in_rows=self._bind.is_rows)
+    def sends(self, dialect: Dialect) -> Callable[[Any], Any] | None:
+        """What converts a value as it is sent to the database for a plain column, if anything."""
+        return self._bind.sends(self.index.sources[0].written_codec, dialect)
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         return bytes_type(dialect, self.index.definition.stored_bytes)
@@ -160,8 +173,9 @@ class LookupType(CacheKeyedType, TypeDecorator[Any]):
         index = self.index
         if index.key_columns or len(index.sources) > 1 or self.hashed_for != (index,):
             return None
-        (form,) = index.forms(dialect, asked=not self.as_stored(dialect))
-        return index.key_id(()), form
+        (form,) = index.forms(dialect, asked=True)
+        sends = self.sends(dialect)
+        return index.key_id(()), form if sends is None else lambda value: form(sends(value))
 
     def literal_processor(self, dialect: Dialect) -> NoReturn:
         raise UnboundValueError(

@@ -177,9 +177,12 @@ def _hash_of(
 ) -> bytes | None:
     if texts is None:
         return None
+    sends = lookup.type.sends(dialect)
+    if sends is not None:
+        value = sends(value)
     hashes: list[bytes | None] = []
     for version in lookup.type.hashed_for:
-        forms = version.forms(dialect, asked=not lookup.type.as_stored(dialect))
+        forms = version.forms(dialect, asked=True)
         normalised = normalised_lookup(version, forms, value)
         if normalised is None:
             return None

@@ -100,7 +100,9 @@ class _Check:
     def _wanted_forms(self) -> set[bytes | None]:
         """The comparable forms of the values asked for."""
         form, takes_none = self._filter.form, self._filter.takes_none
-        return {form(value) for value in self._asked if takes_none or value is not None}
+        asked = [value for value in self._asked if takes_none or value is not None]
+        sends = self._filter.sends
+        return {form(value) for value in (asked if sends is None else map(sends, asked))}
 
     def holds(self, row: FoundRow) -> bool:
         """Whether the row matches; a mismatch that shows tampering is noted in it."""

@@ -79,6 +79,7 @@ class RowFilter:
     :ivar binds: its look-up binds.
     :ivar cells: one for each column of the index.
     :ivar form: gives the same result for two values that the comparison treats as equal.
+    :ivar sends: what converts a value asked for before it is compared, if anything.
     :ivar is_full: whether the index finds only matches, unless tampered with.
     :ivar is_negative: whether it asks for rows that differ.
     :ivar is_checked: whether a value without a form was refused when hashed.
@@ -90,6 +91,7 @@ class RowFilter:
     binds: tuple[str, ...]
     cells: tuple[DeliveredCell, ...]
     form: Callable[[object], bytes | None]
+    sends: Callable[[Any], Any] | None
     is_full: bool
     is_negative: bool
     is_checked: bool
@@ -110,6 +112,7 @@ class RowFilter:
             binds=tuple(lookup.bind for lookup in group),
             cells=tuple(cells),
             form=_form(index.of_values, group, dialect),
+            sends=type_.sends(dialect),
             is_full=not compared.needs_filter,
             is_negative=compared.element.operator in NEGATIVE,
             is_checked=index.is_exact or compared.scope.view is not None,
@@ -156,10 +159,9 @@ def _form(
     index: IndexBinding, group: list[LookupBind], dialect: Dialect
 ) -> Callable[[object], bytes | None]:
     """See :attr:`RowFilter.form`."""
-    asked = not any(lookup.type.as_stored(dialect) for lookup in group)
     if group[0].type.compared.scope.view is None:
-        return partial(whole_lookup, index.whole_form(dialect, asked=asked))
-    return partial(normalised_lookup, index, index.forms(dialect, asked=asked))
+        return partial(whole_lookup, index.whole_form(dialect, asked=True))
+    return partial(normalised_lookup, index, index.forms(dialect, asked=True))
 
 
 class AnyOf(NamedTuple):
