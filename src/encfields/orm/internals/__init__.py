@@ -42,6 +42,7 @@ from encfields.orm.internals.compiled import (
     result_position,
     result_processors,
     row_of_default,
+    set_result_type,
     shares_statement,
     types_by_bind_name,
     updated_by_default,

@@ -278,6 +278,17 @@ def result_position(
     return None
 
 
+def set_result_type(compiled: Any, position: int, type_: TypeEngine[Any]) -> None:
+    """Read a column of a statement's result by another type.
+
+    :param compiled: the compiler, or what it made.
+    """
+    entry = compiled._result_columns[position]
+    compiled._result_columns[position] = type(entry)(
+        entry.keyname, entry.name, entry.objects, type_
+    )
+
+
 class LabelsOfCells:
     """Mixed into a dialect's compiler class: a row has a labelled column under its label alone.
 

@@ -38,6 +38,7 @@ What is refused:
 ``refused_usage``            uses in a statement that ciphertext would answer wrongly
 ``refused_expressions``      uses in operators, functions, CAST and CASE
 ``refused_clauses``          uses in conditions, ORDER BY, GROUP BY, DISTINCT and UNION
+``compared_branches``        two columns that a UNION, INTERSECT or EXCEPT would compare
 ``refused_parts``            index columns as they are, and whole rows as one value
 ``stored_bytes``             bytes of messages and hashes behind other types, names and functions
 ``application_sql``          those in what an application compiles itself

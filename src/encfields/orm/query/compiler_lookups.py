@@ -26,6 +26,7 @@ from sqlalchemy.sql.elements import (
     Null,
     Tuple,
 )
+from sqlalchemy.sql.selectable import CompoundSelect
 from sqlalchemy.types import TupleType
 
 from encfields.orm import internals
@@ -52,6 +53,7 @@ from encfields.orm.query.null_tests import null_test_marked
 from encfields.orm.query.raw_order import is_raw_name
 from encfields.orm.query.resolution import answering
 from encfields.orm.query.statement_scope import enclosing
+from encfields.orm.read.compound_reads import read_each_branch
 from encfields.orm.write.hidden_values import veil_all
 
 if TYPE_CHECKING:
@@ -63,6 +65,7 @@ class _LookupCompiler(internals.LabelsOfCells, internals.NamesInReturning):
 
     process: Callable[..., str]
     dialect: Dialect
+    stack: list[Any]
 
     def visit_binary(self, binary: BinaryExpression[Any], **kw: Any) -> str:
         """Compile a comparison."""
@@ -76,6 +79,14 @@ class _LookupCompiler(internals.LabelsOfCells, internals.NamesInReturning):
         """Compile a CASE."""
         asked = _as_searched_case(clause) if is_looked_up_by_compiler(clause) else clause
         return str(super().visit_case(asked, **kw))  # type: ignore[misc]
+
+    def visit_compound_select(self, cs: CompoundSelect[Any], *args: Any, **kw: Any) -> str:
+        """Compile a UNION, INTERSECT or EXCEPT."""
+        is_whole = not self.stack
+        sql = str(super().visit_compound_select(cs, *args, **kw))  # type: ignore[misc]
+        if is_whole:
+            read_each_branch(cs, self)
+        return sql
 
     def returned_instead(self, statement: Any, column: Any) -> Any:
         """The encrypted column that RETURNING gives by its name; anything else unchanged."""

@@ -32,6 +32,7 @@ from encfields.orm.query.ciphertext_uses import (
     hash_refused,
     hashes_among,
 )
+from encfields.orm.query.compared_branches import check_compared_branches
 from encfields.orm.query.comparison import BlindValue
 from encfields.orm.query.grouping import row_key_determined
 from encfields.orm.query.raw_operands import (
@@ -250,6 +251,7 @@ def check_compound(compound: CompoundSelect[Any]) -> None:
     _refuse_ciphertext_below_other_column(compound)
     _refuse_value_below_ciphertext(compound)
     _refuse_plain_column_beside_ciphertext(compound)
+    check_compared_branches(compound)
     keyword = compound.keyword.name
     if keyword.endswith("ALL"):
         return

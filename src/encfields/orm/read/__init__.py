@@ -6,6 +6,7 @@
 ``row_reader``          the type that opens it
 ``delivered_keys``      row keys in cells, converted to canonical form
 ``union_reads``         cells that come from a UNION
+``compound_reads``      the columns of a UNION that is executed itself
 ``results``             a result's encrypted columns, opened as its rows are fetched
 ``binary_results``      cells in binary form from psycopg
 ``async_prefetch``      keys for the rows of an ``AsyncConnection``

@@ -54,7 +54,7 @@ class UnionReader(TypeEngine[Any]):
         def open_cell(cell: Any) -> Any:
             tag = (
                 bytes(cell[:6]).decode("ascii", "replace")
-                if isinstance(cell, bytes | memoryview)
+                if isinstance(cell, bytes | bytearray | memoryview)
                 else ""
             )
             return processors.get(tag, of_first)(cell)
@@ -230,7 +230,7 @@ class Union(NamedTuple):
     def discriminator(self) -> int | None:
         """The position of a selected column in which every branch has its own constant."""
         for place in range(len(self.columns)):
-            constants = [_constant(branch[place]) for branch in self.branches]
+            constants = [constant_of(branch[place]) for branch in self.branches]
             all_differ = None not in constants and len(set(constants)) == len(constants)
             if all_differ and self.beside(place) is not None:
                 return place
@@ -248,7 +248,7 @@ def union_of(expression: Any) -> Union | None:
     if len(unions) != 1:
         return None
     ((column, compound),) = unions
-    branches = [_elements(select) for select in _selects(compound)]
+    branches = [elements_of(select) for select in selects_of(compound)]
     columns = list(column.table.c)
     place = next((n for n, source in enumerate(columns) if source is column), None)
     if place is None or any(len(branch) != len(columns) for branch in branches):
@@ -265,7 +265,7 @@ def _compound(selectable: Any) -> CompoundSelect[Any] | None:
     return element if isinstance(element, CompoundSelect) else None
 
 
-def _elements(select: Any) -> list[Any]:
+def elements_of(select: Any) -> list[Any]:
     """The columns that a branch selects, without labels; none if it is not a simple SELECT."""
     if not isinstance(select, Select):
         return []
@@ -289,7 +289,7 @@ def with_bare_nulls(compound: CompoundSelect[Any]) -> CompoundSelect[Any]:
     not have, since messages are bytes.
     """
     first, *others = compound.selects
-    above = _elements(first)
+    above = elements_of(first)
     changed = [_with_bare_nulls(select, above) for select in others]
     if all(map(is_, changed, others)):
         return compound
@@ -304,7 +304,7 @@ def _with_bare_nulls(select: Any, above: Sequence[Any]) -> Any:
     """
     places = [
         is_encrypted(column) and isinstance(element, Cast) and is_no_value(element)
-        for column, element in zip(above, _elements(select), strict=False)
+        for column, element in zip(above, elements_of(select), strict=False)
     ]
     if not any(places):
         return select
@@ -313,7 +313,7 @@ def _with_bare_nulls(select: Any, above: Sequence[Any]) -> Any:
     return select.with_only_columns(*columns, maintain_column_froms=True)
 
 
-def _constant(element: Any) -> str | None:
+def constant_of(element: Any) -> str | None:
     """The text of a ``literal_column()`` that is a string or a number."""
     if not isinstance(element, ColumnClause) or not element.is_literal:
         return None
@@ -347,7 +347,7 @@ def branches_of(expression: Any) -> list[Branch]:
         (n for n, selected in enumerate(columns) if hash(selected) == hash(expression)), None
     )
     branches: list[Branch] = []
-    for select in _selects(subquery.element):
+    for select in selects_of(subquery.element):
         inner = [_without_label(selected) for selected in getattr(select, "selected_columns", ())]
         if place is None or not isinstance(select, Select) or len(inner) != len(columns):
             return []
@@ -380,11 +380,11 @@ def _key_places(branch: Branch, source: Column[Any]) -> tuple[str | None, ...] |
     return tuple(found)
 
 
-def _selects(selectable: Any) -> Iterator[Any]:
+def selects_of(selectable: Any) -> Iterator[Any]:
     if isinstance(selectable, SelectStatementGrouping):
-        yield from _selects(selectable.element)
+        yield from selects_of(selectable.element)
     elif isinstance(selectable, CompoundSelect):
         for part in selectable.selects:
-            yield from _selects(part)
+            yield from selects_of(part)
     else:
         yield selectable
