@@ -17,6 +17,7 @@ from sqlalchemy import (
     String,
     Table,
     bindparam,
+    delete,
     event,
     func,
     insert,
@@ -481,6 +482,19 @@ def test_insert_ignore_is_refused_or_knows_its_key(shop):
     with shop.begin() as connection:
         connection.execute(statement, rows_of(1))
     assert reasons(shop) == expected(1)
+
+
+@pytest.mark.parametrize("prefix", ["LOW_PRIORITY", "high_priority "])
+def test_an_insert_of_another_priority_learns_its_keys(shop, prefix):
+    if shop.backend.family != "mariadb":
+        prefix = "/* any */"
+    with shop.begin() as connection:
+        connection.execute(insert(visit).prefix_with(prefix), rows_of(1)[0])
+    assert reasons(shop) == expected(1)
+    with shop.begin() as connection:
+        connection.execute(delete(visit))
+        connection.execute(insert(visit).prefix_with(prefix), rows_of(3))
+    assert reasons(shop) == expected(3)
 
 
 def test_a_raw_transaction_of_the_driver_s_own_is_held_together(shop):

@@ -43,8 +43,13 @@ def select_source_names(statement: Any) -> list[str]:
 
 
 def has_prefixes(statement: Any) -> bool:
-    """Whether the INSERT has prefixes such as OR IGNORE."""
-    return bool(statement._prefixes)
+    """Whether the INSERT has prefixes such as OR IGNORE, other than those about when it runs."""
+    words = (str(getattr(prefix, "text", "")) for prefix, _ in statement._prefixes)
+    return any(word.strip().upper() not in _PRIORITIES for word in words)
+
+
+_PRIORITIES = frozenset({"LOW_PRIORITY", "HIGH_PRIORITY"})
+"""Of MySQL and MariaDB: they wait for readers, or do not."""
 
 
 def may_skip_rows(statement: Any) -> bool:
