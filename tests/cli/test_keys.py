@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from encfields import keyrings
 from encfields.cli import exits
 from encfields.keys.sql.store import SqlKeyStore
 from encfields.testing import assert_absent
@@ -37,6 +38,25 @@ def test_listing_needs_no_keyring_and_making_does(on_database, encryption):
         told = on_database("keys", verb, "other")
         assert told.code == exits.FAILED
         assert "no keyring is given" in told.err
+
+
+@on_sqlite
+def test_a_keyring_that_opens_none_of_the_table_s_keys_is_warned_of(
+    on_database, local_key, tmp_path
+):
+    made = on_database("keys", "create", "default", "--create-table", "--keyring", local_key)
+    assert (made.code, made.err) == (exits.OK, "")
+    again = on_database("keys", "create", "tenant/1", "--keyring", local_key)
+    assert (again.code, again.err) == (exits.OK, "")
+    keyrings.generate_local_key(tmp_path / "other.key")
+    wrong = f"local:{tmp_path}/other.key"
+    other = on_database("keys", "create", "tenant/2", "--keyring", wrong)
+    assert other.code == exits.OK
+    assert "opens none of the keys that the table has" in other.err
+
+    moved = on_database("keys", "rewrap", "tenant/2", "--keyring", wrong, "--to", local_key)
+    assert moved.code == exits.OK
+    assert on_database("keys", "rotate", "--all", "--keyring", local_key).code == exits.OK
 
 
 @on_sqlite

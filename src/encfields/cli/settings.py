@@ -194,10 +194,17 @@ class Settings:
 
         :param keys_needed: whether keys are opened or made, and not only listed, counted or wiped.
         """
+        store = self.store_on(engine, keys_needed=keys_needed)
+        return KeyAdmin(store, KeyCache(store), ValueCounter(engine))
+
+    def store_on(
+        self, engine: Engine, *, keys_needed: bool = True
+    ) -> SqlKeyStore | DynamoDbKeyStore:
+        """The key store, bound to `engine` if it needs one; as :meth:`keys`."""
         store = self._any_key_store(keys_needed)
         if isinstance(store, SqlKeyStore):
             store.bind(engine)
-        return KeyAdmin(store, KeyCache(store), ValueCounter(engine))
+        return store
 
     def encryption(self, engine: Engine, *, keys_needed: bool = True) -> Encryption:
         """An encryption on `engine`."""

@@ -12,7 +12,10 @@ from encfields.cli import exits
 from encfields.cli.commands.keys import selection
 from encfields.cli.output import Output
 from encfields.cli.settings import Settings
+from encfields.errors import EncFieldsError
 from encfields.keys.admin import KeyAdmin
+from encfields.keys.sql.store import SqlKeyStore
+from encfields.keys.store import KeyStore
 from encfields.keys.versions import KeyVersion
 
 CREATE_TABLE = "create the key table unless it exists; needs a --keyring"
@@ -61,10 +64,43 @@ def create(arguments: argparse.Namespace, output: Output) -> int:
         keys = settings.keys(engine)
         if arguments.create_table:
             keys.create_table()
+        if opens_no_key(settings.store_on(engine)):
+            sys.stderr.write(OTHER_KEYRING)
         status = _create(arguments, keys, output)
         if arguments.create_table and settings.store_name() is None:
             _print_name(keys.store_name, output)
     return status
+
+
+OTHER_KEYRING = (
+    "encfields: warning: this keyring opens none of the keys that the table has. Whoever opens "
+    "those cannot open what it creates: if it is the wrong one, wrap the new keys with the right "
+    "one, `encfields keys rewrap ID --to KEYRING`\n"
+)
+_MOST_TRIED = 10
+
+
+def opens_no_key(store: KeyStore) -> bool:
+    """Whether a key table has keys, and its keyring none of the wrapping keys of those tried.
+
+    No error is raised, and one of KMS says nothing of the keyring. AWS's key store is not asked:
+    who administers it may not be allowed to decrypt.
+    """
+    if not isinstance(store, SqlKeyStore):
+        return False
+    try:
+        active = [one for one in store.wrapped_many(None) if one.key_version.active]
+    except EncFieldsError:
+        return False
+    tried = active[:_MOST_TRIED]
+    for wrapped in tried:
+        try:
+            wrapped.unwrap()
+        except EncFieldsError as error:
+            if error.reason == "wrong-keyring":
+                continue
+        return False
+    return bool(tried)
 
 
 def _create(arguments: argparse.Namespace, keys: KeyAdmin, output: Output) -> int:
