@@ -36,6 +36,7 @@ from encfields.adopt import (
     withdraw_adoption,
 )
 from encfields.adopt.advice import advice_before
+from encfields.errors import DeclarationError
 from encfields.testing import local_store
 from tests.database import Database
 from tests.servers.backends import Backend
@@ -118,6 +119,15 @@ NEEDED = {
     "unique": ", CONSTRAINT mail UNIQUE (id, email)",
     "check": ", CONSTRAINT mail CHECK (email IS NULL OR id > 0)",
 }  # fmt: skip
+
+
+def test_a_view_is_named_as_one_and_not_as_a_table_without_a_key(db: Database) -> None:
+    adoption = make(db)
+    db.execute_plain("ALTER TABLE account RENAME TO person")
+    db.execute_plain("CREATE VIEW account AS SELECT id, email FROM person")
+    with pytest.raises(DeclarationError, match="it is a view: name the table that its rows come"):
+        begin_adoption(db.engine, adoption)
+    db.execute_plain("DROP VIEW account")
 
 
 @pytest.mark.parametrize("kind", NEEDED)

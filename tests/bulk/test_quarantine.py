@@ -62,6 +62,7 @@ def test_a_run_never_reports_success_over_a_value_that_does_not_open(spoilt):
     report = spoilt.run().run()
     assert not report.finished
     assert report.state == "quarantined"
+    assert (report.error or "").startswith("4 values were quarantined, and left unchanged; report.")
     again = spoilt.run().run()
     assert not again.finished
     assert len(again.quarantined) == 4

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import signal
 import sqlite3
 import sys
 import threading
@@ -114,10 +116,60 @@ def test_a_setup_that_is_of_no_use_is_told_with_what_it_must_be(tmp_path, setup,
     engine.dispose()
 
 
-@pytest.mark.parametrize("workers", ["2", 2.5, True])
-def test_a_number_of_workers_that_is_no_int_is_refused(workers):
-    with pytest.raises(ConfigurationError, match="workers must be an int, not"):
-        Options(workers=workers)
+STARTED = "ENCFIELDS_TEST_STARTED"
+
+
+def ending_its_process() -> None:
+    _note_start()
+    os._exit(7)
+
+
+def killed() -> None:
+    _note_start()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _note_start() -> None:
+    with open(os.environ[STARTED], "a", encoding="ascii") as started:
+        started.write("x")
+
+
+@pytest.mark.parametrize("setup, code", [(ending_its_process, "7"), (killed, "-9")])
+def test_a_setup_that_ends_its_process_ends_the_run_after_a_few_deaths(
+    tmp_path, monkeypatch, setup, code
+):
+    monkeypatch.setenv(STARTED, str(tmp_path / "started"))
+    engine = create_engine(f"sqlite:///{tmp_path}/db")
+    table = Table("t", MetaData(), Column("id", Integer, primary_key=True))
+    table.append_column(Column("v", EncryptedType()))
+    table.create(engine)
+    encryption = attach(engine, SqlKeyStore(keyrings.local(bytes(32))), create=True)
+    spec = TableSpec.from_table(table)
+    run = Reencryption(engine, encryption, spec, options=Options(workers=2, setup=setup))
+    told = rf"exit code {code} .* before they had an engine and keys: Options\(setup=...\)"
+    with pytest.raises(EncFieldsError, match=told):
+        run.run()
+    assert 3 <= len((tmp_path / "started").read_text()) <= 5
+    engine.dispose()
+
+
+@pytest.mark.parametrize(
+    "options, told",
+    [
+        ({"workers": "2"}, "workers must be an int, not str"),
+        ({"workers": 2.5}, "workers must be an int, not float"),
+        ({"workers": True}, "workers must be an int, not bool"),
+        ({"run_key": 5}, "run_key must be a str, not int"),
+        ({"max_age_days": "5"}, "max_age_days must be a float, not str"),
+        ({"max_age_days": 0}, "max_age_days must be above 0"),
+        ({"max_age_days": float("nan")}, "max_age_days=nan is too small"),
+        ({"rows_per_second": 0}, "rows_per_second must be above 0"),
+        ({"pause_query": 1}, "pause_query must be a str, not int"),
+    ],
+)
+def test_an_option_that_cannot_be_meant_is_refused(options, told):
+    with pytest.raises(ConfigurationError, match=told):
+        Options(**options)
 
 
 def test_a_local_wrapping_key_never_leaves_its_process(tmp_path):

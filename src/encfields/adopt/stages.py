@@ -10,6 +10,7 @@ from sqlalchemy import Column, MetaData, PrimaryKeyConstraint, Table, inspect, t
 from sqlalchemy.exc import NoSuchTableError
 
 from encfields.adopt.adoption import Adoption, AdoptionError
+from encfields.bulk.rows.catalog import without_primary_key
 from encfields.bulk.rows.types_as_data import OF_APPLICATION
 from encfields.databases import MYSQL_NAMES
 from encfields.errors import DeclarationError
@@ -188,11 +189,11 @@ def adopted_in(
     templated = [name for key in keys for name in KeyTemplate(key).columns]
     bound_to = dict.fromkeys([*(sealed.bind_to or key), *templated])
     missing = [name for name in bound_to if name not in table.c]
-    if missing or not key:
+    if not key:
+        raise without_primary_key(table, connection)
+    if missing:
         raise DeclarationError(
-            f"the table has no column {', '.join(missing)}, to which values are bound"
-            if missing
-            else "the table has no primary key, by which it is read in batches: add one",
+            f"the table has no column {', '.join(missing)}, to which values are bound",
             table=adoption.table_name,
             reason="column",
         )

@@ -88,8 +88,7 @@ class Options:
     def __post_init__(self) -> None:
         for option in fields(self):
             value = getattr(self, option.name)
-            if option.type == "int" and type(value) is not int:
-                raise _refusal(f"{option.name} must be an int, not {type(value).__name__}")
+            _check_type(option.name, str(option.type), value)
             if not isinstance(value, int | float):
                 continue
             if not value >= _SMALLEST.get(option.name, 0):
@@ -98,13 +97,25 @@ class Options:
                 raise _refusal(f"{option.name} must be at most {most:,}")
         if not 0 < self.duty_cycle <= 1:
             raise _refusal("duty_cycle must be above 0 and at most 1")
-        if self.rows_per_second == 0:
-            raise _refusal("rows_per_second must be above 0")
+        for name in ("rows_per_second", "max_age_days"):
+            if getattr(self, name) == 0:
+                raise _refusal(f"{name} must be above 0")
         if not self.lease_seconds <= MAX_LEASE_SECONDS:
             raise _refusal(f"lease_seconds must be at most {MAX_LEASE_SECONDS:g}")
         if self.max_lag_query is not None and self.max_lag is None:
             raise _refusal("max_lag_query needs max_lag as well")
 
+
+def _check_type(name: str, declared: str, value: object) -> None:
+    kind, _, or_none = declared.partition(" | ")
+    if kind not in _KINDS or (value is None and or_none):
+        return
+    if not isinstance(value, _KINDS[kind]) or isinstance(value, bool):
+        article = "an" if kind == "int" else "a"
+        raise _refusal(f"{name} must be {article} {kind}, not {type(value).__name__}")
+
+
+_KINDS: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,)}
 
 _SMALLEST = {
     "batch_rows": 1,

@@ -24,7 +24,7 @@ from encfields.bulk.runs.coordinator import Coordinator, setup_for
 from encfields.bulk.runs.loop import RunLoop
 from encfields.bulk.runs.progress import Progress
 from encfields.bulk.runs.report import REFUSED, Quarantined, Report
-from encfields.bulk.runs.run_row import ABANDONED, FINISHED, RUNNING, Run
+from encfields.bulk.runs.run_row import ABANDONED, FINISHED, QUARANTINED, RUNNING, Run
 from encfields.bulk.runs.sealed_job import JobSealer
 from encfields.bulk.runs.signals import stopping_on_signals
 from encfields.bulk.runs.store import (
@@ -256,6 +256,7 @@ def read_report(
     if sealer is not None and run.state not in (RUNNING, ABANDONED):
         sealer.require_end(run)
     totals = store.totals(connection, run)
+    quarantined = _quarantined(own, store, run)
     return Report(
         run_id=run_id,
         finished=run.state == FINISHED,
@@ -264,10 +265,21 @@ def read_report(
         rows_written=totals.written,
         rows_current=totals.current,
         rows_skipped_locked=totals.missed,
-        quarantined=_quarantined(own, store, run),
+        quarantined=quarantined,
         passes=run.pass_number + 1,
         seconds=seconds,
-        error=_shown_text(run.error) or outcome,
+        error=_shown_text(run.error) or outcome or _left_as_they_are(run, len(quarantined)),
+    )
+
+
+def _left_as_they_are(run: Run, quarantined: int) -> str | None:
+    """Why a run that ended with quarantined values is not finished."""
+    if run.state != QUARANTINED:
+        return None
+    values = "1 value was" if quarantined == 1 else f"{quarantined:,} values were"
+    return (
+        f"{values} quarantined, and left unchanged; report.quarantined, and `encfields reencrypt "
+        f"--show {run.id}`, list which and why: put them right, and start another run"
     )
 
 

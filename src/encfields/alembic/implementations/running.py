@@ -16,6 +16,7 @@ from encfields.bulk.reencryption import Reencryption, Report
 from encfields.bulk.rows.job import Job
 from encfields.bulk.rows.types_as_data import DeclaredTypes
 from encfields.bulk.runs.progress import ProgressState
+from encfields.bulk.runs.run_row import QUARANTINED
 from encfields.engine import Encryption
 
 log = logging.getLogger("encfields.alembic")
@@ -101,8 +102,9 @@ def require_finished(job: Job, report: Report) -> None:
     ]
     quarantined = len(report.quarantined)
     listed = f"; {quarantined} values do not open, the first are: {'; '.join(first)}"
+    why = report.state if first and report.state == QUARANTINED else report.error or report.state
     raise MigrationError(
-        f"the run is not finished ({report.error or report.state}){listed if first else ''}. Run "
+        f"the run is not finished ({why}){listed if first else ''}. Run "
         "the revision again to continue where it stopped",
         table=job.table_name,
         reason="unfinished",

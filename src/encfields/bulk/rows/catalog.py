@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import DateTime, MetaData, Table, inspect, text
 
 from encfields.databases import MYSQL_NAMES
-from encfields.errors import ConfigurationError
+from encfields.errors import ConfigurationError, DeclarationError
 
 if TYPE_CHECKING:
     from sqlalchemy import Column, Connection, TableClause
@@ -58,15 +58,32 @@ def refuse_view(table: Table, connection: Connection) -> None:
     :raises ConfigurationError: it is a view. A count that decides whether to destroy a key must
         include the rows that a view leaves out.
     """
-    name, names = table.name, _views(table.schema, connection)
-    if connection.dialect.name != "postgresql":  # elsewhere names may differ in case
-        name, names = name.lower(), {one.lower() for one in names}
-    if name in names:
+    if is_view(table, connection):
         raise ConfigurationError(
             f"{table.fullname} is a view, which may leave rows out: count the table that its rows "
             "come from",
             reason="view",
         )
+
+
+def without_primary_key(table: Table, connection: Connection) -> DeclarationError:
+    """The error for a table, or a view, that a run cannot read in batches."""
+    is_one = is_view(table, connection)
+    return DeclarationError(
+        "it is a view: name the table that its rows come from"
+        if is_one
+        else "the table has no primary key, by which it is read in batches: add one",
+        table=table.fullname,
+        reason="view" if is_one else "primary-key",
+    )
+
+
+def is_view(table: Table, connection: Connection) -> bool:
+    """Whether the database has a view by a table's name."""
+    name, names = table.name, _views(table.schema, connection)
+    if connection.dialect.name != "postgresql":  # elsewhere names may differ in case
+        name, names = name.lower(), {one.lower() for one in names}
+    return name in names
 
 
 def _views(schema: str | None, connection: Connection) -> set[str]:

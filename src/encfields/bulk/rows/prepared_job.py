@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column, ColumnElement, Connection, Table, types
 
-from encfields.bulk.rows.catalog import updated_by_server
+from encfields.bulk.rows.catalog import updated_by_server, without_primary_key
 from encfields.bulk.rows.job import Adopted, Job
 from encfields.bulk.rows.places import SealedCell
 from encfields.bulk.rows.types_as_data import (
@@ -59,11 +59,7 @@ class PreparedJob:
         self.table: Table = reflected.table
         self.key: tuple[Column[Any], ...] = tuple(self.table.primary_key.columns)
         if not self.key:
-            raise DeclarationError(
-                "the table has no primary key, by which it is read in batches: add one",
-                table=job.table_name,
-                reason="primary-key",
-            )
+            raise without_primary_key(self.table, connection)
         self.targets: tuple[ColumnBinding, ...] = reflected.bindings
         self.sources = self._sources(connection)
         names = [column.name for column in job.spec.columns]

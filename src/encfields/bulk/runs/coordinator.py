@@ -45,6 +45,13 @@ _STOP_SECONDS = 30.0
 MAX_DEATHS = 10
 """Workers that may die in a row with nothing written in between."""
 
+MAX_DEATHS_BEFORE_WORK = 3
+"""As many, if the last one died before it had its engine and keys: the next does the same."""
+
+
+_IS_SET_UP = "is set up"
+"""What a worker process reports before it begins."""
+
 
 class Coordinator:
     """Runs several worker processes on one run.
@@ -115,6 +122,14 @@ class Coordinator:
         done = 0 if totals is None else totals.seen + totals.written
         self._deaths = 1 if done != self._progress_at_death else self._deaths + 1
         self._progress_at_death = done
+        if not worker.is_set_up and self._deaths >= MAX_DEATHS_BEFORE_WORK:
+            raise ReencryptionError(
+                f"{self._deaths} workers died one after another, the last with exit code "
+                f"{worker.process.exitcode} (negative: a signal), before they had an engine and "
+                "keys: Options(setup=...) ends its process, or Python could not start one, as in a "
+                'program without if __name__ == "__main__"; what it printed says more',
+                reason="workers-die",
+            )
         if self._deaths >= MAX_DEATHS:
             raise ReencryptionError(
                 f"{self._deaths} workers died one after another, the last with exit code "
@@ -155,6 +170,7 @@ class _Process:
 
     :ivar outcome: why the run has not ended. :ivar error: why it could not continue.
     :ivar has_ended: it ended by itself, with nothing more to do.
+    :ivar is_set_up: it has had its engine and keys.
     """
 
     def __init__(self, setup: Setup, run_id: str, options: Options) -> None:
@@ -163,6 +179,7 @@ class _Process:
         self.outcome: str | None = None
         self.error: str | None = None
         self.has_ended = False
+        self.is_set_up = False
         self._pipe, theirs = context.Pipe(duplex=False)
         lifeline, self._lifeline = context.Pipe(duplex=False)
         # The child calls the setup; it starts no workers of its own.
@@ -183,8 +200,12 @@ class _Process:
     def receive(self) -> None:
         """Read what it reported before it ended."""
         with suppress(EOFError, OSError):
-            if not self.has_ended and self._pipe.poll():
-                self.outcome, self.error = self._pipe.recv()
+            while not self.has_ended and self._pipe.poll():
+                reported = self._pipe.recv()
+                if reported == _IS_SET_UP:
+                    self.is_set_up = True
+                    continue
+                self.outcome, self.error = reported
                 self.has_ended = True
 
 
@@ -208,6 +229,8 @@ def _work(
     error: str | None = None
     try:
         engine, encryption = _set_up(setup, options, stop)
+        with suppress(OSError):  # as below
+            pipe.send(_IS_SET_UP)
         own = Connections(engine)
         try:
             outcome = RunLoop(own, encryption, run_id, owner, options, stop).work()
