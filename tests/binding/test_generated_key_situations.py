@@ -22,6 +22,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     Uuid,
+    create_engine,
     event,
     insert,
     select,
@@ -30,8 +31,9 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import registry
 
-from encfields import EncryptedType
+from encfields import EncryptedType, attach
 from encfields.errors import UnknownIdentityError
+from encfields.testing import local_store
 from tests.database import Database
 
 
@@ -519,6 +521,22 @@ def test_an_insert_through_a_view_of_sqlite_is_refused(sqlite_db):
     )
     with sqlite_db.begin() as connection, sqlite_db.refused(UnknownIdentityError, table):
         connection.execute(insert(table), rows(1)[0])
+
+
+def test_an_insert_that_finds_a_lock_lets_the_other_writer_commit(tmp_path):
+    engine = create_engine(f"sqlite:///{tmp_path}/locked.db", connect_args={"timeout": 0})
+    attach(engine, local_store(bytes(32)), create=True)
+    table = secrets()
+    table.metadata.create_all(engine)
+    with engine.connect() as first, engine.connect() as second:
+        first.execute(insert(table), rows(1)[0])
+        with second.begin(), second.begin_nested() as savepoint:
+            with pytest.raises(DBAPIError, match="locked"):
+                second.execute(insert(table), rows(1)[0])
+            savepoint.rollback()
+            first.commit()
+        assert len(second.execute(select(table)).all()) == 1
+    engine.dispose()
 
 
 def test_the_end_of_the_numbers_is_said(sqlite_db):
