@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from sqlalchemy import Column, Engine, Integer, MetaData, String, Table, insert, select, text
@@ -119,10 +119,15 @@ def test_a_worker_without_the_models_is_told_what_it_lacks(one: Database) -> Non
     assert (report.finished, report.rows_written) == (True, 2)
 
 
+def never_called() -> NoReturn:
+    """A setup that worker processes could import."""
+    raise AssertionError
+
+
 def test_worker_processes_are_refused_that_could_not_be_given_the_type(one: Database) -> None:
     declared = Backwards(lambda: KEY)
     adoption = filled(one, declared)
-    options = Options(workers=2, setup=lambda: (one.engine, one.encryption))
+    options = Options(workers=2, setup=never_called)
 
     with pytest.raises(ConfigurationError, match="they share the run") as raised:
         adopt(one.engine, one.encryption, adoption, options=options)
