@@ -12,7 +12,7 @@ import decimal
 import uuid
 from typing import Any
 
-from sqlalchemy import Date, DateTime
+from sqlalchemy import Date, DateTime, column
 from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.sql.elements import BindParameter
 from sqlalchemy.types import TypeEngine
@@ -34,6 +34,10 @@ LISTS = (list, tuple, set, frozenset)
 """What ``in_()`` may be given as a list of values."""
 
 _ANY_DIALECT = DefaultDialect()  # These types' plaintexts do not depend on it.
+
+_LISTS_HOLD_NONE = isinstance(column("x").in_([None]).right, BindParameter)
+"""Whether SQLAlchemy gives a list with None one type, as 2.1 does. 2.0 makes a bind of each value,
+which has a type of its own."""
 
 
 def in_loaded_form(type_: SealedColumnType, operand: Any) -> Any:
@@ -57,6 +61,8 @@ def _kind_of_mixed(codec: Codec, values: list[Any]) -> TypeEngine[Any] | None:
     if not is_date and not isinstance(codec, DateTimeCodec):
         return None
     if not any(isinstance(value, dt.datetime) if is_date else is_day(value) for value in values):
+        return None
+    if not _LISTS_HOLD_NONE and any(value is None for value in values):
         return None
     first = values[0]
     is_of_dates = is_day(first) if isinstance(first, dt.date) else is_date
