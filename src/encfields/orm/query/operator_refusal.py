@@ -27,15 +27,20 @@ for _name in ("__name__", "__qualname__", "__module__"):
 
 
 def operator_refusal(message: str, **where: Any) -> UnsupportedOperationError:
-    """The error of an operator; no AttributeError for who states the attribute in a condition.
+    """The error of an operator; an AttributeError only in a hybrid that its class is asked for.
 
-    ``filter_by(full_name="x")`` of SQLAlchemy would say that there is no such attribute, and no
-    more, since it takes an AttributeError for that.
+    Elsewhere libraries take an AttributeError for a fault of their own. Nor for who states the
+    hybrid in a condition: ``filter_by(full_name="x")`` of SQLAlchemy would say that there is no
+    such attribute, and no more, since it takes an AttributeError for that.
     """
+    asked: set[str] = set()
     frame = inspect.currentframe()
     while frame is not None:
-        is_sqlalchemys = str(frame.f_globals.get("__name__")).startswith("sqlalchemy.")
-        if is_sqlalchemys and frame.f_code.co_name == "filter_by":
-            return UnsupportedOperationError(message, **where)
+        module = str(frame.f_globals.get("__name__"))
+        if module == "sqlalchemy.ext.hybrid":
+            asked.add("hybrid")
+        elif module.startswith("sqlalchemy.") and frame.f_code.co_name == "filter_by":
+            asked.add("filter_by")
         frame = frame.f_back
-    return OperatorRefusal(message, **where)
+    of = OperatorRefusal if asked == {"hybrid"} else UnsupportedOperationError
+    return of(message, **where)
