@@ -9,6 +9,7 @@ import sqlite3
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Column, Integer, MetaData, Table, create_engine, event, text
@@ -65,6 +66,21 @@ def test_what_cannot_go_along_is_refused_with_the_way_out(tmp_path):
         assert "Options(setup=...)" in str(caught.value)
 
 
+def run_with(setup: Any, folder: Path) -> None:
+    """Have two workers with a setup re-encrypt a table."""
+    engine = create_engine(f"sqlite:///{folder}/db")
+    table = Table("t", MetaData(), Column("id", Integer, primary_key=True))
+    table.append_column(Column("v", EncryptedType()))
+    table.create(engine)
+    encryption = attach(engine, SqlKeyStore(keyrings.local(bytes(32))), create=True)
+    spec = TableSpec.from_table(table)
+    options = Options(workers=2, setup=setup)
+    try:
+        Reencryption(engine, encryption, spec, options=options).run()
+    finally:
+        engine.dispose()
+
+
 def raising() -> None:
     raise RuntimeError("p4ssw0rd")
 
@@ -103,17 +119,9 @@ def returning_nothing() -> None:
     ],
 )
 def test_a_setup_that_is_of_no_use_is_told_with_what_it_must_be(tmp_path, setup, told):
-    engine = create_engine(f"sqlite:///{tmp_path}/db")
-    table = Table("t", MetaData(), Column("id", Integer, primary_key=True))
-    table.append_column(Column("v", EncryptedType()))
-    table.create(engine)
-    encryption = attach(engine, SqlKeyStore(keyrings.local(bytes(32))), create=True)
-    spec = TableSpec.from_table(table)
-    run = Reencryption(engine, encryption, spec, options=Options(workers=2, setup=setup))
     with pytest.raises(EncFieldsError, match=told) as caught:
-        run.run()
+        run_with(setup, tmp_path)
     assert "p4ssw0rd" not in str(caught.value)
-    engine.dispose()
 
 
 STARTED = "ENCFIELDS_TEST_STARTED"
@@ -139,18 +147,10 @@ def test_a_setup_that_ends_its_process_ends_the_run_after_a_few_deaths(
     tmp_path, monkeypatch, setup, code
 ):
     monkeypatch.setenv(STARTED, str(tmp_path / "started"))
-    engine = create_engine(f"sqlite:///{tmp_path}/db")
-    table = Table("t", MetaData(), Column("id", Integer, primary_key=True))
-    table.append_column(Column("v", EncryptedType()))
-    table.create(engine)
-    encryption = attach(engine, SqlKeyStore(keyrings.local(bytes(32))), create=True)
-    spec = TableSpec.from_table(table)
-    run = Reencryption(engine, encryption, spec, options=Options(workers=2, setup=setup))
     told = rf"exit code {code} .* before they had an engine and keys: Options\(setup=...\)"
     with pytest.raises(EncFieldsError, match=told):
-        run.run()
+        run_with(setup, tmp_path)
     assert 3 <= len((tmp_path / "started").read_text()) <= 5
-    engine.dispose()
 
 
 @pytest.mark.parametrize(

@@ -194,7 +194,10 @@ class Settings:
 
         :param keys_needed: whether keys are opened or made, and not only listed, counted or wiped.
         """
-        store = self.store_on(engine, keys_needed=keys_needed)
+        return self.keys_in(self.store_on(engine, keys_needed=keys_needed), engine)
+
+    def keys_in(self, store: SqlKeyStore | DynamoDbKeyStore, engine: Engine) -> KeyAdmin:
+        """As :meth:`keys`, of a store that :meth:`store_on` has made."""
         return KeyAdmin(store, KeyCache(store), ValueCounter(engine))
 
     def store_on(

@@ -17,7 +17,7 @@ from encfields.codecs.base import (
     none_is_value,
     processes_binds,
 )
-from encfields.codecs.temporal import DateCodec, DateTimeCodec
+from encfields.codecs.temporal import conversion
 from encfields.errors import DeclarationError, ValueDecodingError, ValueEncodingError
 
 
@@ -67,11 +67,9 @@ class DecoratedCodec:
 
     def encode_asked(self, value: object, dialect: Dialect) -> bytes:
         impl, bound = self.impl(dialect), self._bound(value, dialect)
-        if isinstance(impl, (DateCodec, DateTimeCodec)) and impl.converts_binds(
-            dialect, in_rows=False
-        ):  # SQLAlchemy gives every bind that is compared with it the application's type
-            return impl.encode(bound, dialect)
-        return impl.encode_asked(bound, dialect)
+        # SQLAlchemy gives every bind that is compared with it the application's type.
+        converted = conversion(type(impl), dialect, in_rows=False)
+        return impl.encode_asked(converted(bound) if converted else bound, dialect)
 
     @property
     def equality(self) -> Equality:

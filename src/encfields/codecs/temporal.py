@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from typing import ClassVar, TypeGuard
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeGuard
 
 from sqlalchemy.engine.interfaces import Dialect
 
@@ -173,6 +174,18 @@ class DateTimeCodec(KeepsValues):
         except ValueError:
             pass
         raise undecodable("an ISO 8601 date and time")
+
+
+def conversion(
+    codec: type[object] | None, dialect: Dialect, *, in_rows: bool
+) -> Callable[[Any], object] | None:
+    """What converts a value in a bind of a type before the database compares it, if anything.
+
+    :param codec: of the bind's type, if it has one. :param in_rows: in a bind for a list of rows.
+    """
+    if codec is None or not issubclass(codec, DateCodec | DateTimeCodec):
+        return None
+    return codec.bound if codec.converts_binds(dialect, in_rows=in_rows) else None
 
 
 class IntervalCodec(KeepsValues):

@@ -5,8 +5,7 @@ The hierarchical keyring's wrapping (``framework/aws-kms/aws-kms-hierarchical-ke
 (``framework/algorithm-suites.md`` and RFC 5869). SHA-2 is OpenSSL's, through `hashlib`, and AES-GCM
 through `cryptography`; only their composition is ours.
 
-Every hash is one of `hashlib`'s, which has an OpenSSL of its own: a look-up that calls the hashes
-of both waits longer for code that the processor does not have at hand than for the hashes.
+Every hash is one of `hashlib`'s, which may have another OpenSSL than `cryptography` has.
 """
 
 from __future__ import annotations

@@ -48,7 +48,6 @@ MAX_DEATHS = 10
 MAX_DEATHS_BEFORE_WORK = 3
 """As many, if the last one died before it had its engine and keys: the next does the same."""
 
-
 _IS_SET_UP = "is set up"
 """What a worker process reports before it begins."""
 
@@ -123,19 +122,20 @@ class Coordinator:
         self._deaths = 1 if done != self._progress_at_death else self._deaths + 1
         self._progress_at_death = done
         if not worker.is_set_up and self._deaths >= MAX_DEATHS_BEFORE_WORK:
-            raise ReencryptionError(
-                f"{self._deaths} workers died one after another, the last with exit code "
-                f"{worker.process.exitcode} (negative: a signal), before they had an engine and "
-                "keys: Options(setup=...) ends its process, or Python could not start one, as in a "
-                'program without if __name__ == "__main__"; what it printed says more',
-                reason="workers-die",
+            when = (
+                "before they had an engine and keys: Options(setup=...) ends its process, or "
+                "Python could not start one, as in a program without "
+                'if __name__ == "__main__"; what it printed says more'
             )
-        if self._deaths >= MAX_DEATHS:
-            raise ReencryptionError(
-                f"{self._deaths} workers died one after another, the last with exit code "
-                f"{worker.process.exitcode} (negative: a signal), without writing a row in between",
-                reason="workers-die",
-            )
+        elif self._deaths >= MAX_DEATHS:
+            when = "without writing a row in between"
+        else:
+            return
+        raise ReencryptionError(
+            f"{self._deaths} workers died one after another, the last with exit code "
+            f"{worker.process.exitcode} (negative: a signal), {when}",
+            reason="workers-die",
+        )
 
     def _release(self, worker: _Process) -> None:
         """Release a dead worker's ranges, so that others need not wait for its lease."""

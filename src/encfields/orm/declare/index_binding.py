@@ -156,14 +156,12 @@ class IndexBinding:
         transforms = self.definition.transforms
         return len(transforms) == 1 and not transforms[0].lossy
 
-    def whole_form(self, dialect: Dialect, *, asked: bool = True) -> Form:
-        """What gives what a whole value has in common with those that equal it.
+    def whole_form(self, dialect: Dialect) -> Form:
+        """What gives what a whole value that is looked up has in common with those that equal it.
 
-        It raises what ``encode_asked``, or ``encode``, of the column's codec raises.
-
-        :param asked: as in :meth:`forms`.
+        It raises what ``encode_asked`` of the column's codec raises.
         """
-        return _form(self.sources[0], self._whole, dialect, asked=asked)
+        return _form(self.sources[0], self._whole, dialect, asked=True)
 
     def forms(self, dialect: Dialect, *, asked: bool = False) -> tuple[Form, ...]:
         """What gives what is hashed of a value, for each of the columns.

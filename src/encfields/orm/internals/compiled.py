@@ -5,6 +5,7 @@ Read::
     sqlalchemy.engine.cursor.CursorResult          _metadata
     sqlalchemy.engine.cursor.CursorResultMetaData  _processors
     sqlalchemy.engine.default.DefaultExecutionContext _expanded_parameters
+    sqlalchemy.sql.compiler.ResultColumnsEntry     _replace
     sqlalchemy.sql.compiler.SQLCompiler            _result_columns
     sqlalchemy.sql.elements.ClauseElement          _de_clone _from_objects
     sqlalchemy.sql.dml.Insert                      _compile_state_factory
@@ -283,10 +284,8 @@ def set_result_type(compiled: Any, position: int, type_: TypeEngine[Any]) -> Non
 
     :param compiled: the compiler, or what it made.
     """
-    entry = compiled._result_columns[position]
-    compiled._result_columns[position] = type(entry)(
-        entry.keyname, entry.name, entry.objects, type_
-    )
+    columns = compiled._result_columns
+    columns[position] = columns[position]._replace(type=type_)
 
 
 class LabelsOfCells:
@@ -336,7 +335,7 @@ class NamesInReturning:
             # Not by the table's column, which the statement may return beside the name.
             entry = self._result_columns[-1]
             objects = (*(name for name in entry.objects if isinstance(name, str)), column)
-            self._result_columns[-1] = type(entry)(entry.keyname, entry.name, objects, entry.type)
+            self._result_columns[-1] = entry._replace(objects=objects)
         return str(sql)
 
 

@@ -10,7 +10,7 @@ from sqlalchemy.sql.selectable import CompoundSelect
 from encfields.errors import UnsupportedOperationError
 from encfields.orm.declare.columns import is_encrypted
 from encfields.orm.read.provenance import column_named, table_named
-from encfields.orm.read.union_reads import constant_of, elements_of, selects_of
+from encfields.orm.read.union_reads import elements_of, selects_of, tell_apart
 
 
 def check_compared_branches(compound: CompoundSelect[Any]) -> None:
@@ -26,7 +26,7 @@ def check_compared_branches(compound: CompoundSelect[Any]) -> None:
         return
     branches = [elements_of(select) for select in selects_of(compound)]
     places = list(zip_longest(*branches))
-    if any(map(_distinguishes, places)):
+    if any(map(tell_apart, places)):
         return
     for place in places:
         columns = [one for one in place if one is not None and is_encrypted(one)]
@@ -42,12 +42,6 @@ def check_compared_branches(compound: CompoundSelect[Any]) -> None:
                 column=column_named(column),
                 reason="usage",
             )
-
-
-def _distinguishes(place: tuple[Any, ...]) -> bool:
-    """Whether every SELECT has its own constant at a position."""
-    constants = [constant_of(element) for element in place]
-    return None not in constants and len(set(constants)) == len(constants)
 
 
 def _bases(column: Any) -> set[tuple[str, str]]:

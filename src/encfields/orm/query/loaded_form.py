@@ -91,9 +91,9 @@ def asks_for_null(type_: SealedColumnType, value: object) -> bool:
 
 
 def _asked(codec: Codec, operand: Any) -> Any:
-    if not isinstance(operand, LISTS):
-        return _loaded(codec, operand)
-    return [_loaded(codec, item) for item in operand]
+    if isinstance(operand, LISTS):
+        return [_loaded(codec, item) for item in operand]
+    return _loaded(codec, operand)
 
 
 def _bind_in_loaded_form(codec: Codec, bind: BindParameter[Any]) -> BindParameter[Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from sqlalchemy import Date, DateTime, LargeBinary, cast, func, literal_column
 from sqlalchemy.types import TupleType, TypeDecorator, TypeEngine
 
-from encfields.codecs.temporal import DateCodec, DateTimeCodec
+from encfields.codecs.temporal import DateCodec, DateTimeCodec, conversion
 from encfields.errors import UnboundValueError
 from encfields.index.hashing import index_value
 from encfields.kept_state import RENAMED
@@ -65,6 +65,12 @@ class Compared:
         return len(self.enclosing) > 1 or self.scope.subquery is not None
 
 
+_CODECS: tuple[tuple[type[TypeEngine[Any]], type[DateCodec | DateTimeCodec]], ...] = (
+    (Date, DateCodec),
+    (DateTime, DateTimeCodec),
+)
+
+
 class _BindOfMoments(NamedTuple):
     """What type an application's bind has where it is compared with a plain column of dates.
 
@@ -84,13 +90,7 @@ class _BindOfMoments(NamedTuple):
     def of(cls, bind: BindParameter[Any] | None) -> _BindOfMoments:
         if bind is None:
             return cls(None, False, False)
-        kind = (
-            DateCodec
-            if isinstance(bind.type, Date)
-            else DateTimeCodec
-            if isinstance(bind.type, DateTime)
-            else None
-        )
+        kind = next((codec for of, codec in _CODECS if isinstance(bind.type, of)), None)
         is_given = not bind.unique and kind is None
         return cls(kind, is_given, isinstance(bind.type, TupleType))
 
@@ -99,9 +99,7 @@ class _BindOfMoments(NamedTuple):
         if not isinstance(codec, DateCodec | DateTimeCodec):
             return None
         kind = type(codec) if self.is_given else self.kind
-        if kind is None or not kind.converts_binds(dialect, in_rows=self.is_rows):
-            return None
-        return kind.bound
+        return conversion(kind, dialect, in_rows=self.is_rows)
 
 
 class LookupType(CacheKeyedType, TypeDecorator[Any]):

@@ -160,7 +160,7 @@ def _form(
 ) -> Callable[[object], bytes | None]:
     """See :attr:`RowFilter.form`."""
     if group[0].type.compared.scope.view is None:
-        return partial(whole_lookup, index.whole_form(dialect, asked=True))
+        return partial(whole_lookup, index.whole_form(dialect))
     return partial(normalised_lookup, index, index.forms(dialect, asked=True))
 
 

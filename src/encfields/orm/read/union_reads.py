@@ -111,17 +111,11 @@ def packed_branches(expression: Any) -> PackedBranches | None:
     place = None if union is None else union.discriminator()
     if union is None or place is None:
         return None
+    rows = _rows_of(union, lambda binding: binding.bound_to)
+    if rows is None:
+        return None
     packed: list[tuple[ColumnElement[Any], Packed]] = []
-    for branch in union.branches:
-        value = branch[union.place]
-        if is_no_value(value):
-            continue
-        binding = _binding(value)
-        if binding is None:
-            return None
-        identity = _selected_beside(union, branch, binding.bound_to)
-        if identity is None:
-            return None
+    for branch, binding, identity in rows:
         cell = Packed(expression, identity, RowReader(binding, lazy=binding.lazy))
         packed.append((branch[place], cell))
     tags = {cell.reader.tag for _, cell in packed}
@@ -158,30 +152,43 @@ def row_key_in_union(expression: Any) -> tuple[ColumnElement[Any], ...] | None:
     place = None if union is None else union.discriminator()
     if union is None or place is None:
         return None
-    columns: list[ColumnElement[Any]] = [union.beside(place)]
+    rows = _rows_of(union, lambda binding: binding.own_identity)
+    if rows is None:
+        return None
+    return (union.beside(place), *(column for *_, identity in rows for column in identity))
+
+
+_Keys = tuple[ColumnElement[Any], ...]
+
+
+def _rows_of(
+    union: Union, keys_of: Callable[[ColumnBinding], Iterable[Column[Any]]]
+) -> list[tuple[Sequence[Any], ColumnBinding, _Keys]] | None:
+    """The branches with an encrypted column of a table, what is declared of it, and the columns of
+    the UNION that are its row's key.
+
+    :param keys_of: the columns of its table that have to be selected beside it.
+    :returns: ``None`` if one is not, or if a branch has other values.
+    """
+    rows = []
     for branch in union.branches:
         value = branch[union.place]
         if is_no_value(value):
             continue
-        binding = _binding(value)
-        if binding is None:
+        is_of_table = isinstance(value, Column) and isinstance(value.table, Table)
+        if not is_of_table or not is_encrypted(value):
             return None
-        identity = _selected_beside(union, branch, binding.own_identity)
+        binding = binding_of(value)
+        identity = _selected_beside(union, branch, keys_of(binding))
         if identity is None:
             return None
-        columns.extend(identity)
-    return tuple(columns)
-
-
-def _binding(value: Any) -> ColumnBinding | None:
-    """What is declared of an encrypted column that a branch selects from its table."""
-    is_of_table = isinstance(value, Column) and isinstance(value.table, Table)
-    return binding_of(value) if is_of_table and is_encrypted(value) else None
+        rows.append((branch, binding, identity))
+    return rows
 
 
 def _selected_beside(
     union: Union, branch: Sequence[Any], keys: Iterable[Column[Any]]
-) -> tuple[ColumnElement[Any], ...] | None:
+) -> _Keys | None:
     """The columns of the UNION that are a branch's `keys`; ``None`` if it does not select one."""
     identity: list[ColumnElement[Any]] = []
     for key in keys:
@@ -230,9 +237,8 @@ class Union(NamedTuple):
     def discriminator(self) -> int | None:
         """The position of a selected column in which every branch has its own constant."""
         for place in range(len(self.columns)):
-            constants = [constant_of(branch[place]) for branch in self.branches]
-            all_differ = None not in constants and len(set(constants)) == len(constants)
-            if all_differ and self.beside(place) is not None:
+            of_branches = [branch[place] for branch in self.branches]
+            if tell_apart(of_branches) and self.beside(place) is not None:
                 return place
         return None
 
@@ -313,7 +319,13 @@ def _with_bare_nulls(select: Any, above: Sequence[Any]) -> Any:
     return select.with_only_columns(*columns, maintain_column_froms=True)
 
 
-def constant_of(element: Any) -> str | None:
+def tell_apart(elements: Iterable[Any]) -> bool:
+    """Whether those that the branches select at one position are constants, each another one."""
+    constants = [_constant(element) for element in elements]
+    return None not in constants and len(set(constants)) == len(constants)
+
+
+def _constant(element: Any) -> str | None:
     """The text of a ``literal_column()`` that is a string or a number."""
     if not isinstance(element, ColumnClause) or not element.is_literal:
         return None

@@ -61,10 +61,11 @@ def create(arguments: argparse.Namespace, output: Output) -> int:
     """Make them."""
     settings = Settings(arguments)
     with settings.open_engine(creates_tables=arguments.create_table) as engine:
-        keys = settings.keys(engine)
+        store = settings.store_on(engine)
+        keys = settings.keys_in(store, engine)
         if arguments.create_table:
             keys.create_table()
-        if opens_no_key(settings.store_on(engine)):
+        if opens_no_key(store):
             sys.stderr.write(OTHER_KEYRING)
         status = _create(arguments, keys, output)
         if arguments.create_table and settings.store_name() is None:
