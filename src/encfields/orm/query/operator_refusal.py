@@ -1,4 +1,4 @@
-"""The error of an operator, where Python expects that a class may lack an attribute."""
+"""The error of an operator: within a hybrid, that of an attribute that a class lacks."""
 
 from __future__ import annotations
 
