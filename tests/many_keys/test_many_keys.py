@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import secrets
+import signal
 import threading
 
 import pytest
@@ -15,6 +16,7 @@ from encfields.bulk.rows.spec import TableSpec
 from encfields.errors import ConfigurationError, KeyDestroyedError
 from encfields.keys.admin import KeyAdmin
 from encfields.keys.cache.key_cache import KeyCache
+from encfields.keys.fetching.threads import MAX_PARALLEL_UNWRAPS
 from encfields.keys.many.report import KeysProgress, KeysReport
 from encfields.keys.many.worker_threads import GIVE_UP_AFTER
 from encfields.keys.removal import DestructionReceipt
@@ -347,6 +349,44 @@ def test_ctrl_c_while_keys_are_wiped_leaves_the_others_in_force(encryption: Encr
     assert destroyed
     for one in encryption.keys.list():
         assert one.active != (one.id in destroyed)
+
+
+@ON_ONE_DATABASE
+def test_ctrl_c_while_the_caller_waits_for_its_threads_begins_no_further_key(
+    encryption: Encryption, monkeypatch
+):
+    ids, interrupted = [f"tenant/{number}" for number in range(60)], threading.Event()
+    begun = threading.Barrier(MAX_PARALLEL_UNWRAPS, interrupt_the_main_thread, timeout=60)
+    create, seen = encryption._store.create, []
+
+    def create_when_interrupted(key_id):
+        if not interrupted.is_set():
+            begun.wait()
+            interrupted.wait(60)
+        seen.append(key_id)
+        return create(key_id)
+
+    def interrupt(number, frame):
+        interrupted.set()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(encryption._store, "create", create_when_interrupted)
+    told: list[KeysProgress] = []
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            encryption.keys.each(ids).create(progress=told.append)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+    assert len(seen) < len(ids)
+    assert told[-1].done == len(seen) == len(encryption.keys.list())
+
+
+def interrupt_the_main_thread() -> None:
+    main = threading.main_thread().ident
+    assert main is not None
+    signal.pthread_kill(main, signal.SIGINT)
 
 
 @on_each_database

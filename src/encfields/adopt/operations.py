@@ -248,6 +248,7 @@ def refill_plaintext(
     *,
     options: Options | None = None,
     progress: Progress | None = None,
+    stop: Event | None = None,
 ) -> Report:
     """Go back: write the plaintext of rows that have only a sealed value.
 
@@ -260,6 +261,7 @@ def refill_plaintext(
     :param adoption: which column becomes which.
     :param options: how the run works; by default as :class:`~encfields.bulk.options.Options` says.
     :param progress: called about twice a second with how far the run is.
+    :param stop: set it to end the run after the current batch; the next call continues.
     :raises AdoptionError: there is nothing to go back from, or a process in a later phase wrote a
         row meanwhile.
     """
@@ -270,7 +272,8 @@ def refill_plaintext(
     state.require("refill_plaintext", adoption, OPEN, READY, CLOSED)
     if state.latest == CLOSED:
         schema.set_stage(READY)
-    report = _run(engine, encryption, adoption, options, refill=True).run(progress=progress)
+    run = _run(engine, encryption, adoption, options, refill=True)
+    report = run.run(progress=progress, stop=stop)
     if report.finished and state.latest != OPEN:
         schema.set_stage(OPEN)
         if _any_row(engine, *_sealed_only(adoption, state.table)):

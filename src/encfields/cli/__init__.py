@@ -22,5 +22,6 @@ What commands share:
 ``layout``            fits text into a terminal
 ``error_report``      prints errors: what happened, and what to do
 ``exits``             exit statuses
+``interrupts``        Ctrl-C and SIGTERM, whatever becomes of their exceptions
 ====================  ============================================
 """

@@ -26,6 +26,7 @@ from encfields.cli.commands import (
     verify,
 )
 from encfields.cli.error_report import report_error
+from encfields.cli.interrupts import interrupts
 from encfields.cli.output import Output
 from encfields.cli.parsing import HelpFormatter
 from encfields.errors import EncFieldsError
@@ -110,6 +111,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         status_: int = arguments.run(arguments, Output(as_json=as_json))
         sys.stdout.flush()
     except (EncFieldsError, SQLAlchemyError) as error:
+        if interrupts.ended:
+            return exits.INTERRUPTED
         report_error(error, as_json=as_json)
         return exits.FAILED
     except BrokenPipeError:
@@ -119,6 +122,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return exits.INTERRUPTED
     except Exception as error:  # Python's own status 1 would mean "work left"
+        if interrupts.ended:
+            return exits.INTERRUPTED
         _report_fault(error)
         return exits.FAILED
     return status_

@@ -27,15 +27,20 @@ def refused(store: KeyStore, cache: KeyCache, key_id: str, version: str | None) 
 
     :param store: AWS's store, which cannot refuse keys, is not changed.
     """
-    if not store.refuse(key_id, version):
-        yield
-        return
+    is_ours = True  # An interrupt may come when it is, and before that is known here.
     try:
-        cache.forget(key_id)
-        cache.runner.pause(cache.check)
+        try:
+            is_ours = store.refuse(key_id, version)
+        except Exception:
+            is_ours = False
+            raise
+        if is_ours:
+            cache.forget(key_id)
+            cache.runner.pause(cache.check)
         yield
     except BaseException:
-        store.readmit(key_id, version)
+        if is_ours:
+            store.readmit(key_id, version)
         raise
 
 
@@ -175,6 +180,10 @@ class CountValues(Protocol):
         ...
 
 
+RECEIPT = "encfields key destruction"
+"""What a receipt says that it is."""
+
+
 @dataclass(frozen=True, slots=True)
 class DestructionReceipt:
     """Evidence that a key was destroyed. It contains no key and no value.
@@ -207,7 +216,7 @@ class DestructionReceipt:
     def to_json(self) -> dict[str, Any]:
         """The receipt as plain data, for ``json.dumps``."""
         return {
-            "receipt": "encfields key destruction",
+            "receipt": RECEIPT,
             "key_id": self.key_id,
             "destroyed_at": self.destroyed_at.isoformat(),
             "versions": list(self.versions),

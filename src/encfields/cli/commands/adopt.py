@@ -26,10 +26,16 @@ from encfields.adopt import (
 from encfields.adopt.advice import advice_before
 from encfields.adopt.next_step import progress_of
 from encfields.bulk.reencryption import Report
+from encfields.bulk.runs.signals import SignalledStop
 from encfields.cli import exits
 from encfields.cli.adopting_columns import print_adoptions
 from encfields.cli.application import metadata_named
-from encfields.cli.commands.reencrypt import print_reports, work_options, working_progress
+from encfields.cli.commands.reencrypt import (
+    print_reports,
+    stopped_by,
+    work_options,
+    working_progress,
+)
 from encfields.cli.output import Output
 from encfields.cli.parsing import HelpFormatter, add_command
 from encfields.cli.settings import Settings, add_common_options
@@ -151,11 +157,12 @@ def _work(
     adoption: Adoption,
     output: Output,
 ) -> int:
+    options, stop = work_options(settings, {}), SignalledStop()
     with working_progress(output) as progress:
         report = step.run(
-            engine, encryption, adoption, options=work_options(settings, {}), progress=progress
+            engine, encryption, adoption, options=options, progress=progress, stop=stop
         )
-    return _print_result(report, output)
+    return stopped_by(stop, _print_result(report, output))
 
 
 def _advice(engine: Engine, column: Column[Any], adoption: Adoption) -> tuple[str, ...]:

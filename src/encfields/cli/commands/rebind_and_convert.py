@@ -11,9 +11,15 @@ from sqlalchemy import types as sa
 
 from encfields.bulk.column_runs import conversion, rebinding, spec_of_column
 from encfields.bulk.rows.spec import SealedColumn
+from encfields.bulk.runs.signals import SignalledStop
 from encfields.cli.application import metadata_named
 from encfields.cli.changing_columns import says_formerly
-from encfields.cli.commands.reencrypt import print_reports, work_options, working_progress
+from encfields.cli.commands.reencrypt import (
+    print_reports,
+    stopped_by,
+    work_options,
+    working_progress,
+)
 from encfields.cli.output import Output
 from encfields.cli.parsing import add_command
 from encfields.cli.settings import Settings, add_common_options
@@ -119,8 +125,10 @@ def _work(settings: Settings, output: Output, column: Column[Any], of: Any) -> i
     with settings.open_engine() as engine:
         encryption = settings.encryption(engine)
         run = of(engine, encryption, column, options=work_options(settings, {}))
+        stop = SignalledStop()
         with working_progress(output) as progress:
-            return print_reports([run.run(progress=progress)], output)
+            report = run.run(progress=progress, stop=stop)
+        return stopped_by(stop, print_reports([report], output))
 
 
 def _former_declaration(column: Column[Any], arguments: argparse.Namespace) -> SealedColumn:

@@ -189,7 +189,11 @@ def _work(settings: Settings, engine: Engine, arguments: argparse.Namespace, out
     reports += [
         report_of(engine, run_id) for run_id in ids if run_id is not None and run_id not in done
     ]
-    code = print_reports(reports, output)
+    return stopped_by(stop, print_reports(reports, output))
+
+
+def stopped_by(stop: SignalledStop, code: int) -> int:
+    """The exit status of a command that worked on runs: that of Ctrl-C, if it left work."""
     return exits.INTERRUPTED if stop.by_interrupt and code == exits.WORK_LEFT else code
 
 

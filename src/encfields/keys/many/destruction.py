@@ -55,12 +55,14 @@ class Destruction:
         self._through = through
         self._receipts: dict[str, DestructionReceipt] = {}
 
-    def require_confirmed(self, key_ids: Sequence[str], confirm: int | None) -> None:
+    def require_confirmed(self, key_ids: Sequence[str], gone: int, confirm: int | None) -> None:
         """Refuse another number than there are keys.
 
+        :param gone: how many more are named that were destroyed before. Whoever counts them too
+            says the same again that was broken off.
         :raises ConfigurationError: says how many there are, and what would be lost.
         """
-        if confirm != len(key_ids) or isinstance(confirm, bool):
+        if confirm not in (len(key_ids), len(key_ids) + gone) or isinstance(confirm, bool):
             raise self._not_confirmed(key_ids)
 
     def of(self, key_ids: Sequence[str], *, at_once: bool, progress: OnKeys | None) -> KeysReport:
@@ -70,15 +72,23 @@ class Destruction:
         """
         if at_once:
             return self._wipe(key_ids, progress)
-        refused = self._through(key_ids, self._store.refuse, None)
-        # Some stores can refuse nothing, and a missing key has nothing to refuse.
-        ready = [*refused.done, *refused.already]
+        ours: list[str] = []
+
+        def refuse(key_id: str) -> bool:
+            if not self._store.refuse(key_id):
+                return False
+            ours.append(key_id)
+            return True
+
         try:
+            refused = self._through(key_ids, refuse, None)
+            # Some stores can refuse nothing, and a missing key has nothing to refuse.
+            ready = [*refused.done, *refused.already]
             if refused.done:
                 self._have_it_known(refused.done)
             report = self._wipe(ready, progress)
         finally:
-            self._readmit(refused.done)
+            self._readmit(ours)
         return replace(
             report,
             failed=(*refused.failed, *report.failed),

@@ -143,8 +143,9 @@ class ManyKeys:
         :meth:`KeyAdmin.destroy <encfields.keys.admin.KeyAdmin.destroy>` does to one, with one
         wait and one look at the tables for all.
 
-        :param confirm: the number of keys to destroy. Otherwise nothing is done, and the error says
-            how many keys there are and how many values would become unreadable.
+        :param confirm: the number of keys to destroy, with or without those that were destroyed
+            before. Otherwise nothing is done, and the error says how many keys there are and how
+            many values would become unreadable.
         :param specs: the tables to count first; ``None`` destroys without counting.
         :param signed_off_by: who is responsible; recorded in the receipts.
         :param at_once: do not wait for other processes to stop sealing.
@@ -160,7 +161,8 @@ class ManyKeys:
         destruction = Destruction(
             self._store, self._cache, self._count, specs, signed_off_by, keep, self._work
         )
-        destruction.require_confirmed([key_id for key_id in ids if key_id in holding], confirm)
+        in_force = [key_id for key_id in ids if key_id in holding]
+        destruction.require_confirmed(in_force, len(gone.intersection(ids)), confirm)
         meant = [key_id for key_id in ids if key_id not in gone]
         report = destruction.of(meant, at_once=at_once, progress=progress)
         return replace(report, already=tuple(sorted({*report.already, *gone.intersection(ids)})))

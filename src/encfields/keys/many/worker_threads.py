@@ -89,14 +89,19 @@ def work_through(
     try:
         for outcome in outcomes:
             tally.add(outcome)
-    finally:
+    except BaseException:
         run.stop()
         outcomes.close()
+        tally.count_anew(run.ended)
+        raise
     return tally.report(run.left)
 
 
 class _Run:
-    """Takes keys one after the other until it is stopped."""
+    """Takes keys one after the other until it is stopped.
+
+    :ivar ended: what became of each, in the order in which they ended.
+    """
 
     def __init__(self, waiting: deque[str], work: KeyWork, break_: Break) -> None:
         self.waiting = waiting
@@ -105,6 +110,7 @@ class _Run:
         self._break = break_
         self._in_a_row = 0
         self._counting = Lock()
+        self.ended: list[_Outcome] = []
 
     def stop(self) -> None:
         """Begin with no further key."""
@@ -132,14 +138,19 @@ class _Run:
 
         at_work = min(count, len(self.waiting))
         with ThreadPoolExecutor(count, thread_name_prefix="encfields-many") as pool:
-            for _ in range(at_work):
-                pool.submit(take_and_work)
-            while at_work:
-                outcome = outcomes.get()
-                if outcome is None:
-                    at_work -= 1
-                else:
-                    yield outcome
+            try:
+                for _ in range(at_work):
+                    pool.submit(take_and_work)
+                while at_work:
+                    outcome = outcomes.get()
+                    if outcome is None:
+                        at_work -= 1
+                    else:
+                        yield outcome
+            finally:
+                # Before the pool waits for its threads: Ctrl-C arrives here, where the caller's
+                # own thread waits.
+                self.stop()
 
     def _next(self) -> _Outcome | None:
         if self._break.answer():
@@ -149,6 +160,7 @@ class _Run:
         except IndexError:
             return None
         outcome = _outcome_of(self._work, key_id)
+        self.ended.append(outcome)
         self._give_up_after(outcome)
         return outcome
 
@@ -190,11 +202,23 @@ class _Tally:
         """
         if outcome.ends_all is not None:
             raise outcome.ends_all
+        self._count(outcome)
+        self.show_progress()
+
+    def count_anew(self, outcomes: Iterable[_Outcome]) -> None:
+        """Say how far it came that was broken off, with the keys on which work was ended since."""
+        self.done, self.already, self.failed = [], [], []
+        for outcome in outcomes:
+            if outcome.ends_all is None:
+                self._count(outcome)
+        with suppress(Exception, KeyboardInterrupt):  # it may be what has broken it off
+            self.show_progress()
+
+    def _count(self, outcome: _Outcome) -> None:
         if outcome.failure is not None:
             self.failed.append(outcome.failure)
         else:
             (self.done if outcome.did else self.already).append(outcome.key_id)
-        self.show_progress()
 
     def show_progress(self) -> None:
         """Say how far it is."""

@@ -8,7 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TextIO
@@ -16,6 +16,7 @@ from typing import TextIO
 from encfields.bulk.rows.spec import TableSpec
 from encfields.cli import exits
 from encfields.cli.commands.keys import selection
+from encfields.cli.interrupts import interrupts
 from encfields.cli.output import Output, plain
 from encfields.cli.parsing import names_a_file
 from encfields.cli.settings import Settings
@@ -24,7 +25,7 @@ from encfields.errors import ConfigurationError
 from encfields.keys.admin import KeyAdmin
 from encfields.keys.many.many_keys import ManyKeys
 from encfields.keys.many.report import KeysReport
-from encfields.keys.removal import DestructionReceipt, places_of
+from encfields.keys.removal import RECEIPT, DestructionReceipt, places_of
 
 WHAT = (
     "destroy a key for good, so that everything under it is unreadable; needs no keyring, except "
@@ -58,7 +59,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             "--receipt",
             metavar="FILE",
-            help="write the receipt to a new file, as JSON; of several keys, one on each line",
+            help="write the receipt to a new file, as JSON; of several keys, one on each line, "
+            "added to those that the same command wrote before it was broken off",
         )
     )
     parser.add_argument("--signed-off-by", metavar="NAME", help="who is responsible")
@@ -66,16 +68,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Count, ask, destroy, and write the receipt."""
-    if not selection.names_one(arguments):
-        return _destroy_many(arguments, output)
-    return _destroy_one(arguments, output)
+    destroy = _destroy_one if selection.names_one(arguments) else _destroy_many
+    with interrupts.sigterm_ends_in_order():
+        return destroy(arguments, output)
 
 
 def _destroy_one(arguments: argparse.Namespace, output: Output) -> int:
     settings = Settings(arguments)
     specs = None if arguments.no_count else settings.specs()
     (key_id,) = arguments.key_ids
-    with _new_receipt_file(arguments.receipt) as file, settings.open_engine() as engine:
+    with _receipt_file(arguments.receipt) as file, settings.open_engine() as engine:
         keys = settings.keys(engine, keys_needed=False)
         confirm = arguments.confirm
         if confirm is None and sys.stdin.isatty() and not output.as_json:
@@ -124,7 +126,7 @@ def _destroy_many(arguments: argparse.Namespace, output: Output) -> int:
     settings = Settings(arguments)
     specs = None if arguments.no_count else settings.specs()
     confirm = _count(arguments.confirm)
-    with _new_receipt_file(arguments.receipt) as file, settings.open_engine() as engine:
+    with _receipt_file(arguments.receipt, goes_on=True) as file, settings.open_engine() as engine:
         many = selection.selected(arguments, settings.keys(engine, keys_needed=False))
         if not confirm and not many.list():
             return selection.print_report(KeysReport(), "destroyed", arguments, output)
@@ -178,27 +180,48 @@ def _write(file: TextIO, receipt: DestructionReceipt) -> None:
 
 
 @contextmanager
-def _new_receipt_file(name: str | None) -> Iterator[Path | None]:
+def _receipt_file(name: str | None, *, goes_on: bool = False) -> Iterator[Path | None]:
     """The receipt's file, made before a key is destroyed, when failing still costs nothing.
 
-    It is removed again if nothing was written to it.
+    It is removed again if nothing was written to it. A process that was killed leaves an empty one.
 
     :param name: ``None`` if no receipt is wanted.
-    :raises ConfigurationError: it exists already, or cannot be made.
+    :param goes_on: whether it may have receipts, of the same command that was broken off.
+    :raises ConfigurationError: it holds something else, or cannot be made.
     """
     if name is None:
         yield None
         return
-    try:
-        os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
-    except OSError as error:
-        raise ConfigurationError(
-            f"the receipt {name} cannot be written: {error.strerror}; nothing was destroyed",
-            reason="receipt",
-        ) from None
     file = Path(name)
+    try:
+        with suppress(FileExistsError):
+            os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
+        with file.open("rb+") as opened:
+            why = None if _may_be_written(opened.read(), goes_on=goes_on) else _HOLDS_ANOTHER
+    except OSError as error:
+        why = error.strerror
+    if why is not None:
+        raise ConfigurationError(
+            f"the receipt {name} cannot be written: {why}; nothing was destroyed", reason="receipt"
+        )
     try:
         yield file
     finally:
         if not file.stat().st_size:
             file.unlink()
+
+
+_HOLDS_ANOTHER = "there is a file of that name, which holds something else"
+
+
+def _may_be_written(content: bytes, *, goes_on: bool) -> bool:
+    """Whether a receipt can be added to what a file holds: nothing, or receipts."""
+    if not content:
+        return True
+    if not (goes_on and content.endswith(b"\n")):
+        return False
+    try:
+        documents = [json.loads(line) for line in content.splitlines()]
+    except ValueError:
+        return False
+    return all(isinstance(one, dict) and one.get("receipt") == RECEIPT for one in documents)

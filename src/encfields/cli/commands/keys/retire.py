@@ -7,6 +7,7 @@ import argparse
 from dataclasses import asdict
 
 from encfields.cli import exits
+from encfields.cli.interrupts import interrupts
 from encfields.cli.output import Output
 from encfields.cli.settings import Settings
 from encfields.cli.targets import add_target_options
@@ -67,7 +68,8 @@ def retire(arguments: argparse.Namespace, output: Output) -> int:
     specs = settings.specs()
     with settings.open_engine() as engine:
         keys = settings.keys(engine, keys_needed=False)
-        keys.retire(arguments.key_id, arguments.version, specs=specs, at_once=arguments.at_once)
+        with interrupts.sigterm_ends_in_order():
+            keys.retire(arguments.key_id, arguments.version, specs=specs, at_once=arguments.at_once)
     if output.as_json:
         output.json({"key_id": arguments.key_id, "retired": arguments.version})
     else:
