@@ -60,6 +60,19 @@ def _outer_joined(item: Any, keys: list[Any], name: str) -> Any:
     return sa.select(item, child).outerjoin(item.children).order_by(item.tag, child.tag)
 
 
+def _counted_join(item: Any, keys: list[Any], name: str) -> Any:
+    child = aliased(item.children.property.mapper.class_)
+    joined = sa.select(*keys, getattr(item, name), child.note).join(child, item.children)
+    return sa.select(sa.func.count().label("rows")).select_from(joined.subquery())
+
+
+def _with_other_columns(item: Any, keys: list[Any], name: str) -> Any:
+    child = aliased(item.children.property.mapper.class_)
+    joined = sa.select(*keys, getattr(item, name)).join(item.children.of_type(child))
+    others = joined.with_only_columns(child.tag, maintain_column_froms=True)
+    return sa.union_all(others, sa.select(sa.literal(1))).order_by("tag")
+
+
 def _union(item: Any, keys: list[Any], name: str) -> Any:
     one = sa.select(*keys, getattr(item, name))
     return sa.union_all(one, one.where(item.tag > 3)).order_by("tag")
@@ -400,5 +413,7 @@ SHAPES = {
     "entity subquery": _entity_subquery,
     "joined": _joined,
     "outer joined": _outer_joined,
+    "counted join": _counted_join,
+    "with other columns": _with_other_columns,
     "union all": _union,
 }

@@ -7,7 +7,8 @@ Read::
     sqlalchemy.sql.selectable.Select               _distinct _distinct_on _fetch_clause _from_obj
     sqlalchemy.sql.selectable.Select               _group_by_clauses _having_criteria _hints
     sqlalchemy.sql.selectable.Select               _independent_ctes _limit_clause _offset_clause
-    sqlalchemy.sql.selectable.Select               _order_by_clauses _setup_joins
+    sqlalchemy.sql.selectable.Select               _memoized_select_entities _order_by_clauses
+    sqlalchemy.sql.selectable.Select               _setup_joins
     sqlalchemy.sql.selectable.Select               _pre_columns_clause (2.1)
     sqlalchemy.sql.selectable.Select               _statement_hints _suffixes
     sqlalchemy.sql.selectable.SelectState          _get_display_froms _label_resolve_dict
@@ -21,11 +22,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.elements import ClauseList, ColumnElement, TextClause
+from sqlalchemy.sql.elements import ClauseElement, ClauseList, ColumnElement, TextClause
 from sqlalchemy.sql.selectable import Select
 
 
@@ -57,9 +59,22 @@ def having_criteria(select: Select[Any]) -> tuple[ColumnElement[Any], ...]:
 
 
 def join_conditions(select: Select[Any]) -> list[Any]:
-    """The ON of each ``select().join()`` of tables, which makes a JOIN as it is compiled."""
-    joins: tuple[Any, ...] = select._setup_joins
-    return [condition for _, condition, _, _ in joins if condition is not None]
+    """The ON of each ``select().join()``, which makes a JOIN as it is compiled; of a relationship,
+    its own condition."""
+    return [_clause_of(on) for _, on, _, _ in _joins(select) if on is not None]
+
+
+def _joins(select: Select[Any]) -> tuple[Any, ...]:
+    """What ``join()`` was given, also before ``with_only_columns()`` took other columns."""
+    former = (one._setup_joins for one in select._memoized_select_entities)
+    return (*chain.from_iterable(former), *select._setup_joins)
+
+
+def _clause_of(given: Any) -> Any:
+    """The element of what ``join()`` was given: a relationship of a class, say."""
+    while not isinstance(given, ClauseElement):
+        given = given.__clause_element__()
+    return given
 
 
 def group_by_clauses(select: Any) -> tuple[Any, ...]:
@@ -76,10 +91,16 @@ def is_model(clause: Any) -> bool:
 
 
 def select_parts(select: Select[Any]) -> Iterator[Any]:
-    """The parts of a SELECT, including the columns of a model that it groups by."""
-    grouped = {id(clause) for clause in select._group_by_clauses}
-    yield from (part for part in select.get_children() if id(part) not in grouped)
+    """The parts of a SELECT, including the columns of a model that it groups by.
+
+    Not those that ``with_only_columns()`` has put others in the place of: only their joins stay.
+    """
+    left_out = {*map(id, select._group_by_clauses), *map(id, select._memoized_select_entities)}
+    yield from (part for part in select.get_children() if id(part) not in left_out)
     yield from group_by_clauses(select)
+    for former in select._memoized_select_entities:
+        for target, on, start, _ in former._setup_joins:
+            yield from (_clause_of(part) for part in (target, on, start) if part is not None)
 
 
 def order_by_clauses(select: Any) -> tuple[Any, ...]:
