@@ -9,7 +9,8 @@ import pytest
 from tests.testing_plugin.conftest import outcomes
 
 HEAD = """
-import base64, io, json, logging, multiprocessing.reduction, pickle, subprocess, sys, warnings
+import asyncio, base64, gc, io, json, logging, multiprocessing.reduction, pickle, subprocess, sys
+import threading, warnings
 import pytest
 from sqlalchemy import create_engine, insert, column, table, text
 
@@ -48,6 +49,32 @@ LEAKS = {
         raise ValueError(ssn)
     except ValueError:
         log.exception("failed")""",
+    "log_of_exception_with_frames": """
+    try:
+        helper(ssn)
+    except ValueError:
+        log.warning("failed", exc_info=True)""",
+    "log_of_exception_that_is_given": """
+    try:
+        helper(ssn)
+    except ValueError as error:
+        caught = error
+    silent.error("failed", exc_info=caught)""",
+    "end_of_thread": """
+    thread = threading.Thread(target=helper, args=(ssn,))
+    thread.start()
+    thread.join()""",
+    "task_that_nobody_awaits": """
+    async def task(value): helper(value)
+    async def main():
+        asyncio.create_task(task(ssn))
+        await asyncio.sleep(0)
+    asyncio.run(main())
+    gc.collect()""",
+    "deleted": """
+    class Deleted:
+        def __del__(self): helper(ssn)
+    Deleted()""",
     "json_in_log": 'log.warning(json.dumps({"name": canary("Zoë Größe")}))',
     "base64_in_log": 'log.warning(base64.b64encode(b"Basic " + ssn.encode()).decode())',
     "member_of_json": 'log.warning(canary({"a": [{"b": "member-0815"}]})["a"][0]["b"])',
@@ -111,6 +138,13 @@ def test_each_way_out_fails_the_test_that_lets_a_plaintext_out(project: pytest.P
     assert told.count("a plaintext shows where it must not") >= len(LEAKS)
     for place in ("log record of 'shop' (WARNING", "a pickle", "stdout", "'value' of"):
         assert re.search(rf"^E? *.*{re.escape(place)}", told, re.MULTILINE), place
+
+
+def test_the_reason_of_a_skipped_test_is_searched(project: pytest.Pytester) -> None:
+    tests = [_test(name, f'pytest.{name}(f"no {{ssn}}")') for name in ("skip", "xfail")]
+    project.makepyfile("\n".join([HEAD, *tests]))
+    told = project.runpytest("-rE").stdout.str()
+    assert told.count("str(the reason why the test ended)") == 2
 
 
 def test_what_a_fixture_lets_out_when_it_ends_is_an_error(project: pytest.Pytester) -> None:

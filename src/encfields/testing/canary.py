@@ -81,12 +81,14 @@ class Watch:
 
     @contextmanager
     def during_test(self) -> Iterator[None]:
-        """Watch what can be watched from a fixture: logs, statements, pickles, caught errors."""
+        """Watch what can be watched from a fixture: logs, statements, pickles, and errors that are
+        caught, or that nobody catches."""
         with ExitStack() as stack:
-            stack.enter_context(channels.log_records(self.see))
+            stack.enter_context(channels.log_records(self.see, self.see_error))
             stack.enter_context(channels.statements(self.see))
             stack.enter_context(channels.pickles(self.see))
             stack.enter_context(channels.caught_errors(self.see_error))
+            stack.enter_context(channels.uncaught_errors(self.see_error))
             yield
 
     @contextmanager

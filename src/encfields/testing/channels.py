@@ -11,6 +11,7 @@ import logging
 import multiprocessing.reduction
 import pickle
 import sys
+import threading
 import unittest
 import warnings
 from collections.abc import Callable, Iterator
@@ -26,15 +27,21 @@ from encfields.orm.write import hidden_values
 See = Callable[..., None]
 """Called with the channel's name and the things to search."""
 
+SeeError = Callable[[BaseException], None]
+"""Called with an exception, of which the frames are searched, too."""
+
 
 @contextmanager
-def log_records(see: See) -> Iterator[None]:
-    """Every record of every logger, whatever its handlers and propagation."""
+def log_records(see: See, see_error: SeeError) -> Iterator[None]:
+    """Every record of every logger, whatever its handlers and propagation, and the frames of the
+    exception that is logged: error trackers listen to loggers."""
     handed_on = logging.Logger.callHandlers
 
     def call_handlers(self: logging.Logger, record: logging.LogRecord) -> None:
         place = f"a log record of {record.name!r} ({record.levelname}, {record.filename})"
         see(place, record)
+        if isinstance(record.exc_info, tuple) and record.exc_info[1] is not None:
+            see_error(record.exc_info[1])
         handed_on(self, record)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -129,7 +136,7 @@ def _watched_dumps(see: See, dumps: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @contextmanager
-def caught_errors(see_error: Callable[[BaseException], None]) -> Iterator[None]:
+def caught_errors(see_error: SeeError) -> Iterator[None]:
     """Exceptions that :func:`pytest.raises` caught, or unittest's ``assertRaises``."""
     fill = pytest.ExceptionInfo.fill_unfilled
     context: Any = type(unittest.TestCase().assertRaises(Exception))  # noqa: PT027
@@ -147,6 +154,28 @@ def caught_errors(see_error: Callable[[BaseException], None]) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pytest.ExceptionInfo, "fill_unfilled", fill_unfilled)
         patch.setattr(context, "__exit__", exit_context)
+        yield
+
+
+@contextmanager
+def uncaught_errors(see_error: SeeError) -> Iterator[None]:
+    """Exceptions that end a thread, or that nobody can catch, such as one of ``__del__``: Python
+    has hooks for them, which error trackers use."""
+    of_thread, of_nobody = threading.excepthook, sys.unraisablehook
+
+    def end_of_thread(told: threading.ExceptHookArgs) -> None:
+        if told.exc_value is not None:
+            see_error(told.exc_value)
+        of_thread(told)
+
+    def unraisable(told: sys.UnraisableHookArgs) -> None:
+        if told.exc_value is not None:
+            see_error(told.exc_value)
+        of_nobody(told)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threading, "excepthook", end_of_thread)
+        patch.setattr(sys, "unraisablehook", unraisable)
         yield
 
 

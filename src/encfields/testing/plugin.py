@@ -100,6 +100,11 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
         result = yield
     except Exception as raised:
         error = raised
+    except (pytest.skip.Exception, pytest.xfail.Exception) as ended:
+        # Its reason is reported. The end of the fixture reports the finding.
+        if (seen_by := item.stash.get(_WATCH, None)) is not None:
+            seen_by.see("the reason why the test ended", ended)
+        raise
     watch = item.stash.get(_WATCH, None)
     if watch is not None:
         watch.see_sections(item._report_sections)
