@@ -156,7 +156,7 @@ class WrappedColumn(ColumnElement[Any]):
 
 
 class NegatableComparison(BinaryExpression[bool]):
-    """A comparison that defines its own negation."""
+    """A comparison that defines its own negation, and knows of what its copies lack."""
 
     inherit_cache = True
 
@@ -164,8 +164,17 @@ class NegatableComparison(BinaryExpression[bool]):
         """The negated comparison, given SQLAlchemy's."""
         raise NotImplementedError
 
+    def replaced(self, side: Any, by: Any) -> None:
+        """Take note that in this copy of the comparison something is in the place of a side."""
+
     def _negate(self) -> Any:
         return self.negation(super()._negate())  # type: ignore[no-untyped-call]
+
+    def _copy_internals(self, **kw: Any) -> None:
+        sides = self.left, self.right
+        super()._copy_internals(**kw)
+        self.replaced(sides[0], self.left)
+        self.replaced(sides[1], self.right)
 
 
 ANY_BINARY = _Binary

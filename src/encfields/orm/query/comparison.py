@@ -65,6 +65,8 @@ class IndexComparison(NegatableComparison):
     """The element of the statement that it replaces, wholly or in part."""
     is_all: bool = True
     """Whether it replaces all of that element."""
+    compares: Any = None
+    """The column that a relationship's loader has put a value of its row in the place of."""
 
     @classmethod
     def of(cls, binary: BinaryExpression[Any]) -> IndexComparison:
@@ -135,6 +137,11 @@ class IndexComparison(NegatableComparison):
         """
         self.written = operator
         return self
+
+    def replaced(self, side: Any, by: Any) -> None:
+        """Note what a loader replaces in its copy of the comparison."""
+        if isinstance(by, BindParameter) and isinstance(side, ColumnClause):
+            self.compares = side
 
     def negation(self, negated: Any) -> Any:
         """``~(a == b)`` is ``a != b``, still a comparison by index."""

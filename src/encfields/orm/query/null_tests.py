@@ -26,6 +26,7 @@ from sqlalchemy.sql.elements import (
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from encfields.orm import internals
+from encfields.orm.declare.columns import SealedColumnType
 from encfields.orm.query.comparison import EQUALITY, BlindValue, is_converted, ungrouped
 from encfields.orm.query.criteria_lookups import is_indexed
 from encfields.orm.query.lookup_type import renamed_bind
@@ -34,8 +35,6 @@ from encfields.orm.read.provenance import source_column
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
-
-    from encfields.orm.declare.columns import SealedColumnType
 
 
 _IS = (operators.is_, operators.is_not)
@@ -110,7 +109,11 @@ def tested_bind(test: BinaryExpression[Any]) -> BindParameter[Any] | None:
 
 def _compared_as(bind: BindParameter[Any], compiler: Any) -> TypeEngine[Any] | None:
     """The inner type of an indexed column that the statement compares the bind with; the bind's own
-    type, if it compares such a column only with others; ``None`` if it compares none."""
+    type, if it compares such a column only with others; ``None`` if it compares none.
+
+    A relationship's loader puts a value in the place of a tested column, whose type it has."""
+    if isinstance(bind.type, SealedColumnType):
+        return bind.type.inner
     found = None
     for element in elements_of(compiler):
         if not _asks_index(element):

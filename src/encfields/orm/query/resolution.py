@@ -8,9 +8,9 @@ knows, and leaves the other outdated.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
-from sqlalchemy import LargeBinary, and_, func, not_, or_
+from sqlalchemy import LargeBinary, and_, or_
 from sqlalchemy import cast as sql_cast
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import (
@@ -41,7 +41,6 @@ from encfields.orm.adoption.comparisons import (
 )
 from encfields.orm.declare.columns import is_encrypted
 from encfields.orm.declare.index_binding import IndexBinding
-from encfields.orm.declare.index_column_type import IndexColumnType
 from encfields.orm.query.comparison import (
     MEMBERSHIP,
     NEGATIVE,
@@ -67,6 +66,7 @@ from encfields.orm.query.lookup_type import (
     renamed_bind,
 )
 from encfields.orm.query.statement_scope import enclosing
+from encfields.orm.query.versions_compared import VersionSides, either_version
 from encfields.orm.read.provenance import column_named, table_named
 
 
@@ -85,10 +85,7 @@ def resolved(element: IndexComparison, compiler: Any) -> ColumnElement[Any]:
     left, right = _asked_sides(element)
     index_side = left or right
     if index_side is None:
-        raise _name_column(
-            refused(None, element, "compare the column itself with a value, without a function"),
-            element,
-        )
+        return _values_compared(element, compiler)
     if left is not None and right is not None:
         if is_answered_by_plaintext(left, right):
             return joined_in_plaintext(element, left, right)
@@ -122,6 +119,36 @@ def resolved(element: IndexComparison, compiler: Any) -> ColumnElement[Any]:
         return by_index
     in_plaintext = compared_in_plaintext(element, index_side, operand, versions[0], compiler)
     return by_either(by_index, [index_side.index_column(i) for i in versions], in_plaintext)
+
+
+def _values_compared(element: IndexComparison, compiler: Any) -> ColumnElement[Any]:
+    """A value that a loader has put in the place of a column, compared with another: their hashes
+    are compared, which no row has to have."""
+    compares = asked(element.compares) if element.compares is not None else None
+    if compares is None:
+        raise _name_column(
+            refused(None, element, "compare the column itself with a value, without a function"),
+            element,
+        )
+    index = answering(element, compares)[0]
+    if compares.needs_filter(index):
+        raise refused(
+            compares,
+            element,
+            "the condition of the relationship compares a value of its own row, and the blind "
+            "index also finds values that only look alike: use a full-length index over the "
+            "whole value",
+        )
+    compared = Compared(element, compares, False, enclosing(compiler))
+    left, right = (
+        _lookup(part, index, [index], compared, compiler) for part in (element.left, element.right)
+    )
+    return either_version(element, [VersionSides(_as_bytes(left), right)])
+
+
+def _as_bytes(hashed: Any) -> Any:
+    # For drivers that ask the server for parameter types.
+    return sql_cast(hashed, LargeBinary) if isinstance(hashed, BindParameter) else hashed
 
 
 def _asked_sides(element: IndexComparison) -> tuple[IndexOperand | None, IndexOperand | None]:
@@ -328,70 +355,3 @@ def _lookup(
     if index is not versions[0]:
         value = renamed_bind(value, compiler, index)
     return internals.retyped_bind(value, LookupType(index, compared, value), rename=False)
-
-
-class VersionSides(NamedTuple):
-    """Both sides of a comparison under one version of the beacon key.
-
-    :ivar left: the index's column, a subquery of it, or a look-up value.
-    :ivar right: likewise.
-    :ivar right_alone: `right` without the rows that have the first version, if it is a subquery.
-    """
-
-    left: Any
-    right: Any
-    right_alone: Any = None
-
-
-def either_version(element: IndexComparison, sides: list[VersionSides]) -> ColumnElement[Any]:
-    """The comparison of `element` by all versions, in SQL's three-valued logic.
-
-    :param sides: one or two, for the versions in use, the deciding one first.
-    """
-    each = [
-        BinaryExpression(
-            side.left, side.right, element.operator, type_=element.type, modifiers=element.modifiers
-        )
-        for side in sides
-    ]
-    if len(each) == 1:
-        return each[0]
-    first, second = each
-    if not any(
-        isinstance(part, ScalarSelect) for side in sides for part in (side.left, side.right)
-    ):
-        return _first_or_second(first, second)
-    if element.operator in MEMBERSHIP and isinstance(sides[0].right, ScalarSelect):
-        return _in_subquery(element, sides)
-    return cast("ColumnElement[Any]", func.coalesce(first, second, type_=element.type))
-
-
-def _first_or_second(first: Any, second: Any) -> ColumnElement[bool]:
-    """By the first index if the row has it, otherwise by the second.
-
-    ``coalesce()`` means the same, but the database could not use an index for it.
-    """
-    columns = [part for part in (first.left, first.right) if isinstance(part.type, IndexColumnType)]
-    return Grouping(
-        or_(
-            and_(*(column.is_not(None) for column in columns), first),
-            and_(or_(*(column.is_(None) for column in columns)), second),
-        )
-    )
-
-
-def _in_subquery(element: IndexComparison, sides: list[VersionSides]) -> ColumnElement[bool]:
-    """Whether a subquery selects a value: by the first version for rows that have it on both sides,
-    otherwise by the second. NULL has neither, and is compared like any value."""
-    first, second = sides
-    is_null = and_(first.left.is_(None), second.left.is_(None))
-    lacks_first = and_(first.left.is_(None), second.left.is_not(None))
-    has_both = and_(first.left.is_not(None), second.left.is_not(None))
-    alone = second.right if second.right_alone is None else second.right_alone
-    is_found = or_(
-        and_(or_(first.left.is_not(None), is_null), first.left.in_(first.right)),
-        and_(lacks_first, second.left.in_(second.right)),
-        and_(has_both, second.left.in_(alone)),
-        and_(is_null, second.left.in_(second.right)),
-    )
-    return Grouping(not_(is_found) if element.operator in NEGATIVE else is_found)
