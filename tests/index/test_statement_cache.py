@@ -264,3 +264,10 @@ def test_a_look_up_that_is_executed_again_works_nothing_out_anew(sqlite_clinic):
         again = _called(lambda: look_up("ssn-2"))
     assert "index_value" in again
     assert not again & WORKED_OUT_ONCE
+
+
+def test_expressions_with_hidden_values_are_compared_by_their_values():
+    assert (patient.c.ssn == "ssn-1").compare(patient.c.ssn == "ssn-1")
+    assert not (patient.c.ssn == "ssn-1").compare(patient.c.ssn == "ssn-2")
+    assert not (patient.c.ssn == "ssn-1").compare(patient.c.ssn == b"ssn-1")
+    assert patient.c.ssn.in_(["a", "b"]).compare(patient.c.ssn.in_(["a", "b"]))

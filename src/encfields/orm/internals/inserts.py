@@ -170,7 +170,9 @@ def without_reported_keys(statement: Insert, keys: Sequence[Column[Any]]) -> Ins
     copied: Any = statement._generate()
     copied._return_defaults = False
     copied._return_defaults_columns = None
-    copied._sort_by_parameter_order = False
+    copied._sort_by_parameter_order = statement._sort_by_parameter_order and bool(
+        statement._returning
+    )
     return cast("Insert", copied)
 
 

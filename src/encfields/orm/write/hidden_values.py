@@ -68,6 +68,13 @@ class Veiled:
         # Authenticated, so only this process can have made it.
         return pickle.loads(data)  # noqa: S301
 
+    def __eq__(self, other: object) -> bool:
+        """Whether both hide equal values, so that ``compare()`` of two expressions tells."""
+        return type(other) is Veiled and bool(self() == other())
+
+    def __hash__(self) -> int:
+        return hash(Veiled)
+
     def __repr__(self) -> str:
         return "<veiled value>"
 
