@@ -7,7 +7,7 @@ Read::
     sqlalchemy.sql.dml.Insert                      _propagate_attrs _return_defaults _values
     sqlalchemy.sql.dml.Insert                      _return_defaults_columns _select_names
     sqlalchemy.sql.dml.Insert                      _generate _inline _returning
-    sqlalchemy.sql.dml.Insert                      _supplemental_returning
+    sqlalchemy.sql.dml.Insert                      _sort_by_parameter_order _supplemental_returning
     sqlalchemy.sql.elements.ClauseElement          _clone
 
 Written::

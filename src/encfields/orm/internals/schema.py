@@ -19,7 +19,7 @@ Written::
 Overridden::
 
     sqlalchemy.sql.base.SchemaEventTarget          _set_parent
-    sqlalchemy.sql.elements.BinaryExpression       _negate
+    sqlalchemy.sql.elements.BinaryExpression       _copy_internals _negate
     sqlalchemy.sql.elements.ColumnElement          _from_objects
 """
 

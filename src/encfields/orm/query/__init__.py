@@ -13,6 +13,7 @@ Comparisons in a statement, and how they are compiled:
 ``null_tests``         IS NULL of a value that is also looked up
 ``several_tenants``    a look-up in a list of tenants
 ``resolution``         which index answers a comparison
+``versions_compared``  a comparison by the versions of a beacon key
 ``index_operand``      one side of a comparison
 ``joined_tenants``     whether two columns that are compared are of one tenant
 ``statement_scope``    the statements and conditions around a comparison
