@@ -173,7 +173,7 @@ def test_a_key_made_on_demand_while_the_transaction_writes(backend):
         session.flush()
         session.add(Invoice(id=2, tenant_id=2, iban="second"))
         if db.name == "sqlite":  # which has one writer, and that is this transaction
-            with pytest.raises(KeyUnavailableError, match="create keys before"):
+            with pytest.raises(KeyUnavailableError, match="create keys, and load them"):
                 session.commit()
             return
         session.commit()

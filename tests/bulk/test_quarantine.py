@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import bindparam, text
+from sqlalchemy import Column, Integer, MetaData, String, Table, bindparam, insert, text
 
+from encfields import EncryptedType
 from encfields.bulk.errors import TooManyQuarantinedError, UnfinishedError
 from encfields.bulk.recorded_runs import report_of
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
@@ -121,6 +122,37 @@ def test_a_run_that_opens_next_to_nothing_stops_before_it_has_looked_at_all(clin
     with pytest.raises(TooManyQuarantinedError, match="logical names"):
         clinic.run(wrong, max_quarantined=24).run()
     assert clinic.stored() == before
+
+
+@on_each_database
+def test_values_under_a_destroyed_key_do_not_stop_the_run_over_the_other_tenants(clinic):
+    """Their tenant was deleted on purpose; its rows may stay for as long as anybody likes."""
+    invoices = Table(
+        "invoice",
+        MetaData(),
+        Column("id", Integer, primary_key=True),
+        Column("tenant_id", Integer),
+        Column("body", EncryptedType(String, key="tenant/{tenant_id}")),
+    )
+    clinic.encryption.keys.each(["tenant/0", "tenant/1"]).create()
+    invoices.create(clinic.engine)
+    with clinic.engine.begin() as connection:
+        rows = [{"id": n, "tenant_id": n % 2, "body": CANARY} for n in range(1, 61)]
+        connection.execute(insert(invoices), rows)
+    clinic.rotate("tenant/0")
+    clinic.encryption.keys.destroy("tenant/1", confirm="tenant/1", specs=None, at_once=True)
+
+    spec = TableSpec.from_table(invoices)
+    report = clinic.run(spec, max_quarantined=5, batch_rows=10).run()
+
+    assert (report.state, report.rows_written) == ("quarantined", 30)
+    assert [one.reason for one in report.quarantined] == ["destroyed"] * 30
+    assert clinic.run(spec).dry_run().rows_to_rewrite == 0
+
+    with clinic.engine.begin() as connection:
+        connection.execute(text("UPDATE invoice SET tenant_id = 5 WHERE tenant_id = 0"))
+    with pytest.raises(TooManyQuarantinedError, match="values do not open as described"):
+        clinic.run(spec, max_quarantined=5, batch_rows=100).run()
 
 
 def test_a_failed_run_can_be_begun_anew(clinic):

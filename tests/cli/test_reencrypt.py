@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import time
@@ -14,7 +15,10 @@ from encfields import SqlKeyStore, attach, keyrings
 from encfields.bulk import ReencryptionError, abandon, pause
 from encfields.bulk.reencryption import Reencryption
 from encfields.bulk.rows.spec import TableSpec
+from encfields.bulk.runs.report import Quarantined, Report
 from encfields.cli import exits
+from encfields.cli.commands.reencrypt import print_reports
+from encfields.cli.output import Output
 from encfields.testing import assert_absent
 from tests.census.clinic import SECRET, fill, overwrite, patient_table, spec_of
 from tests.cli.conftest import on_sqlite
@@ -210,3 +214,14 @@ def test_a_signal_stops_it_gracefully_and_it_goes_on_later(
     assert "running" in out
     assert command("reencrypt", "--keyring", local_key).code == exits.OK
     assert command("status", *COLUMNS).code == exits.OK
+
+
+def test_of_very_many_values_that_do_not_open_a_thousand_are_listed(capsys):
+    left = tuple(Quarantined("t", "c", {"id": str(n)}, "destroyed", "") for n in range(1_200))
+    report = Report("1", False, "quarantined", 1_200, 0, 0, 0, left, 2, 0.1, None)
+    assert print_reports([report], Output(as_json=False)) == exits.FAULTS
+    told = capsys.readouterr().out
+    assert ("id=999 " in told, "id=1000 " in told) == (True, False)
+    assert "and 200 more, which --json lists" in told
+    print_reports([report], Output(as_json=True))
+    assert len(json.loads(capsys.readouterr().out)[0]["quarantined"]) == 1_200

@@ -39,7 +39,8 @@ _BY_REASON = {
 """Advice for the command line, where the library's own is for programs."""
 
 _BY_TYPE: dict[type[Exception], str] = {
-    KeyAccessError: "give the --keyring that the key was made or rewrapped with",
+    KeyAccessError: "give the --keyring that the key was made or rewrapped with, unless its row "
+    "was altered; `encfields doctor` tells",
     KeyDestroyedError: "what it sealed is gone for good, unless a backup of the key table is left",
     KeyExistsError: "keep it, or make a new version of it with `encfields keys rotate`",
     KeyUnavailableError: "look for the cause with `encfields doctor`",

@@ -44,6 +44,9 @@ from encfields.bulk.runs.sealed_job import JobSealer
 from encfields.bulk.runs.tables import metadata, quarantine, ranges, runs
 from encfields.errors import ConfigurationError
 
+DESTROYED = "destroyed"
+"""The reason of a value whose key was destroyed, which is no sign of a wrong description."""
+
 
 @dataclass(frozen=True, slots=True)
 class Totals:
@@ -206,6 +209,15 @@ class RunStore:
             statement = statement.where(quarantine.c.pass_number == run.pass_number)
         in_order = statement.order_by(quarantine.c.found_at, quarantine.c.key_hash)
         return connection.execute(in_order).mappings().all()
+
+    def under_destroyed_keys(self, connection: Connection, run: Run) -> int:
+        """How many quarantined values of this pass were made unreadable on purpose."""
+        counted = select(func.count()).where(
+            quarantine.c.run_id == run.id,
+            quarantine.c.pass_number == run.pass_number,
+            quarantine.c.reason == DESTROYED,
+        )
+        return int(connection.execute(counted).scalar_one())
 
     def totals(self, connection: Connection, run: Run) -> Totals:
         """Sums over the run's ranges; rows seen and current are from the first pass."""

@@ -238,6 +238,10 @@ def working_progress(output: Output) -> Iterator[Progress | None]:
         yield ProgressLog()
 
 
+_MOST_SHOWN = 1_000
+"""Values that do not open: a destroyed key may have left millions."""
+
+
 def print_reports(reports: list[Report], output: Output, code: int | None = None) -> int:
     """Print the state of runs; return the exit status."""
     if output.as_json:
@@ -256,8 +260,12 @@ def print_reports(reports: list[Report], output: Output, code: int | None = None
             output.line(report.error, style=style)
         if report.quarantined:
             headings = ["table", "column", "row", "reason"]
-            rows = [[q.table, q.column, pairs_of(q.key), q.reason] for q in report.quarantined]
+            shown = report.quarantined[:_MOST_SHOWN]
+            rows = [[q.table, q.column, pairs_of(q.key), q.reason] for q in shown]
             output.table("values that do not open; they were left as they are", headings, rows)
+            if len(report.quarantined) > len(shown):
+                more = len(report.quarantined) - len(shown)
+                output.line(f"and {more:,} more, which --json lists")
     if code is not None:
         return code
     code = _code(reports)

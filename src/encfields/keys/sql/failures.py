@@ -48,7 +48,8 @@ def database_error(error: Exception, key_id: str | None) -> KeyUnavailableError 
         advice, reason = "the database denies access to the key table", "denied"
     elif "locked" in description and "sqlite" in type(cause).__module__:
         advice, reason = (
-            "another transaction holds SQLite's lock; create keys before that transaction begins",
+            "another transaction holds SQLite's lock; create keys, and load them by "
+            "prefetch(beacons=True), before that transaction begins",
             "throttled",
         )
     elif _is_unreachable(error) or "unable to open database file" in description:
