@@ -17,6 +17,7 @@ from sqlalchemy import (
     exists,
     func,
     insert,
+    lambda_stmt,
     literal,
     not_,
     or_,
@@ -150,6 +151,16 @@ inside: Any = select(Member.id, Member.tenant_id, Member.ssn).where(tenant_2).su
 inside_cte: Any = (
     select(Member.id.label("key"), Member.tenant_id, Member.ssn).where(tenant_2).cte("members")
 )
+
+
+def _of_copies_in_a_lambda(number: str) -> Any:
+    """SQLAlchemy copies the alias in its FROM, because `number` is a parameter."""
+    return lambda_stmt(lambda: select(copy).where(copy.c.tenant_id == 2, copy.c.ssn == number))
+
+
+def _with_number_of_copy(number: str) -> Callable[[Any], Any]:
+    return lambda statement: statement.where(copy.c.ssn == number)
+
 
 PINNED: dict[str, tuple[Callable[[], Any], list[int]]] = {
     "where": (lambda: select(Member.id).where(Member.tenant_id == 2, ssn), [12]),
@@ -356,6 +367,14 @@ PINNED: dict[str, tuple[Callable[[], Any], list[int]]] = {
     ),
     "an alias beside its table": (
         lambda: select(of_copies.c.id).where(of_copies.c.theirs == 2, of_copies.c.ssn == "ssn-1"),
+        [12],
+    ),
+    "an alias of the table in a lambda": (lambda: _of_copies_in_a_lambda("ssn-1"), [12]),
+    "an alias of the table in a lambda's parts": (
+        lambda: (
+            lambda_stmt(lambda: select(copy).where(copy.c.tenant_id == 2))
+            + _with_number_of_copy("ssn-1")
+        ),
         [12],
     ),
     "a subquery that carries the index": (

@@ -125,6 +125,7 @@ from encfields.orm.internals.selects import (
     annotated_like,
     array_items,
     column_of_name,
+    copied_from,
     distinct_on_clauses,
     entity_of,
     group_by_clauses,

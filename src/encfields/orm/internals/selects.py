@@ -3,6 +3,7 @@
 Read::
 
     sqlalchemy.schema.Column                       _annotate _annotations
+    sqlalchemy.sql.selectable.Alias                _cloned_set
     sqlalchemy.sql.selectable.Select               _compile_state_factory _generate _prefixes
     sqlalchemy.sql.selectable.Select               _distinct _distinct_on _fetch_clause _from_obj
     sqlalchemy.sql.selectable.Select               _group_by_clauses _having_criteria _hints
@@ -180,6 +181,12 @@ def annotated_like(column: ColumnElement[Any], other: Any) -> ColumnElement[Any]
     """
     annotations = getattr(other, "_annotations", None)
     return column._annotate(dict(annotations)) if annotations else column
+
+
+def copied_from(source: Any) -> frozenset[Any]:
+    """A table, alias or subquery, and those that it was copied from: SQLAlchemy takes the columns
+    of all of them for its own."""
+    return frozenset(source._cloned_set)
 
 
 def top_level_from(select: Select[Any]) -> tuple[Any, ...]:

@@ -37,7 +37,8 @@ class OuterStatement(NamedTuple):
 
     :ivar statement: a SELECT, UPDATE or DELETE; an INSERT, whose upsert may have a ``where=``; or a
         UNION.
-    :ivar own: hashes of the tables, aliases and subqueries in its own FROM.
+    :ivar own: hashes of the tables, aliases and subqueries in its own FROM, and of those that they
+        are copies of: a lambda's FROM has a copy of an alias, and its WHERE the alias itself.
     """
 
     statement: Any
@@ -48,7 +49,12 @@ def enclosing(compiler: Any) -> tuple[OuterStatement, ...]:
     """The statements being compiled, innermost first."""
     return tuple(
         OuterStatement(
-            entry["selectable"], frozenset(hash(source) for source in entry["asfrom_froms"])
+            entry["selectable"],
+            frozenset(
+                hash(known)
+                for source in entry["asfrom_froms"]
+                for known in internals.copied_from(source)
+            ),
         )
         for entry in reversed(compiler.stack)
     )
