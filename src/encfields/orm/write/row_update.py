@@ -131,8 +131,23 @@ class RowUpdate:
             if not _is_as_loaded(known, current_rows):
                 raise internals.stale_data(self._table, len(self.rows))
             known = self._drop_missing_rows(current_rows)
+        if len(self.rows) > 1 and self._set & set(names):
+            known = self._as_left_by_rows_before(known, names)
         for row, identity in zip(self.rows, known, strict=True):
             row.update({_PIN + name: identity[name] for name in names})
+
+    def _as_left_by_rows_before(
+        self, known: Sequence[Mapping[str, Any]], names: Sequence[str]
+    ) -> list[Mapping[str, Any]]:
+        """Each row's identity when its turn comes; a list may have one row more than once."""
+        left: dict[tuple[Any, ...], Mapping[str, Any]] = {}
+        met: list[Mapping[str, Any]] = []
+        for row, identity in zip(self.rows, known, strict=True):
+            key = self._key(row)
+            identity = left.get(key, identity)
+            met.append(identity)
+            left[key] = {name: row.get(name, identity[name]) for name in names}
+        return met
 
     def _key(self, row: _Row) -> tuple[Any, ...]:
         return row_key_of({c: row[internals.old_value_bind(c)] for c in self._keys})
