@@ -141,6 +141,11 @@ _deeper = select(select(User.id, User.token).where(_has_token).subquery()).subqu
 _cte = select(User.id, User.token).where(_has_token).cte()
 _Alias = aliased(User)
 
+_others = (
+    select(_Alias, User).join(_Alias, true()).where(_has_token, _Alias.token == "x").subquery()
+)
+_beside = aliased(_Alias, _others), aliased(User, _others)
+
 _with_notes = select(User).options(joinedload(User.notes)).where(_has_token)
 _eager = select(Note).join(Note.user).options(contains_eager(Note.user))
 
@@ -159,6 +164,9 @@ LOOK_UPS: dict[str, Any] = {
     "subquery of a subquery": select(_deeper),
     "cte": select(_cte),
     "entity of a subquery": select(aliased(User, _chosen)),
+    "alias of a subquery": select(_chosen.alias()),
+    "alias of a cte": select(_cte.alias()),
+    "beside another row in a subquery": select(*_beside),
     "any of two": select(User).where(or_(_has_token, User.token == "another")),
     "all within any": select(User).where(or_(and_(_has_token, User.id > 0), User.token == "y")),
     "joined": select(Note.id, User).join(Note.user).where(_has_token),

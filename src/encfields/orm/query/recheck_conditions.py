@@ -120,17 +120,28 @@ class RowFilter:
         )
 
 
+class Within(NamedTuple):
+    """Where a comparison is, if it is in a subquery that the rows are selected from.
+
+    :ivar via: the subqueries around it, outermost first.
+    :ivar sources: what the innermost of them selects from.
+    """
+
+    via: tuple[Any, ...]
+    sources: tuple[Any, ...]
+
+
 def known_filter(
-    group: list[LookupBind], compiled: Any, dialect: Dialect, via: tuple[Any, ...] = ()
+    group: list[LookupBind], compiled: Any, dialect: Dialect, within: Within | None = None
 ) -> RowFilter | None:
     """The filter of a comparison whose columns the rows have; ``None`` if they lack one.
 
     :param group: the binds of the comparison. :param compiled: the statement.
-    :param via: the subqueries that the rows are selected from, if it is in one of them.
+    :param within: the subqueries that the rows are selected from, if it is in one of them.
     """
     cells = []
     try:
-        for _, cell in delivered_cells(group, compiled, dialect, via):
+        for _, cell in delivered_cells(group, compiled, dialect, within):
             if cell is None:
                 return None
             cells.append(cell)
@@ -140,7 +151,7 @@ def known_filter(
 
 
 def delivered_cells(
-    group: list[LookupBind], compiled: Any, dialect: Dialect, via: tuple[Any, ...] = ()
+    group: list[LookupBind], compiled: Any, dialect: Dialect, within: Within | None = None
 ) -> Iterator[tuple[ColumnBinding, DeliveredCell | None]]:
     """Each column of a comparison's index, and where the rows have it; ``None`` if they do not.
 
@@ -151,7 +162,7 @@ def delivered_cells(
     scope = group[0].type.compared.scope
     for source in group[0].type.index.sources:
         expression = sibling(scope.expression, source.column, scope.column)
-        wanted = partial(proxies, expression=expression, via=via) if via else None
+        wanted = within and partial(proxies, expression=expression, **within._asdict())
         yield source, delivered_cell(compiled, expression, dialect, wanted)
 
 

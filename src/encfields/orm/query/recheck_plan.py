@@ -28,10 +28,11 @@ from encfields.orm.query.recheck_conditions import (
     AnyOf,
     Condition,
     RowFilter,
+    Within,
     delivered_cells,
     known_filter,
 )
-from encfields.orm.query.statement_scope import certain_sources, conjunction_of
+from encfields.orm.query.statement_scope import certain_sources, conjunction_of, sources_of
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
@@ -164,8 +165,9 @@ class _Verifiable:
         """
         if not self._groups or not isinstance(statement, Select):
             return
+        within = Within(via, tuple(sources_of(statement))) if via else None
         for criterion in conjunction_of(statement):
-            condition = self._condition(criterion, via)
+            condition = self._condition(criterion, within)
             if condition is not None:
                 yield condition
         for source in certain_sources(statement):
@@ -174,17 +176,17 @@ class _Verifiable:
                 element = element.element
             yield from self.conditions(element, (*via, source))
 
-    def _condition(self, criterion: Any, via: tuple[Any, ...]) -> Condition | None:
+    def _condition(self, criterion: Any, within: Within | None) -> Condition | None:
         """The part of a criterion that can be compared; ``None`` if there is none."""
         if isinstance(criterion, Grouping):
-            return self._condition(criterion.element, via)
+            return self._condition(criterion.element, within)
         if isinstance(criterion, BooleanClauseList):
-            parts = [self._condition(part, via) for part in criterion.clauses]
+            parts = [self._condition(part, within) for part in criterion.clauses]
             known = tuple(part for part in parts if part is not None)
             if criterion.operator is operators.or_:
                 # An OR of nothing is no condition: SQLAlchemy leaves it out.
                 return AnyOf(known) if known and len(known) == len(parts) else None
             return AllOf(known) if known else None
         if id(criterion) in self._groups:
-            return known_filter(self._groups[id(criterion)], self._compiled, self._dialect, via)
+            return known_filter(self._groups[id(criterion)], self._compiled, self._dialect, within)
         return None

@@ -280,6 +280,17 @@ def _certain_within(source: Any) -> Iterator[Any]:
             yield from _certain_within(source.right)
 
 
+def sources_of(select: Select[Any]) -> Iterator[Any]:
+    """All sources that a SELECT selects from, both sides of its joins."""
+    waiting = [*internals.top_level_from(select)]
+    while waiting:
+        source = waiting.pop()
+        if isinstance(source, Join):
+            waiting += (source.left, source.right)
+        else:
+            yield source
+
+
 def _join_conditions(source: Any) -> Iterator[Any]:
     if not isinstance(source, Join) or source.full:
         return

@@ -138,16 +138,29 @@ def same_row(one: Any, other: Any) -> bool:
     return _origins(one) == _origins(other)
 
 
-def proxies(column: Any, expression: Any, via: tuple[Any, ...]) -> bool:
+def proxies(column: Any, expression: Any, via: tuple[Any, ...], sources: Iterable[Any]) -> bool:
     """Whether a subquery's column represents `expression` in it.
+
+    It does not if it comes from another of the inner SELECT's sources: an alias of the same table
+    has other rows.
 
     :param via: the subquery, and those within it that the column passed through.
     :param column: the subquery's.
+    :param sources: what the innermost of them selects from.
     """
     if getattr(column, "table", None) is not via[0] or not hasattr(column, "proxy_set"):
         return False
     stands_for = {hash(source) for source in column.proxy_set}
-    return hash(expression) in stands_for and _origins(column) >= {id(source) for source in via}
+    if hash(expression) not in stands_for or not _origins(column) >= {id(one) for one in via}:
+        return False
+    inner = {hash(source) for source in sources}
+    return inner & _tables(column) == inner & _tables(expression)
+
+
+def _tables(column: Any) -> set[int]:
+    """The selectables that a column passed through, by what an annotated copy shares with them."""
+    tables = (getattr(source, "table", None) for source in column.proxy_set)
+    return {hash(table) for table in tables if table is not None}
 
 
 def row_siblings(
