@@ -156,22 +156,31 @@ class IndexBinding:
         transforms = self.definition.transforms
         return len(transforms) == 1 and not transforms[0].lossy
 
-    def whole_form(self, dialect: Dialect) -> Form:
+    def whole_form(self, dialect: Dialect, *, as_stated: bool = False) -> Form:
         """What gives what a whole value that is looked up has in common with those that equal it.
 
         It raises what ``encode_asked`` of the column's codec raises.
-        """
-        return _form(self.sources[0], self._whole, dialect, asked=True)
 
-    def forms(self, dialect: Dialect, *, asked: bool = False) -> tuple[Form, ...]:
+        :param as_stated: as for :meth:`forms`.
+        """
+        return _form(self.sources[0], self._whole, dialect, asked=True, as_stated=as_stated)
+
+    def forms(
+        self, dialect: Dialect, *, asked: bool = False, as_stated: bool = False
+    ) -> tuple[Form, ...]:
         """What gives what is hashed of a value, for each of the columns.
 
         It raises what ``encode`` of the column's codec, or the transform, raises.
 
         :param asked: of values that are looked up, and not stored.
+        :param as_stated: of those that an application's type, if the column has one, does not
+            convert, because they have a type of their own.
         """
         pairs = zip(self.sources, self.definition.transforms, strict=True)
-        return tuple(_form(source, transform, dialect, asked=asked) for source, transform in pairs)
+        return tuple(
+            _form(source, transform, dialect, asked=asked, as_stated=as_stated)
+            for source, transform in pairs
+        )
 
     @property
     def comparable(self) -> tuple[Any, ...]:
@@ -234,10 +243,13 @@ class IndexBinding:
         return index_value(key, normalised, definition.bits)
 
 
-def _form(source: ColumnBinding, transform: Transform, dialect: Dialect, *, asked: bool) -> Form:
+def _form(
+    source: ColumnBinding, transform: Transform, dialect: Dialect, *, asked: bool, as_stated: bool
+) -> Form:
     """See :meth:`IndexBinding.forms`."""
     codec = source.written_codec
-    encode = codec.encode_asked if asked else codec.encode
+    asks = codec.impl(dialect) if as_stated and isinstance(codec, DecoratedCodec) else codec
+    encode = asks.encode_asked if asked else codec.encode
     form = transform.form(functools.partial(encode, dialect=dialect))
     if codec is not source.codec:
         return lambda value: form(source.as_written(value, dialect))

@@ -320,11 +320,12 @@ def is_converted_for(bind: BindParameter[Any], type_: Any) -> bool:
     return is_converted(bind) or (
         isinstance(type_.inner, TypeDecorator)
         and processes_binds(type_.inner)
-        and _has_type_of_its_own(bind)
+        and has_type_of_its_own(bind)
     )
 
 
-def _has_type_of_its_own(bind: BindParameter[Any]) -> bool:
+def has_type_of_its_own(bind: BindParameter[Any]) -> bool:
+    """Whether a bind has another type than the column's that it is compared with."""
     # Whatever its value is: a statement that is kept for one runs for others too.
     return not isinstance(bind.type, NullType | SealedColumnType | CacheKeyedType)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from sqlalchemy import Date, DateTime, LargeBinary, cast, func, literal_column
 from sqlalchemy.types import TupleType, TypeDecorator, TypeEngine
 
+from encfields.codecs.decorated import DecoratedCodec
 from encfields.codecs.temporal import DateCodec, DateTimeCodec, conversion
 from encfields.errors import UnboundValueError
 from encfields.index.hashing import index_value
@@ -16,6 +17,7 @@ from encfields.kept_state import RENAMED
 from encfields.orm.declare.index_column_type import bytes_type
 from encfields.orm.engine_encryption import attachment_of
 from encfields.orm.internals import CacheKeyedType, retyped_bind
+from encfields.orm.query.comparison import has_type_of_its_own
 from encfields.orm.write.pending import PendingLookup
 
 if TYPE_CHECKING:
@@ -79,27 +81,42 @@ class _BindOfMoments(NamedTuple):
 
     :ivar kind: of the stated type: a day or a moment.
     :ivar is_given: it has the column's type.
+    :ivar is_stated: it has a type that is not the application's.
     :ivar is_rows: it holds a list of rows.
     """
 
     kind: type[DateCodec | DateTimeCodec] | None
     is_given: bool
+    is_stated: bool
     is_rows: bool
 
     @classmethod
     def of(cls, bind: BindParameter[Any] | None) -> _BindOfMoments:
         if bind is None:
-            return cls(None, False, False)
+            return cls(None, False, False, False)
         kind = next((codec for of, codec in _CODECS if isinstance(bind.type, of)), None)
-        is_given = not bind.unique and kind is None
-        return cls(kind, is_given, isinstance(bind.type, TupleType))
+        is_rows = isinstance(bind.type, TupleType)
+        is_stated = has_type_of_its_own(bind) and not isinstance(bind.type, TypeDecorator)
+        is_given = not bind.unique and (is_rows or not is_stated)
+        return cls(kind, is_given, is_stated, is_rows)
 
     def sends(self, codec: Codec, dialect: Dialect) -> Callable[[Any], Any] | None:
         """What converts a value before a plain column of such a type is compared with it."""
+        if self.is_as_stated(codec, dialect):
+            return conversion(self.kind, dialect, in_rows=self.is_rows)
         if not isinstance(codec, DateCodec | DateTimeCodec):
             return None
         kind = type(codec) if self.is_given else self.kind
         return conversion(kind, dialect, in_rows=self.is_rows)
+
+    def is_as_stated(self, codec: Codec, dialect: Dialect) -> bool:
+        """Whether the application's type, which converts what a column of dates is compared with,
+        is not asked to."""
+        return (
+            self.is_stated
+            and isinstance(codec, DecoratedCodec)
+            and isinstance(codec.impl(dialect), DateCodec | DateTimeCodec)
+        )
 
 
 class LookupType(CacheKeyedType, TypeDecorator[Any]):
@@ -132,6 +149,17 @@ class LookupType(CacheKeyedType, TypeDecorator[Any]):
     def sends(self, dialect: Dialect) -> Callable[[Any], Any] | None:
         """What converts a value as it is sent to the database for a plain column, if anything."""
         return self._bind.sends(self.index.sources[0].written_codec, dialect)
+
+    def forms(self, index: IndexBinding, dialect: Dialect) -> tuple[Form, ...]:
+        """What gives what is hashed of a value asked for, for each of the columns of an index."""
+        return index.forms(dialect, asked=True, as_stated=self._is_as_stated(index, dialect))
+
+    def whole_form(self, index: IndexBinding, dialect: Dialect) -> Form:
+        """What gives what a whole value asked for has in common with those that equal it."""
+        return index.whole_form(dialect, as_stated=self._is_as_stated(index, dialect))
+
+    def _is_as_stated(self, index: IndexBinding, dialect: Dialect) -> bool:
+        return self._bind.is_as_stated(index.sources[0].written_codec, dialect)
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         return bytes_type(dialect, self.index.definition.stored_bytes)
@@ -171,7 +199,7 @@ class LookupType(CacheKeyedType, TypeDecorator[Any]):
         index = self.index
         if index.key_columns or len(index.sources) > 1 or self.hashed_for != (index,):
             return None
-        (form,) = index.forms(dialect, asked=True)
+        (form,) = self.forms(index, dialect)
         sends = self.sends(dialect)
         return index.key_id(()), form if sends is None else lambda value: form(sends(value))
 

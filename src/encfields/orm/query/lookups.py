@@ -182,7 +182,7 @@ def _hash_of(
         value = sends(value)
     hashes: list[bytes | None] = []
     for version in lookup.type.hashed_for:
-        forms = version.forms(dialect, asked=True)
+        forms = lookup.type.forms(version, dialect)
         normalised = normalised_lookup(version, forms, value)
         if normalised is None:
             return None

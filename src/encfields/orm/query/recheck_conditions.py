@@ -170,9 +170,10 @@ def _form(
     index: IndexBinding, group: list[LookupBind], dialect: Dialect
 ) -> Callable[[object], bytes | None]:
     """See :attr:`RowFilter.form`."""
-    if group[0].type.compared.scope.view is None:
-        return partial(whole_lookup, index.whole_form(dialect))
-    return partial(normalised_lookup, index, index.forms(dialect, asked=True))
+    type_ = group[0].type
+    if type_.compared.scope.view is None:
+        return partial(whole_lookup, type_.whole_form(index, dialect))
+    return partial(normalised_lookup, index, type_.forms(index, dialect))
 
 
 class AnyOf(NamedTuple):
