@@ -18,7 +18,7 @@ Comparisons in a statement, and how they are compiled:
 ``joined_tenants``     whether two columns that are compared are of one tenant
 ``statement_scope``    the statements and conditions around a comparison
 ``operator_names``     names of operators in error messages
-``operator_refusal``   the error of an operator: in a hybrid, as of an attribute that a class lacks
+``operator_refusal``   an operator in a hybrid, refused when a statement uses it
 =====================  =====================================================================
 
 Values, and rows:

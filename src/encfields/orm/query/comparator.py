@@ -47,7 +47,7 @@ from encfields.orm.query.index_operand import index_column_of_view
 from encfields.orm.query.listed_by_query import columns_listed, selects_listed
 from encfields.orm.query.loaded_form import OF_SEVERAL_FORMS, asks_for_null, in_loaded_form
 from encfields.orm.query.operator_names import operator_name
-from encfields.orm.query.operator_refusal import operator_refusal
+from encfields.orm.query.operator_refusal import refused_or_later
 from encfields.orm.query.resolution import null_given, resolved
 from encfields.orm.read.provenance import column_named, source_column, table_named
 from encfields.traces import leaves_no_trace
@@ -115,7 +115,7 @@ def refuse_operator(expression: object, operator: Any) -> UnsupportedOperationEr
     advice = _ADVICE.get(name, f"{verb} in Python after loading")
     advice = _ADVICE_WITH_INDEX.get(name, advice) if indexed else advice
     works = "==, !=, IN, IS NULL and IS NOT NULL" if indexed else "Only IS NULL and IS NOT NULL"
-    return operator_refusal(
+    return UnsupportedOperationError(
         f"the database holds ciphertext, no two of which are alike, and cannot answer "
         f"{operator_name(operator)!r}: {advice}. {works} work",
         table=table_named(expression),
@@ -216,7 +216,8 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
             if adopts.phase == WRITE_BOTH:
                 return asked
             return OfPlaintext(asked, lambda: refuse_operator(column, op))
-        raise refuse_operator(_encrypted_side(self.expr, operand), op)
+        side = _encrypted_side(self.expr, operand)
+        return refused_or_later(side, refuse_operator(side, op))
 
     def _distinct_from(self, op: Any, operand: object) -> ColumnElement[Any]:
         """``is_distinct_from()`` and its opposite."""
@@ -279,7 +280,7 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
     def reverse_operate(self, op: Any, other: Any, **kwargs: Any) -> ColumnElement[Any]:
         if op in (operators.eq, operators.ne):
             return self.operate(op, other, **kwargs)
-        raise refuse_operator(self.expr, op)
+        return refused_or_later(self.expr, refuse_operator(self.expr, op))
 
     def blind(self, name: str | None = None) -> BlindValue:
         """The column's blind index, for ``==``, ``!=``, ``in_``, GROUP BY and COUNT DISTINCT.

@@ -1,46 +1,96 @@
-"""The error of an operator: within a hybrid, that of an attribute that a class lacks."""
+"""An operator that ciphertext cannot answer: refused, in a hybrid when a statement uses it."""
 
 from __future__ import annotations
 
 import inspect
 from typing import Any
 
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql import operators
+from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy.types import NullType, TypeEngine
+
 from encfields.errors import UnsupportedOperationError
+from encfields.orm.internals import WrappedColumn
+
+_HYBRIDS = "sqlalchemy.ext.hybrid"
 
 
-class OperatorRefusal(UnsupportedOperationError, AttributeError):
-    """An :class:`~encfields.errors.UnsupportedOperationError` for who asks a class for a hybrid.
+class Unanswerable(WrappedColumn):
+    """What an operator gives in a hybrid, ``Patient.full_name``; compiling it is refused.
 
-    ``Patient.full_name``, with ``self.first + self.last``, has no expression: SQLAlchemy's own
-    answer is an AttributeError, as with ``self.name.upper()``. So ``hasattr()`` is false, and a
-    bulk INSERT or UPDATE of SQLAlchemy 2.1, which asks for each hybrid, goes on without it.
+    Over plain columns a class has an expression for ``self.first + " " + self.last``, and not
+    only queries ask for it: a constructor that is given ``full_name=`` does, and bulk writes.
+
+    :param column: the encrypted column.
+    :param refusal: the error of whatever uses it; each gets one of its own.
     """
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Elsewhere it is nothing but what it is called."""
-        return (UnsupportedOperationError, *BaseException.__reduce__(self)[1:])
+    inherit_cache = False
+    type: TypeEngine[Any]
+
+    def __init__(self, column: ColumnElement[Any], refusal: UnsupportedOperationError) -> None:
+        self.column = column
+        self._error = type(refusal), refusal.message, _where(refusal)
+        self.type = _Unknown()
+
+    def wrapped(self) -> ColumnElement[Any]:
+        return self.column
+
+    def refusal(self) -> UnsupportedOperationError:
+        """The error, made anew."""
+        of, message, where = self._error
+        return of(message, **where)
 
 
-for _name in ("__name__", "__qualname__", "__module__"):
-    # Whoever reads an error looks for its class in the documentation.
-    setattr(OperatorRefusal, _name, getattr(UnsupportedOperationError, _name))
+class _Unknown(NullType):
+    """The type of what no operator changes."""
+
+    cache_ok = False
+    if hasattr(operators, "OperatorClass"):
+        operator_classes = operators.OperatorClass.ANY  # SQLAlchemy 2.1 asks for this
+
+    class Comparator(NullType.Comparator[Any]):
+        """Every operator gives the same again."""
+
+        __slots__ = ()
+
+        def operate(self, op: Any, *other: Any, **kwargs: Any) -> ColumnElement[Any]:
+            return self.expr
+
+        def reverse_operate(self, op: Any, other: Any, **kwargs: Any) -> ColumnElement[Any]:
+            return self.expr
+
+    comparator_factory = Comparator
 
 
-def operator_refusal(message: str, **where: Any) -> UnsupportedOperationError:
-    """The error of an operator; an AttributeError only in a hybrid that its class is asked for.
+@compiles(Unanswerable)
+def _refuse_unanswerable(element: Unanswerable, compiler: Any, **kw: Any) -> str:
+    raise element.refusal()
 
-    Elsewhere libraries take an AttributeError for a fault of their own. Nor for who states the
-    hybrid in a condition: ``filter_by(full_name="x")`` of SQLAlchemy would say that there is no
-    such attribute, and no more, since it takes an AttributeError for that.
+
+def refused_or_later(column: Any, refusal: UnsupportedOperationError) -> ColumnElement[Any]:
+    """What a refused operator gives in a hybrid that its class is asked for.
+
+    :raises UnsupportedOperationError: `refusal`, anywhere else.
     """
-    asked: set[str] = set()
-    frame = inspect.currentframe()
+    if _is_asked_for_hybrid():
+        return Unanswerable(column, refusal)
+    raise refusal
+
+
+def _is_asked_for_hybrid() -> bool:
+    """Whether a class is asked for a hybrid, and not by ``filter_by(full_name="x")``, which can be
+    refused where it is written."""
+    is_in_hybrid, frame = False, inspect.currentframe()
     while frame is not None:
-        module = str(frame.f_globals.get("__name__"))
-        if module == "sqlalchemy.ext.hybrid":
-            asked.add("hybrid")
-        elif module.startswith("sqlalchemy.") and frame.f_code.co_name == "filter_by":
-            asked.add("filter_by")
+        module, name = str(frame.f_globals.get("__name__")), frame.f_code.co_name
+        is_in_hybrid = is_in_hybrid or (module == _HYBRIDS and name == "__get__")
+        if name == "filter_by" and module.startswith("sqlalchemy."):
+            return False
         frame = frame.f_back
-    of = OperatorRefusal if asked == {"hybrid"} else UnsupportedOperationError
-    return of(message, **where)
+    return is_in_hybrid
+
+
+def _where(refusal: UnsupportedOperationError) -> dict[str, Any]:
+    return {name: getattr(refusal, name) for name in ("table", "column", "reason")}
