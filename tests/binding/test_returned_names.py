@@ -5,10 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import LargeBinary, String, column, delete, insert, literal_column, update
+from sqlalchemy import (
+    LargeBinary,
+    String,
+    column,
+    delete,
+    insert,
+    literal_column,
+    select,
+    update,
+)
 from sqlalchemy.orm import Session
 
-from encfields.errors import ContextMismatchError
+from encfields.errors import ContextMismatchError, UnsupportedOperationError
 from tests.binding.models import Card
 from tests.turns import databases_by_turns
 
@@ -78,3 +87,30 @@ def test_who_asks_for_bytes_or_raw_sql_gets_the_message(cards, name):
     statement = insert(Card).values(ROWS[0]).returning(name)
     with cards.begin() as connection:
         assert bytes(connection.scalar(statement)).startswith(b"\x02\x04\x78")
+
+
+@pytest.mark.parametrize("name", [column("number"), column("number", String).label("was")])
+def test_a_name_that_a_cte_returns_is_refused_and_the_column_itself_is_read(cards, name):
+    def read_outside(returned: Any) -> Any:
+        return select(delete(Card).where(Card.id == 1).returning(returned, Card.id).cte("gone"))
+
+    refusal = r"card\.number: the RETURNING of a CTE .* return the column itself"
+    with cards.begin() as connection:
+        if connection.dialect.name != "postgresql":
+            pytest.skip("only PostgreSQL has a write in a CTE")
+        for written in (insert(Card).values(id=9), update(Card).values(holder="x"), delete(Card)):
+            with pytest.raises(UnsupportedOperationError, match=refusal):
+                connection.execute(select(written.returning(name).cte()))
+        as_bytes = read_outside(column("number", LargeBinary))
+        nested = connection.begin_nested()
+        assert bytes(connection.scalar(as_bytes)).startswith(b"\x02\x04\x78")
+        nested.rollback()
+        assert connection.scalar(read_outside(Card.number)) == "number-1"
+
+
+def test_a_statement_of_entities_reads_the_name_that_it_executes(cards):
+    cards.backend.require_returning()
+    written: Any = insert(Card).values(ROWS[0]).returning(column("id"), column("number"))
+    with Session(cards.engine) as session:
+        found = session.scalars(select(Card).from_statement(written)).one()
+        assert (found.id, found.number) == (4, "number-4")

@@ -93,10 +93,16 @@ class _LookupCompiler(internals.LabelsOfCells, internals.NamesInReturning):
         if isinstance(column, Label):
             named = self.returned_instead(statement, column.element)
             return column if named is column.element else named.label(column.name)
-        if not is_raw_name(column) or column.is_literal or isinstance(column.type, LargeBinary):
-            return column
-        named = _column_named(statement.table, column.name, self.dialect)
-        return named if is_encrypted(named) else column
+        named = encrypted_column_returned(statement, column, self.dialect)
+        return column if named is None else named
+
+
+def encrypted_column_returned(statement: Any, column: Any, dialect: Dialect) -> Any | None:
+    """The encrypted column that RETURNING gives by its name, unless as bytes; else ``None``."""
+    if not is_raw_name(column) or column.is_literal or isinstance(column.type, LargeBinary):
+        return None
+    named = _column_named(statement.table, column.name, dialect)
+    return named if is_encrypted(named) else None
 
 
 def _column_named(table: Any, name: str, dialect: Dialect) -> Any:

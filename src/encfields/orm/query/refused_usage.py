@@ -22,6 +22,7 @@ from typing import Any
 from sqlalchemy import Table
 from sqlalchemy.sql.base import Executable
 from sqlalchemy.sql.dml import Insert, Update, UpdateBase
+from sqlalchemy.sql.elements import Label
 from sqlalchemy.sql.functions import FunctionElement, count
 from sqlalchemy.sql.selectable import CompoundSelect, FromClause, Join, Select
 
@@ -35,7 +36,11 @@ from encfields.orm.query.application_sql import (
     refuse_ciphertext_written,
 )
 from encfields.orm.query.ciphertext_uses import ciphertexts_among
-from encfields.orm.query.compiler_lookups import is_from_lookup_compiler, is_looked_up_by_compiler
+from encfields.orm.query.compiler_lookups import (
+    encrypted_column_returned,
+    is_from_lookup_compiler,
+    is_looked_up_by_compiler,
+)
 from encfields.orm.query.raw_operands import Columns
 from encfields.orm.query.refused_clauses import (
     check_compound,
@@ -82,6 +87,8 @@ def refuse_usage(compiled: Any) -> None:
                 refuse_copies_elsewhere(element)
                 if element is not statement:
                     _refuse_nested_write(element)
+            if isinstance(element, UpdateBase) and element is not statement:
+                _refuse_name_returned(element, compiled.dialect)
             if is_written_by_application(element):
                 columns = chain.from_iterable(map(_columns_in, (statement, element)))
                 roots += refuse_ciphertext_written(element, compiled, columns)
@@ -165,4 +172,21 @@ def _refuse_nested_write(statement: Insert | Update) -> None:
                 table=table.fullname,
                 column=column.name,
                 reason="cte",
+            )
+
+
+def _refuse_name_returned(statement: UpdateBase, dialect: Any) -> None:
+    """Refuse a name in RETURNING inside a CTE: whoever selects it there knows nothing of the column
+    and would get the message."""
+    for returned in internals.returned_elements(statement):
+        name = returned.element if isinstance(returned, Label) else returned
+        column = encrypted_column_returned(statement, name, dialect)
+        if column is not None:
+            raise UnsupportedOperationError(
+                f"the RETURNING of a CTE gives it by its name alone, column({name.name!r}), of "
+                "which nothing but the name is known outside: return the column itself and the "
+                "row's primary key, or give the name the type LargeBinary to get the message",
+                table=table_named(column),
+                column=column_named(column),
+                reason="returning",
             )
