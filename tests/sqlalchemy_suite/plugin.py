@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import json
+import tempfile
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import Column, String, Unicode, create_engine, event
 from sqlalchemy.engine import Dialect, Engine
 
-from encfields import SqlKeyStore, attach, keyrings
+from encfields import BlindIndex, EncryptedType, SqlKeyStore, attach, keyrings
 from encfields.errors import ConfigurationError
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("encfields")
     group.addoption("--attach-engines", action="store_true", help="put encryption on every engine")
+    group.addoption("--encrypt-texts", action="store_true", help="encrypt columns of text, too")
     group.addoption("--outcomes", type=Path, help="file to write a line of JSON for each phase to")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--encrypt-texts"):
+        shared_store()
+        event.listen(Column, "before_parent_attach", _encrypt)
     if config.getoption("--attach-engines"):
         _attach_every_engine()
     outcomes: Path | None = config.getoption("--outcomes")
@@ -33,6 +41,24 @@ def _attach_every_engine() -> None:
     Dialect.engine_created = classmethod(_attach)  # type: ignore[method-assign,assignment]
 
 
+@cache
+def shared_store() -> SqlKeyStore:
+    """A key store with the keys of every engine, beside the tests' databases, which they empty."""
+    keys = create_engine(f"sqlite:///{tempfile.mkdtemp()}/keys.db")
+    store = SqlKeyStore(keyrings.local(bytes(32)), name="suite", engine=keys)
+    attach(create_engine("sqlite://"), store, create=True)
+    return store
+
+
+def _encrypt(column: Column[Any], parent: object) -> None:
+    """Encrypt a column of text of a table, unless something else needs it as it is."""
+    needed = column.primary_key or column.foreign_keys or column.unique or column.index
+    made_by_database = column.server_default is not None or column.computed is not None
+    if type(column.type) in (String, Unicode) and not needed and not made_by_database:
+        inner = String(column.type.length)
+        column.type = EncryptedType(inner, index=BlindIndex(domain="suite"))
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     if session.config.getoption("--attach-engines") and not _attached:
         raise pytest.UsageError("no engine was attached: SQLAlchemy does not ask dialects any more")
@@ -44,7 +70,8 @@ _attached: list[str] = []
 
 def _attach(dialect: type[Dialect], engine: Engine) -> None:
     try:
-        attach(engine, SqlKeyStore(keyrings.local(bytes(32))))
+        is_encrypted = shared_store.cache_info().currsize
+        attach(engine, shared_store() if is_encrypted else SqlKeyStore(keyrings.local(bytes(32))))
         _attached.append(engine.dialect.name)
     except ConfigurationError as error:
         # Oracle and SQL Server, in tests that never connect; a dialect that has had its say.
