@@ -120,7 +120,8 @@ def _comparison_with_lookups(criterion: BinaryExpression[Any]) -> Any:
     if isinstance(right, CollectionAggregate):
         if is_indexed(left):
             compared = compared_to_list(left, operator, right)
-    elif isinstance(left, BindParameter):
+    elif isinstance(left, BindParameter) and not isinstance(criterion, IndexComparison):
+        # An annotated look-up with a value on the left is of a relationship's loader.
         if operator in _SYMMETRIC and is_indexed(right):
             compared = operator(right, left)
         elif operator in (operators.in_op, operators.not_in_op):
