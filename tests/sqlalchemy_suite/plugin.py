@@ -54,8 +54,9 @@ def _encrypt(column: Column[Any], parent: object) -> None:
     """Encrypt a column of text of a table, unless something else needs it as it is."""
     needed = column.primary_key or column.foreign_keys or column.unique or column.index
     made_by_database = column.server_default is not None or column.computed is not None
-    if type(column.type) in (String, Unicode) and not needed and not made_by_database:
-        inner = String(column.type.length)
+    is_text = type(column.type) in (String, Unicode)
+    if is_text and not needed and not made_by_database:
+        inner = String(getattr(column.type, "length", None))
         column.type = EncryptedType(inner, index=BlindIndex(domain="suite"))
 
 
