@@ -6,9 +6,25 @@ import operator
 from typing import Any
 
 import pytest
-from sqlalchemy import ARRAY, String, all_, and_, any_, delete, func, literal, or_, select, update
+from sqlalchemy import (
+    ARRAY,
+    String,
+    all_,
+    and_,
+    any_,
+    bindparam,
+    case,
+    delete,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+    union_all,
+    update,
+)
 from sqlalchemy.dialects.postgresql import array
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, aliased, mapped_column
 
 from encfields import BlindIndex, EncryptedType
 from encfields.errors import UnsupportedOperationError
@@ -137,3 +153,42 @@ def test_the_function_of_that_name_says_what_to_write(
     listed = getattr(func, name)(["a"])
     with pytest.raises(UnsupportedOperationError, match=rf"write column\.{fix}\("):
         _ids(session, Person.sealed == listed)
+
+
+def _places(column: Any, listed: Any) -> dict[str, Any]:
+    """Statements with a comparison where only the compiler meets it."""
+    other = aliased(Person)
+    found = column(other) == listed
+    within = select(other.id).where(found)
+    cte = select(other.id.label("key")).where(found).cte()
+    branches = union_all(within, select(other.id).where(other.id == 4)).subquery()
+    return {
+        "a subquery": select(Person.id).where(Person.id.in_(within)),
+        "a CTE": select(Person.id).where(Person.id.in_(select(cte.c.key))),
+        "a UNION": select(branches.c.id),
+        "ON": select(Person.id).join(other, and_(Person.id == other.id, found)),
+        "a CASE": select(case((column(Person) == listed, 1), else_=0)),
+        "the list": select(column(Person) == listed),
+        "the negation": select(~(column(Person) == listed)),
+        "all of them": select(column(Person) != all_(listed.element)),
+        "exists": select(Person.id).where(exists(within.where(other.id == Person.id))),
+        "of an UPDATE": update(Person)
+        .where(Person.id.in_(select(cte.c.key)))
+        .values(plain=Person.plain)
+        .returning(Person.id),
+    }
+
+
+@pytest.mark.parametrize("place", list(_places(lambda person: person.plain, _any(["a"]))))
+@pytest.mark.parametrize("is_named", [False, True], ids=["a list", "a bind"])
+def test_it_answers_wherever_it_stands(session: Session, place: str, is_named: bool) -> None:
+    for items in (["a", "c"], ["b", "c", "z"], ["a", None], []):
+        if is_named:
+            listed, given = any_(bindparam("listed", type_=ARRAY(String))), {"listed": items}
+        else:
+            listed, given = any_(literal(items, ARRAY(String))), {}
+        plain, sealed = (
+            session.execute(_places(column, listed)[place], given).all()
+            for column in (lambda person: person.plain, lambda person: person.sealed)
+        )
+        assert sorted(sealed, key=repr) == sorted(plain, key=repr)

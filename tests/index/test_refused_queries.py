@@ -428,12 +428,12 @@ listed: Any = [value]
 given: Any = bindparam("given", [value])
 
 ANY: dict[str, tuple[Callable[[Any], Any], str]] = {
-    "ANY of a bind": (lambda c: any_(given) == c, "in_"),
-    "a column and ANY of a bind": (lambda c: c == any_(given), "in_"),
-    "ANY of a list behind CASE": (lambda c: case((any_(listed) == c, True), else_=False), "in_"),
+    "unlike ANY of a bind": (lambda c: any_(given) != c, "in_"),
+    "a column unlike ANY of a bind": (lambda c: c != any_(given), "in_"),
+    "unlike ANY behind CASE": (lambda c: case((any_(listed) != c, True), else_=False), "in_"),
     "ANY of a query": (lambda c: c == any_(select(Patient.ssn).scalar_subquery()), "in_"),
-    "ALL of a bind": (lambda c: all_(given) != c, "not_in"),
-    "a column and ALL of a bind": (lambda c: c != all_(given), "not_in"),
+    "like ALL of a bind": (lambda c: all_(given) == c, "not_in"),
+    "a column like ALL of a bind": (lambda c: c == all_(given), "not_in"),
 }
 
 

@@ -10,6 +10,7 @@ Comparisons in a statement, and how they are compiled:
 ``compound_query``     ``blind(Patient, "who").matches(...)``
 ``criteria_lookups``   comparisons built without asking the column, in a WHERE or ON
 ``compiler_lookups``   the same anywhere else, during compilation
+``bound_lists``        ``column = ANY(list)`` whose list is in one bind
 ``null_tests``         IS NULL of a value that is also looked up
 ``several_tenants``    a look-up in a list of tenants
 ``resolution``         which index answers a comparison

@@ -32,6 +32,7 @@ from sqlalchemy.types import TupleType
 from encfields.orm import internals
 from encfields.orm.adoption.comparisons import may_be_pending
 from encfields.orm.declare.columns import is_encrypted
+from encfields.orm.query.bound_lists import asks_as_in, in_bound_list
 from encfields.orm.query.comparison import (
     BOOLEAN,
     EQUALITY,
@@ -154,8 +155,8 @@ def is_looked_up_by_compiler(element: Any) -> bool:
     if isinstance(left, Tuple):
         return any(map(is_indexed, left.clauses)) and _is_comparison_of_rows(element)
     if isinstance(right, CollectionAggregate):
-        items = internals.array_items(ungrouped(right.element))
-        return bool(items) and operator in EQUALITY and is_indexed(left)
+        is_listed = internals.array_items(ungrouped(right.element)) or asks_as_in(operator, right)
+        return bool(is_listed) and operator in EQUALITY and is_indexed(left)
     return False
 
 
@@ -218,6 +219,8 @@ def _as_lookups(binary: BinaryExpression[Any], compiler: Any) -> ColumnElement[A
             for row in rows
         ]
         return Grouping(among(*each))
+    if asks_as_in(operator, right):
+        return in_bound_list(left, operator, cast("CollectionAggregate[Any]", right), binary)
     items = internals.array_items(ungrouped(right.element)) or ()
     is_any = right.operator is operators.any_op
     each = [_part_compared(left, operator, item, binary) for item in items]

@@ -2,8 +2,8 @@
 
 For example ``any_([...]) == column``, ``literal("x") == column``, ``tuple_(a, b).in_(...)``. In the
 WHERE of a statement or subquery, the ON of a ``join()``, an upsert's ``where=`` and the SELECT of
-an INSERT they are replaced with look-ups before compilation. Elsewhere they are refused, as are
-lists and rows that the statement does not contain.
+an INSERT they are replaced with look-ups before compilation, elsewhere by the compiler
+(:mod:`compiler_lookups <encfields.orm.query.compiler_lookups>`).
 
 SQL's result for rows is that of AND and OR of their parts, NULL included, so each column is looked
 up by itself.
@@ -33,6 +33,7 @@ from sqlalchemy.sql.elements import (
 from encfields.errors import UnsupportedOperationError
 from encfields.orm import internals
 from encfields.orm.declare.columns import is_encrypted
+from encfields.orm.query.bound_lists import asks_as_in, in_bound_list
 from encfields.orm.query.comparison import (
     EQUALITY,
     MEMBERSHIP,
@@ -164,6 +165,8 @@ def compared_to_list(
     :raises UnsupportedOperationError: the index cannot answer it.
     """
     items = _items_of_list(column, aggregate)
+    if items is None and asks_as_in(operator, aggregate):
+        return in_bound_list(column, operator, aggregate)
     if items is None or operator not in EQUALITY:
         return None
     veil_all(aggregate.element)
