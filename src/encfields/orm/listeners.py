@@ -26,6 +26,7 @@ from encfields.orm.write.hook import WriteHook
 from encfields.orm.write.indexes_along import write_indexes_along
 from encfields.orm.write.redaction import Redaction
 from encfields.orm.write.row_update import complete_row_update
+from encfields.orm.write.rows_of_defaults import store_one_row_of_defaults
 from encfields.orm.write.update_rewording import decide_values, with_row_named
 from encfields.orm.write.upsert import target_indexes
 from encfields.orm.write.upsert_choices import mark_choices
@@ -134,6 +135,7 @@ class EngineListeners:
             if not execution.gives_all_keys():
                 self.hook.keys.ask(execution)
             return
+        store_one_row_of_defaults(execution)
         type_application_bindparams(execution)
         veil_written(execution)
         whole = execution.statement
