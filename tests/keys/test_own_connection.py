@@ -288,3 +288,26 @@ def test_a_shared_in_memory_database_gets_a_connection_of_its_own(keyring):
         store.create("default")
         assert store.active("default").id == "default"
         assert keeper.scalar(text("SELECT count(*) FROM encfields_keys WHERE key_id <> ''")) == 2
+
+
+@pytest.mark.parametrize("delivered_as", [bytes, bytearray, str])
+@pytest.mark.parametrize("place", ["memory", "file"])
+def test_keys_are_read_whatever_the_connection_makes_of_texts(
+    tmp_path, keyring, delivered_as, place
+):
+    engine = create_engine("sqlite://" if place == "memory" else f"sqlite:///{tmp_path}/keys.db")
+
+    @event.listens_for(engine, "connect")
+    def deliver(connection, _record):
+        connection.text_factory = delivered_as if delivered_as is not str else bytes.decode
+
+    store = SqlKeyStore(keyring, engine=engine)
+    store.create_table()
+    created = store.create("default")
+    rotated = store.rotate("default")
+
+    assert store.active("default").version == rotated.version
+    assert store.version("default", created.version).version == created.version
+    listed = {one.version: one for one in store.list()}
+    assert listed[created.version].created_at == created.created_at
+    assert not listed[created.version].fault

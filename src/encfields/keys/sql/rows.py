@@ -134,9 +134,9 @@ def read_row(stored: Mapping[Any, Any]) -> KeyRow:
     """Read a row of the table; ``fault`` says what is wrong with it."""
     faults: list[str] = []
     row = KeyRow(
-        str(stored["key_id"]),
-        _version(stored["version"], faults),
-        str(stored["purpose"]),
+        _text(stored["key_id"]),
+        _version(_text(stored["version"]), faults),
+        _text(stored["purpose"]),
         _wrapped(stored["wrapped"], faults),
         stored["active"],
         _time(stored["created_at"], "created_at", faults) or _EPOCH,
@@ -145,8 +145,14 @@ def read_row(stored: Mapping[Any, Any]) -> KeyRow:
     return _with_context(row, faults)
 
 
-def _version(stored: Any, faults: list[str]) -> str:
-    text = str(stored)
+def _text(stored: Any) -> str:
+    # SQLite's driver gives what the connection's text_factory makes of a text: bytes, for instance.
+    if isinstance(stored, (bytes, bytearray)):
+        return stored.decode("utf-8", "backslashreplace")
+    return str(stored)
+
+
+def _version(text: str, faults: list[str]) -> str:
     try:
         if str(uuid.UUID(text)) == text:
             return text
@@ -172,7 +178,9 @@ def _time(stored: Any, name: str, faults: list[str]) -> dt.datetime | None:
     if stored is None and name == "destroyed_at":
         return None
     try:
-        read = stored if isinstance(stored, dt.datetime) else dt.datetime.fromisoformat(stored)
+        read = (
+            stored if isinstance(stored, dt.datetime) else dt.datetime.fromisoformat(_text(stored))
+        )
         return read.replace(tzinfo=dt.UTC) if read.tzinfo is None else read.astimezone(dt.UTC)
     except (TypeError, ValueError, OverflowError):
         faults.append(f"{name} is not a time")
