@@ -7,9 +7,19 @@ import tempfile
 from functools import cache
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import pytest
-from sqlalchemy import Column, String, Unicode, create_engine, event
+from sqlalchemy import (
+    Column,
+    Integer,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    Unicode,
+    create_engine,
+    event,
+)
 from sqlalchemy.engine import Dialect, Engine
 
 from encfields import BlindIndex, EncryptedType, SqlKeyStore, attach, keyrings
@@ -26,7 +36,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--encrypt-texts"):
         shared_store()
-        event.listen(Column, "before_parent_attach", _encrypt)
+        _encrypt_tables()
     if config.getoption("--attach-engines"):
         _attach_every_engine()
     outcomes: Path | None = config.getoption("--outcomes")
@@ -50,14 +60,35 @@ def shared_store() -> SqlKeyStore:
     return store
 
 
-def _encrypt(column: Column[Any], parent: object) -> None:
+_bound: WeakKeyDictionary[Any, tuple[str, ...]] = WeakKeyDictionary()
+"""What identifies the rows of a table that has no primary key."""
+
+
+def _encrypt_tables() -> None:
+    """Encrypt the columns of text of every table that is made."""
+    init_items = Table._init_items
+
+    def note_then_init(self: Table, *args: Any, **options: Any) -> None:
+        columns = [one for one in args if isinstance(one, Column)]
+        has_key = any(isinstance(one, PrimaryKeyConstraint) for one in args)
+        if not has_key and not any(column.primary_key for column in columns):
+            _bound[self] = tuple(c.key for c in columns if isinstance(c.type, Integer))[:1]
+        init_items(self, *args, **options)
+
+    Table._init_items = note_then_init  # type: ignore[method-assign,assignment]
+    event.listen(Column, "before_parent_attach", _encrypt)
+
+
+def _encrypt(column: Column[Any], table: Any) -> None:
     """Encrypt a column of text of a table, unless something else needs it as it is."""
     needed = column.primary_key or column.foreign_keys or column.unique or column.index
     made_by_database = column.server_default is not None or column.computed is not None
     is_text = type(column.type) in (String, Unicode)
-    if is_text and not needed and not made_by_database:
+    bind_to = _bound.get(table)
+    # Without a key, and a number to take for one, nothing tells the rows apart.
+    if is_text and not needed and not made_by_database and bind_to != ():
         inner = String(getattr(column.type, "length", None))
-        column.type = EncryptedType(inner, index=BlindIndex(domain="suite"))
+        column.type = EncryptedType(inner, index=BlindIndex(domain="suite"), bind_to=bind_to)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -21,7 +21,8 @@ import datetime as dt
 import functools
 import itertools
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import Column, Table
@@ -49,7 +50,8 @@ class TableAttributes(NamedTuple):
     """The ORM attributes of one table with encrypted columns.
 
     :ivar watched: attributes of the encrypted columns and of what they are bound to.
-    :ivar key: attribute of each column of the table's primary key.
+    :ivar key: attribute of each column of the table's primary key; if the class leaves one out, of
+        what it has for a key instead.
     :ivar beyond_key: attribute of each identity column that the ORM's WHERE does not pin.
     """
 
@@ -123,14 +125,26 @@ def _encrypted(mapper: Mapper[Any]) -> dict[Table, list[tuple[str, Column[Any]]]
 
 
 def _table_attributes(mapper: Mapper[Any], table: Table, pairs: list[Any]) -> TableAttributes:
-    identity: dict[Column[Any], str] = {}
-    for _, column in pairs:
-        for key_column in binding_of(column).bound_to:
-            identity[key_column] = mapper.get_property_by_column(key_column).key
-    key = {column: mapper.get_property_by_column(column).key for column in table.primary_key}
-    beyond = {column: name for column, name in identity.items() if not column.primary_key}
+    bound_to = dict.fromkeys(key for _, column in pairs for key in binding_of(column).bound_to)
+    # What a class leaves out is not known from its objects: the UPDATE reads it from the row.
+    identity = _mapped(mapper, bound_to)
+    key = _mapped(mapper, table.primary_key)
+    if not key or len(key) < len(table.primary_key):
+        key = _mapped(mapper, (c for c in table.columns if c in mapper.primary_key))
+    beyond = {column: name for column, name in identity.items() if column not in key}
     watched = dict.fromkeys([*(name for name, _ in pairs), *identity.values()])
     return TableAttributes(table, tuple(watched), key, beyond)
+
+
+def _mapped(mapper: Mapper[Any], columns: Iterable[Column[Any]]) -> dict[Column[Any], str]:
+    """The attributes of those columns that the class has."""
+    from sqlalchemy.orm.exc import UnmappedColumnError
+
+    names: dict[Column[Any], str] = {}
+    for column in columns:
+        with suppress(UnmappedColumnError):
+            names[column] = mapper.get_property_by_column(column).key
+    return names
 
 
 def _is_changed(state: Any, key: str) -> bool:

@@ -76,6 +76,7 @@ from encfields.orm.internals.inserts import (
     select_source_names,
     sibling_in,
     stated_keys,
+    supplied_columns,
     upsert_conditions,
     upsert_values,
     with_all_conflict_clauses,

@@ -160,10 +160,10 @@ def is_joined_part_of_insert(statement: Insert) -> bool:
 def without_reported_keys(statement: Insert, keys: Sequence[Column[Any]]) -> Insert:
     """The INSERT without RETURNING for keys that it is given.
 
-    Other columns that the ORM wants returned are kept.
+    Other columns that the ORM or the application wants returned are kept.
     """
     columns = statement._return_defaults_columns
-    if not statement._return_defaults or not columns:
+    if not statement._return_defaults or not columns or statement._supplemental_returning:
         return statement
     if not set(columns) <= {*keys, *statement.table.primary_key}:
         return statement
@@ -185,8 +185,25 @@ def with_keys_among_defaults(
     if not _may_return_keys(statement, table, dialect):
         return statement
     copied: Any = statement._generate()
-    copied._supplemental_returning = (*(statement._supplemental_returning or ()), *keys)
+    asked = statement._supplemental_returning
+    copied._supplemental_returning = (*asked, *keys) if asked else _AddedKeys(keys)
     return cast("Insert", copied)
+
+
+def supplied_columns(statement: Any) -> set[Any]:
+    """What an INSERT returns of its rows beside the defaults that it was asked for."""
+    return {*(getattr(statement, "_supplemental_returning", None) or ())}
+
+
+class _AddedKeys(tuple[Column[Any], ...]):
+    """Keys that an INSERT returns although the application asked for none of its rows."""
+
+    __slots__ = ()
+
+
+def returns_added_keys_alone(statement: Any) -> bool:
+    """Whether an INSERT has rows only because keys were added to what it returns."""
+    return type(getattr(statement, "_supplemental_returning", None)) is _AddedKeys
 
 
 def with_returned_keys(statement: Insert, keys: Sequence[Column[Any]]) -> Insert:

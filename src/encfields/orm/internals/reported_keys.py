@@ -6,7 +6,6 @@ Read::
     sqlalchemy.engine.default.DefaultExecutionContext _is_supplemental_returning
     sqlalchemy.sql.compiler.SQLCompiler            _inserted_primary_key_from_lastrowid_getter
     sqlalchemy.sql.compiler.SQLCompiler            _within_exec_param_key_getter
-    sqlalchemy.sql.dml.Insert                      _supplemental_returning
 
 Written::
 
@@ -22,7 +21,7 @@ from sqlalchemy import Column
 from sqlalchemy.engine.cursor import _NO_CURSOR_DQL
 from sqlalchemy.engine.result import IteratorResult, SimpleResultMetaData
 
-from encfields.orm.internals.inserts import is_part_of_insert
+from encfields.orm.internals.inserts import returns_added_keys_alone
 
 
 class _Reported(SimpleResultMetaData):
@@ -58,9 +57,7 @@ def report_no_keys(context: Any, keys: Mapping[Column[Any], Sequence[bool]]) -> 
     ]
 
 
-def end_defaults(context: Any, result: Any, keys: Sequence[Column[Any]]) -> None:
+def end_defaults(context: Any, result: Any) -> None:
     """Close a result that has rows only because keys were added to what it returns."""
-    if context._is_supplemental_returning and not is_part_of_insert(context.invoked_statement):
-        asked = context.compiled.compile_state.statement._supplemental_returning
-        if len(asked) == len(keys):  # the application asked for none itself
-            result.cursor_strategy = _NO_CURSOR_DQL
+    if context._is_supplemental_returning and returns_added_keys_alone(context.invoked_statement):
+        result.cursor_strategy = _NO_CURSOR_DQL

@@ -66,9 +66,14 @@ def join_conditions(select: Select[Any]) -> list[Any]:
 
 
 def _joins(select: Select[Any]) -> tuple[Any, ...]:
-    """What ``join()`` was given, also before ``with_only_columns()`` took other columns."""
+    """What each ``join()`` was given: what to join, its ON, where from, and the kind of join."""
+    return (*_former_joins(select), *select._setup_joins)
+
+
+def _former_joins(select: Select[Any]) -> tuple[Any, ...]:
+    """What ``join()`` was given before ``with_only_columns()`` took other columns."""
     former = (one._setup_joins for one in select._memoized_select_entities)
-    return (*chain.from_iterable(former), *select._setup_joins)
+    return tuple(chain.from_iterable(former))
 
 
 def _clause_of(given: Any) -> Any:
@@ -99,9 +104,8 @@ def select_parts(select: Select[Any]) -> Iterator[Any]:
     left_out = {*map(id, select._group_by_clauses), *map(id, select._memoized_select_entities)}
     yield from (part for part in select.get_children() if id(part) not in left_out)
     yield from group_by_clauses(select)
-    for former in select._memoized_select_entities:
-        for target, on, start, _ in former._setup_joins:
-            yield from (_clause_of(part) for part in (target, on, start) if part is not None)
+    for target, on, start, _ in _former_joins(select):
+        yield from (_clause_of(part) for part in (target, on, start) if part is not None)
 
 
 def order_by_clauses(select: Any) -> tuple[Any, ...]:

@@ -1,5 +1,7 @@
 """Completes an UPDATE of rows by primary key, as the ORM emits it, before it is compiled.
 
+A class may leave out the primary key and have another unique key for its own.
+
 It sets what the application changed; nothing else is taken from the session's copy:
 
 - If a value is bound to more than the primary key, the UPDATE also compares that. If the row has
@@ -11,10 +13,10 @@ and resealed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Column, Table, bindparam, text
+from sqlalchemy import Column, PrimaryKeyConstraint, Table, UniqueConstraint, bindparam, text
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.dml import Update
 from sqlalchemy.sql.elements import BinaryExpression, BindParameter
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 
 _Row = dict[str, Any]
 
+_KEYS = (PrimaryKeyConstraint, UniqueConstraint)
+
 _PIN = "encfields_was_"
 """Prefix of the binds that the row's identity is compared with."""
 
@@ -52,19 +56,37 @@ def complete_row_update(execution: WriteExecution) -> None:
 
 
 def _compared_keys(statement: Update, table: Table, row: Mapping[str, Any]) -> list[Column[Any]]:
-    """The primary key's columns, if WHERE compares them with the ORM's own binds."""
-    columns = {hash(column): column for column in table.primary_key}
+    """The primary key's columns, if WHERE compares them with the ORM's own binds; or else those
+    that it compares so, if they include another unique key."""
     compared: dict[Column[Any], None] = {}
     for criterion in conjunction(internals.where_criteria(statement)):
         if not isinstance(criterion, BinaryExpression) or criterion.operator is not operators.eq:
             continue
-        column = columns.get(hash(criterion.left))
+        column = table.columns.get(str(getattr(criterion.left, "key", "")))
         bind = criterion.right
-        if column is None or not isinstance(bind, BindParameter):
+        # A class's attribute is an annotated copy of the column, with the column's hash.
+        if column is None or hash(column) != hash(criterion.left):
+            continue
+        if not isinstance(bind, BindParameter):
             continue
         if bind.key == internals.old_value_bind(column) and bind.key in row:
             compared[column] = None
-    return list(compared) if len(compared) == len(columns) else []
+    primary_key = [column for column in compared if column.primary_key]
+    if primary_key and len(primary_key) == len(table.primary_key.columns):
+        return primary_key
+    return list(compared) if any(key <= set(compared) for key in _unique_keys(table)) else []
+
+
+def _unique_keys(table: Table) -> Iterator[set[Column[Any]]]:
+    """The keys of which no two rows have the same, the primary key included."""
+    rules: list[Any] = [r for r in table.constraints if isinstance(r, _KEYS)]
+    for index in table.indexes:
+        is_partial = any(option.endswith("_where") for option in index.dialect_kwargs)
+        if index.unique and not is_partial:
+            rules.append(index)
+    for rule in rules:
+        if rule.columns:
+            yield set(rule.columns)
 
 
 class RowUpdate:

@@ -20,7 +20,7 @@ def report(context: Any, result: Any, insert: KeylessInsert, keys: Keys) -> None
     :param insert: the keys that it lacked.
     :param keys: those it was given, row by row.
     """
-    internals.end_defaults(context, result, insert.missing)
+    internals.end_defaults(context, result)
     returns_rows = bool(result.returns_rows)
     if not returns_rows and context.dialect.name in MYSQL_NAMES:
         _report_number(context, insert, keys)
@@ -33,7 +33,9 @@ def report(context: Any, result: Any, insert: KeylessInsert, keys: Keys) -> None
         internals.report_keys(context, result, told)
     is_one = len(keys) == 1 and not context.compiled.inline
     are_told = returns_rows or insert.are_reported or is_one
-    untold = [c for n, c in primary.items() if not (are_told and n in expected)]
+    supplied = internals.supplied_columns(context.invoked_statement) if returns_rows else set()
+    known = {c for n, c in primary.items() if (are_told and n in expected) or c in supplied}
+    untold = [column for column in primary.values() if column not in known]
     if untold:
         hidden = {c: [row.get(c.key) is None for row in insert.rows] for c in untold}
         internals.report_no_keys(context, hidden)
