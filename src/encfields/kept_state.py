@@ -7,6 +7,7 @@ name                is on                                  holds
 ==================  =====================================  =====================================
 ATTACHMENT          ``vars(dialect)``                      which encryption serves the engine
 OWN_STATEMENTS      ``vars(dialect)``                      what connections of our own compiled
+KEPT_CONNECTION     ``vars(dialect)``                      the one of our own that stays open
 BINDINGS            ``vars(table)``                        its encrypted columns
 INDEXES             ``vars(table)``                        its blind indexes
 COMPOUND_INDEXES    ``vars(table)``, ``column.info``       its compound indexes, as declared
@@ -33,6 +34,7 @@ from __future__ import annotations
 
 ATTACHMENT = "_encfields_attachment"
 OWN_STATEMENTS = "_encfields_own_statements"
+KEPT_CONNECTION = "_encfields_kept_connection"
 BINDINGS = "_encfields_bindings"
 INDEXES = "_encfields_indexes"
 COMPOUND_INDEXES = "encfields_compound_index"

@@ -3,7 +3,8 @@
 Keys are never read inside the application's transaction: a rollback would remove a new key, a
 failed read would abort the transaction on PostgreSQL, and waiting for a second connection from a
 pool of one would never end. So connections are opened with the application's own arguments (URL,
-``connect_args``, ``creator``, ``do_connect`` and pool events), outside its pool.
+``connect_args``, ``creator``, ``do_connect`` and pool events), outside its pool. They are closed
+again, but for one on MariaDB and MySQL (:mod:`encfields.keys.sql.kept_connection`).
 
 An in-memory SQLite database, and any pool with only one connection (``StaticPool``,
 ``SingletonThreadPool``), cannot have a second one. There the application's connection is borrowed,
@@ -31,6 +32,7 @@ from encfields.keys.fetching.loop_runner import needs_prefetch, on_event_loop
 from encfields.keys.fetching.threads import fetch_threads
 from encfields.keys.sql.altered_bytes import ASYNCMY, refuse_altered_bytes
 from encfields.keys.sql.event_loops import belongs_to_another_loop, refuse_another_loops
+from encfields.keys.sql.kept_connection import KeptConnection, Likeness, kept_connection
 
 T = TypeVar("T")
 EngineWork = Callable[[Engine], T]
@@ -79,10 +81,12 @@ class OwnConnection:
     """Runs database work on its own connection, from any thread, greenlet or process.
 
     :param engine: the application's engine; for an ``AsyncEngine``, its ``sync_engine``.
+    :param keeps: whether the connection may stay open for the next piece of work.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, keeps: bool = False) -> None:
         self.engine = engine
+        self._kept = kept_connection(engine) if keeps else None
         self.is_async = bool(engine.dialect.is_async)
         self.is_borrowed = isinstance(engine.pool, (StaticPool, SingletonThreadPool))
         self.is_private_memory = _is_private_memory(engine)
@@ -127,11 +131,24 @@ class OwnConnection:
             return work(self.engine)
         if self.is_borrowed:
             return self._run_borrowed(work)
+        if self._kept is not None:
+            return self._run_on_kept(work, self._kept)
         own = engine_like(self.engine)
         try:
             return work(own)
         finally:
             own.dispose()
+
+    def _run_on_kept(self, work: EngineWork[T], kept: KeptConnection) -> T:
+        like = Likeness.of(self.engine)
+        own = engine_like(self.engine, kept.take(self.engine))
+        try:
+            result = work(own)
+        except BaseException:
+            own.dispose()
+            raise
+        kept.keep(own.pool, like, self.engine)
+        return result
 
     def _run_borrowed(self, work: EngineWork[T]) -> T:
         pool = self.engine.pool

@@ -73,7 +73,7 @@ class KeyTable:
                 "this SqlKeyStore is bound to another engine; make one store per engine",
                 reason="bound-elsewhere",
             )
-        self._own = OwnConnection(engine)
+        self._own = OwnConnection(engine, keeps=True)
 
     @property
     def connection(self) -> OwnConnection:
