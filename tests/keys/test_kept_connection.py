@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import pytest
 from sqlalchemy import Engine, create_engine, event, text
@@ -102,6 +103,19 @@ def test_it_is_replaced_when_the_server_has_ended_it(watched, mariadb):
 
     assert watched.store.active("default").id == "default"
     assert len(watched.opened) == 2
+
+
+def test_it_is_waited_for_no_longer_than_its_answer_may_take(watched, monkeypatch):
+    """The host of the server may be gone, and say nothing."""
+    answers = Event()
+    monkeypatch.setattr(watched.engine.dialect, "do_ping", lambda _: answers.wait(30))
+    monkeypatch.setattr(kept_connection, "ANSWERS_WITHIN", 0.01)
+    found = [watched.store.active("default").id for _ in range(3)]
+
+    assert found == ["default"] * 3
+    assert len(watched.opened) == 4
+    answers.set()
+    until(lambda: not watched.open())
 
 
 def test_after_half_a_minute_it_is_closed_before_another_is_opened(watched, monkeypatch):

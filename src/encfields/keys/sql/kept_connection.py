@@ -14,12 +14,14 @@ the server; nor on SQLite, whose file may be replaced. Nor if the application ke
 from __future__ import annotations
 
 from collections import deque
+from concurrent.futures import Future
+from contextlib import suppress
+from threading import Thread
 from time import monotonic
 from typing import Any, NamedTuple
 from weakref import WeakSet
 
 from sqlalchemy import Dialect, Engine, event
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import Pool, QueuePool
 
 from encfields.databases import MYSQL_NAMES
@@ -29,6 +31,9 @@ from encfields.keys.forking import in_forked_child
 MOST_IDLE = 30.0
 """Seconds. What stands between client and server may forget a connection that is idle for longer
 and tell nobody; to ask whether it is there would then take minutes."""
+
+ANSWERS_WITHIN = 1.0
+"""Seconds that the server has to say that a connection is there."""
 
 
 class Likeness(NamedTuple):
@@ -65,19 +70,26 @@ class KeptConnection:
 
     def __init__(self) -> None:
         self._idle: deque[Kept] = deque()
+        self._is_given_up = False
         _all.add(self)
 
     def take(self, engine: Engine) -> Pool | None:
         """The pool with the connection, for the caller alone; ``None`` if there is none in use."""
-        while self._idle:
-            try:
-                kept = self._idle.pop()
-            except IndexError:  # another thread was first
-                break
-            is_recent = monotonic() - kept.since < MOST_IDLE
-            if is_recent and kept.like == Likeness.of(engine) and _answers(kept.pool, engine):
+        try:
+            kept = self._idle.pop()
+        except IndexError:
+            return None
+        is_recent = monotonic() - kept.since < MOST_IDLE
+        if is_recent and kept.like == Likeness.of(engine):
+            is_there = _answers(kept.pool, engine)
+            if is_there:
                 return kept.pool
-            kept.pool.dispose()
+            if is_there is None:
+                # Once is enough: where threads do not run, such as in uWSGI without
+                # --enable-threads, each would wait as long.
+                self._is_given_up = True
+                return None
+        kept.pool.dispose()
         return None
 
     def keep(self, pool: Pool, like: Likeness, engine: Engine) -> None:
@@ -86,7 +98,8 @@ class KeptConnection:
         :param like: what it was made like, before the work began.
         """
         has_one = isinstance(pool, QueuePool) and pool.checkedin() == 1
-        if has_one and like.pool is engine.pool and not self._idle:
+        is_wanted = like.pool is engine.pool and not self._idle and not self._is_given_up
+        if has_one and is_wanted:
             self._idle.append(Kept(pool, like, monotonic()))
         else:
             pool.dispose()
@@ -121,18 +134,40 @@ def kept_connection(engine: Engine) -> KeptConnection | None:
     return found
 
 
-def _answers(pool: Pool, engine: Engine) -> bool:
-    """Whether the server still answers on a pool's connection; it is given up if not."""
+def _answers(pool: Pool, engine: Engine) -> bool | None:
+    """Whether the server still answers on a pool's connection, which is given up if not; ``None``
+    if that is not known in time.
+
+    It is asked on another thread: on the connection of a server whose host is gone that may take
+    minutes, while to connect anew has a time limit.
+    """
+    asked: Future[bool] = Future()
+
+    def ask() -> None:
+        is_there = _asked(pool, engine)
+        if asked.set_running_or_notify_cancel():
+            asked.set_result(is_there)
+        else:  # Nobody waits for the answer, so nobody else closes it.
+            pool.dispose()
+
+    try:
+        Thread(target=ask, name="encfields-ping", daemon=True).start()
+        return asked.result(ANSWERS_WITHIN)
+    except RuntimeError:  # The interpreter is ending and starts no threads.
+        return False
+    except TimeoutError:
+        return None if asked.cancel() else asked.result()
+
+
+def _asked(pool: Pool, engine: Engine) -> bool:
     dialect = engine.dialect
     drivers: type[Exception] = dialect.loaded_dbapi.Error
-    try:
+    with suppress(Exception):  # Also what a listener of the application's raises.
         fairy = pool.connect()
         if _is_answered(fairy.dbapi_connection, dialect, drivers):
             fairy.close()
             return True
         fairy.invalidate()
-    except (SQLAlchemyError, OSError, drivers):
-        pass
     return False
 
 
