@@ -39,6 +39,11 @@ class IdentityKind(enum.Enum):
 
 
 def _mismatch(kind: IdentityKind, value: object) -> UnknownIdentityError:
+    if value is None:
+        return UnknownIdentityError(
+            "a part of the row's identity is NULL, so no value can belong to it",
+            reason="no-identity",
+        )
     return UnknownIdentityError(
         f"the row's key should be of kind {kind.value}, but {argument_kind(value)} was given",
         reason="identity-type",

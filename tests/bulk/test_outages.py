@@ -28,6 +28,7 @@ from encfields import EncryptedType, SqlKeyStore, attach, keyrings
 from encfields.bulk.errors import DatabaseUnavailableError
 from encfields.bulk.reencryption import Options, Reencryption
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
+from encfields.bulk.survey.verify import verify
 from encfields.errors import KeyUnavailableError
 from tests.bulk.cut_proxy import CutProxy
 from tests.bulk.support import PATIENT, ROWS, VALUES, Clinic, Patient, attach_to
@@ -191,6 +192,7 @@ def tenants(postgresql, kms, kms_proxy):
         return Reencryption(engine, encryption, spec, options=chosen)
 
     run.engine = engine  # type: ignore[attr-defined]
+    run.verify = lambda: verify(engine, encryption, spec)  # type: ignore[attr-defined]
     return run
 
 
@@ -249,6 +251,29 @@ def test_where_kms_denies_a_run_ends_at_once_and_the_next_one_goes_on(tenants, k
     assert report.finished
     assert report.rows_written == 50 * TENANTS
     assert report.quarantined == ()
+
+
+@pytest.mark.parametrize("failure, reason", [("deny", "denied"), ("disabled", "disabled")])
+def test_a_tenant_whose_key_kms_denies_holds_up_none_of_the_others(
+    tenants, kms_proxy, failure, reason
+):
+    kms_proxy.fail(failure, branch_keys=["tenant/0", "tenant/2"])
+    report = tenants(max_quarantined=5).run()
+
+    assert report.state == "quarantined"
+    assert report.rows_written == 50 * (TENANTS - 2)
+    told = {one.message.partition(":")[0] for one in report.quarantined}
+    assert told == {f"key 'tenant/{number}', KeyUnavailableError" for number in (0, 2)}
+    # Once each for what seals and what opens, and again for none of their other values.
+    failed = [call for call in kms_proxy.calls if call.branch_key in ("tenant/0", "tenant/2")]
+    assert len(failed) <= 4
+
+    verified = tenants.verify()
+    assert dict(verified.failed) == {("secret", reason): 100}
+    assert {one.error for one in verified.failures} == {"KeyUnavailableError"}
+    kms_proxy.heal()
+    assert tenants().run().rows_written == 100
+    assert tenants.verify().opened == 50 * TENANTS
 
 
 def test_a_run_asks_kms_once_for_each_key_version_and_pass(tenants, kms_proxy):

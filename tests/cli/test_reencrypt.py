@@ -15,6 +15,7 @@ from encfields import SqlKeyStore, attach, keyrings
 from encfields.bulk import ReencryptionError, abandon, pause
 from encfields.bulk.reencryption import Reencryption
 from encfields.bulk.rows.spec import TableSpec
+from encfields.bulk.runs.progress_display import ProgressLog
 from encfields.bulk.runs.report import Quarantined, Report
 from encfields.cli import exits
 from encfields.cli.commands.reencrypt import print_reports
@@ -112,6 +113,52 @@ def test_values_that_do_not_open_are_told_and_left(on_database, engine, rotated,
     assert "id=7" in told.out
     assert "not-a-message" in told.out
     assert_absent(SECRET, told.out, told.err)
+
+
+@on_sqlite
+@pytest.mark.parametrize(
+    "number, status", [(signal.SIGINT, exits.INTERRUPTED), (signal.SIGTERM, exits.WORK_LEFT)]
+)
+def test_a_signal_after_a_value_did_not_open_is_told_by_the_status(
+    on_database, engine, rotated, local_key, monkeypatch, number, status
+):
+    overwrite(engine, 1, SECRET.encode())
+    monkeypatch.setattr("encfields.bulk.runs.progress.REPORT_SECONDS", 0.0)
+    begins = ProgressLog.__call__
+
+    def interrupted(self, state):
+        begins(self, state)
+        if state.quarantined:
+            signal.raise_signal(number)
+
+    run = ("reencrypt", "--start", *COLUMNS, "--keyring", local_key, "--batch-rows", "10")
+    with monkeypatch.context() as patch:
+        patch.setattr(ProgressLog, "__call__", interrupted)
+        told = on_database(*run)
+    assert ("running" in told.out, "not-a-message" in told.out) == (True, True)
+    assert told.code == status
+
+    assert on_database(*run).code == exits.FAULTS
+
+
+@on_each_database
+def test_keys_that_fail_are_named_with_how_many_values_they_leave(
+    on_database, engine, encryption, rotated, local_key
+):
+    columns = ("--table", "patient", "--column", "ssn", "--key", "patient/{id}")
+    encryption.keys.each([f"patient/{number}" for number in range(1, 301)]).create()
+    with engine.begin() as connection:
+        connection.execute(
+            text("UPDATE encfields_keys SET wrapped = :wrapped WHERE key_id = 'patient/7'"),
+            {"wrapped": b"altered"},
+        )
+    told = on_database(
+        "reencrypt", "--start", *columns, "--former-key", "default", "--keyring", local_key
+    )
+    assert told.code == exits.FAULTS
+    assert "id=7" in told.out
+    assert "key 'patient/7', KeyAccessError" in told.out
+    assert "(1 value)" in told.out
 
 
 @on_sqlite

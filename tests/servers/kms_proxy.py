@@ -47,6 +47,12 @@ class Call:
     request: dict[str, Any]
     authorization: str
 
+    @property
+    def branch_key(self) -> str | None:
+        """The branch key that it is about."""
+        key_id: str | None = self.request.get("EncryptionContext", {}).get("enc:key-id")
+        return key_id
+
 
 class KmsProxy:
     """A running proxy; every request is passed on unaltered unless told to fail.
@@ -65,6 +71,7 @@ class KmsProxy:
         self._failure: Failure | None = None
         self._actions: Collection[str] | None = None
         self._times: int | None = None
+        self._branch_keys: Collection[str] | None = None
         self.delay = 0.0
         self.most_at_once = self._at_once = 0
         self._server: _Server | None = None
@@ -94,6 +101,7 @@ class KmsProxy:
         *,
         actions: Collection[str] | None = None,
         times: int | None = None,
+        branch_keys: Collection[str] | None = None,
     ) -> None:
         """Fail from now on.
 
@@ -104,6 +112,7 @@ class KmsProxy:
             ``"disabled"``, ``"error"`` (HTTP 500).
         :param actions: fail only these actions; not with ``"refuse"``.
         :param times: fail only so many calls, then work again; not with ``"refuse"``.
+        :param branch_keys: fail only calls for these, as a policy that names ``enc:key-id`` does.
         """
         self.heal()
         if failure == "refuse":
@@ -113,11 +122,12 @@ class KmsProxy:
             return
         with self._lock:
             self._failure, self._actions, self._times = failure, actions, times
+            self._branch_keys = branch_keys
 
     def heal(self) -> None:
         """Work again; calls that hang are let go, unanswered."""
         with self._lock:
-            self._failure = self._actions = self._times = None
+            self._failure = self._actions = self._times = self._branch_keys = None
             released, self._released = self._released, threading.Event()
         released.set()
         if self._server is None:
@@ -168,6 +178,8 @@ class KmsProxy:
         with self._lock:
             self._calls.append(call)
             if self._failure is None or (self._actions and call.action not in self._actions):
+                return None, self._released
+            if self._branch_keys is not None and call.branch_key not in self._branch_keys:
                 return None, self._released
             failure = self._failure
             if self._times is not None:

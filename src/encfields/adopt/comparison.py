@@ -20,9 +20,9 @@ from encfields.bulk.rows.prepared_job import PreparedJob
 from encfields.bulk.rows.reader import BatchReader
 from encfields.bulk.rows.reseal_and_index import IndexPlaces
 from encfields.bulk.rows.row_work import OF_THIS_VALUE
+from encfields.bulk.rows.run_keys import RunKeys
 from encfields.bulk.rows.stored_keys import Key, key_to_text, readable_key
 from encfields.codecs import codec_for
-from encfields.engine import engine_encryption
 from encfields.errors import EncFieldsError, ValueDecodingError, ValueEncodingError
 from encfields.message import open_
 
@@ -107,7 +107,7 @@ class Comparer:
     """
 
     def __init__(self, prepared: PreparedJob, encryption: Encryption) -> None:
-        self._encryption = encryption
+        self._keys = RunKeys(encryption, prepared.targets)
         self._names = [column.name for column in prepared.key]
         self.reader = BatchReader(prepared)
         self.value_at = self.reader.value_start
@@ -148,10 +148,9 @@ class Comparer:
         if sealed is None:
             return PENDING, "its plaintext is not sealed yet: run adopt"
         try:
-            find_key = engine_encryption(self._encryption).find_key
             data = message_bytes(sealed)
             context, key_ids = self._cell.place(row, data)
-            opened = open_(data, context, find_key, key_ids)
+            opened = open_(data, context, self._keys.find_key, key_ids)
         except OF_THIS_VALUE as error:
             return UNREADABLE, f"its sealed value does not open ({_reason(error)})"
         if wanted is not None and not is_same_value(self._codec, self._dialect, opened, wanted):

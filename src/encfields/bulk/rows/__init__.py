@@ -26,6 +26,7 @@ What a run does to a batch:
 
 ====================  ====================================================================
 ``row_work``          the interface of all kinds of runs, and their outcome
+``run_keys``          the keys that it asks for, and those that are set aside
 ``reseal``            seals values under the active key version, or for another place
 ``reseal_and_index``  fills blind indexes as well, or values converted
 ``plaintext``         seals plaintext columns, and restores them

@@ -14,10 +14,10 @@ from encfields.bulk.rows.prepared_job import PreparedJob
 from encfields.bulk.rows.reader import UNREADABLE, BatchReader
 from encfields.bulk.rows.reseal_and_index import ResealAndIndex, ValueInWork
 from encfields.bulk.rows.row_work import OF_THIS_VALUE, BatchOutcome, RowChange, same_value
+from encfields.bulk.rows.run_keys import RunKeys
 from encfields.bulk.rows.stored_keys import may_be_uuid
 from encfields.codecs import codec_for
 from encfields.codecs.temporal import is_day
-from encfields.engine import engine_encryption
 from encfields.errors import (
     DeclarationError,
     EncFieldsError,
@@ -151,7 +151,7 @@ class Refill:
     sweeps_by_header = False
 
     def __init__(self, prepared: PreparedJob, encryption: Encryption) -> None:
-        self._encryption = encryption
+        self._keys = RunKeys(encryption, prepared.targets)
         self._dialect = prepared.dialect
         names = prepared.leading_names
         start = BatchReader(prepared).value_end
@@ -200,8 +200,7 @@ class Refill:
         try:
             data = message_bytes(row[cell.value_at])
             context, key_ids = cell.place(row, data)
-            keys = engine_encryption(self._encryption)
-            resealer = Resealer(keys.active_key(key_ids[0]), keys.find_key)
+            resealer = Resealer(self._keys.active_key(key_ids[0]), self._keys.find_key)
             frame = resealer.frame(context)
             plaintext = resealer.open_(data, context, frame, key_ids)
             value = codec.decode(plaintext, self._dialect)
@@ -223,7 +222,7 @@ class Refill:
         try:
             data = message_bytes(row[cell.value_at])
             context, key_ids = cell.place(row, data)
-            sealed = open_(data, context, engine_encryption(self._encryption).find_key, key_ids)
+            sealed = open_(data, context, self._keys.find_key, key_ids)
             if is_same_value(codec, self._dialect, sealed, plain.sealed_form(row)):
                 return
             error: EncFieldsError = ValueDecodingError(_DIFFERENT, reason="different")
@@ -251,7 +250,7 @@ class ToPlaintext:
     sweeps_by_header = False
 
     def __init__(self, prepared: PreparedJob, encryption: Encryption) -> None:
-        self._encryption = encryption
+        self._keys = RunKeys(encryption, prepared.targets)
         self._dialect = prepared.dialect
         names = prepared.leading_names
         count = len(prepared.targets)
@@ -287,7 +286,7 @@ class ToPlaintext:
         try:
             data = message_bytes(row[column.value_at])
             context, key_ids = column.place(row, data)
-            plaintext = open_(data, context, engine_encryption(self._encryption).find_key, key_ids)
+            plaintext = open_(data, context, self._keys.find_key, key_ids)
             return data, codec.decode(plaintext, self._dialect)
         except OF_THIS_VALUE as error:
             outcome.refuse(reader.key_of(row), column.binding.column_name, error)

@@ -9,7 +9,7 @@ from encfields.bulk.rows.places import SealedCell, message_bytes
 from encfields.bulk.rows.prepared_job import PreparedJob
 from encfields.bulk.rows.reader import BatchReader
 from encfields.bulk.rows.row_work import OF_THIS_VALUE, BatchOutcome, RowChange
-from encfields.engine import engine_encryption
+from encfields.bulk.rows.run_keys import RunKeys
 from encfields.message.header import CONTEXT_OFFSET
 from encfields.message.reseal import Resealer
 
@@ -72,7 +72,9 @@ class Reseal:
     sweeps_by_header = True
 
     def __init__(self, prepared: PreparedJob, encryption: Encryption) -> None:
-        self._encryption = encryption
+        self._keys = RunKeys(
+            encryption, (*prepared.targets, *prepared.sources), prepared.job.spec.indexes
+        )
         self._columns = prepared.cells()
         self._resealers: dict[str, Resealer] = {}
         self._moves = prepared.job.source is not None
@@ -102,8 +104,7 @@ class Reseal:
         """The resealer for the active version, which is looked up once per batch."""
         resealer = self._resealers.get(key_id)
         if resealer is None:
-            keys = engine_encryption(self._encryption)
-            resealer = Resealer(keys.active_key(key_id), keys.find_key)
+            resealer = Resealer(self._keys.active_key(key_id), self._keys.find_key)
             self._resealers[key_id] = resealer
         return resealer
 

@@ -12,9 +12,9 @@ from encfields.bulk.rows.prepared_job import PreparedJob
 from encfields.bulk.rows.reader import BatchReader
 from encfields.bulk.rows.reseal import Reseal
 from encfields.bulk.rows.row_work import ABSENT, OF_THIS_VALUE, BatchOutcome, RowChange
+from encfields.bulk.rows.run_keys import RunKeys
 from encfields.bulk.rows.types_as_data import type_from_data
 from encfields.codecs.conversion import Conversion
-from encfields.engine import engine_encryption
 from encfields.errors import EncFieldsError, KeyStoreError
 from encfields.message.header import CONTEXT_OFFSET
 from encfields.message.reseal import Resealer
@@ -63,13 +63,13 @@ class IndexPlaces:
 class RowIndexes(IndexPlaces):
     """Computes a job's blind indexes.
 
-    :param encryption: gives the beacon keys.
+    :param keys: gives the beacon keys.
     """
 
-    def __init__(self, prepared: PreparedJob, encryption: Encryption) -> None:
+    def __init__(self, prepared: PreparedJob, keys: RunKeys) -> None:
         super().__init__(prepared)
         self._definitions = prepared.job.spec.indexes
-        self._keys = engine_encryption(encryption)
+        self._keys = keys
 
     def compute(
         self,
@@ -90,9 +90,9 @@ class RowIndexes(IndexPlaces):
             try:
                 given = [plaintexts[i] for i in place.sources]
                 values.append(index.of_plaintexts(given, key_ids[place.sources[0]], self._keys))
-            except KeyStoreError:
-                raise
             except EncFieldsError as error:
+                if isinstance(error, KeyStoreError) and not self._keys.is_of_some_rows(error):
+                    raise
                 outcome.refuse(row_key, place.name, error)
                 return None
         return tuple(values)
@@ -127,7 +127,7 @@ class ResealAndIndex(Reseal):
 
     def __init__(self, prepared: PreparedJob, encryption: Encryption) -> None:
         super().__init__(prepared, encryption)
-        self._indexes = RowIndexes(prepared, encryption)
+        self._indexes = RowIndexes(prepared, self._keys)
         self._reindexes = prepared.job.spec.reindex
         self.sweeps_by_header = not self._reindexes
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from encfields.bulk.rows.reader import BatchReader
+from encfields.bulk.rows.run_keys import SetAsideError
 from encfields.bulk.rows.stored_keys import Key
 from encfields.errors import (
     BindingError,
@@ -19,7 +20,13 @@ from encfields.errors import (
     KeyNotFoundError,
 )
 
-OF_THIS_VALUE = (DecryptionError, BindingError, KeyDestroyedError, KeyNotFoundError)
+OF_THIS_VALUE = (
+    DecryptionError,
+    BindingError,
+    KeyDestroyedError,
+    KeyNotFoundError,
+    SetAsideError,
+)
 """Errors of a single value. Any other error concerns the keys, and stops the run."""
 
 ABSENT = b""
@@ -73,7 +80,9 @@ class BatchOutcome:
     def refuse(self, key: Key, column: str, error: EncFieldsError) -> None:
         """Quarantine a value."""
         reason = error.reason or type(error).__name__
-        message = f"{type(error).__name__}: {error.message}"
+        message = error.message
+        if not isinstance(error, SetAsideError):  # which names the error and the key
+            message = f"{type(error).__name__}: {message}"
         self.refused.append(RefusedValue(key, column, reason, message))
 
 

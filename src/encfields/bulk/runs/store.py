@@ -30,6 +30,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from encfields.bulk.errors import ConflictingRunError, shown_id
 from encfields.bulk.rows.job import CONVERT, FILL_INDEX, REBIND, ROTATE_INDEX, Job
+from encfields.bulk.rows.run_keys import KEY_UNUSABLE
 from encfields.bulk.runs.run_row import (
     ABANDONED,
     MAX_COUNT,
@@ -44,8 +45,8 @@ from encfields.bulk.runs.sealed_job import JobSealer
 from encfields.bulk.runs.tables import metadata, quarantine, ranges, runs
 from encfields.errors import ConfigurationError
 
-DESTROYED = "destroyed"
-"""The reason of a value whose key was destroyed, which is no sign of a wrong description."""
+OF_ONE_KEY = ("destroyed", KEY_UNUSABLE)
+"""Reasons of values whose key is gone or fails, which are no sign of a wrong description."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,12 +211,12 @@ class RunStore:
         in_order = statement.order_by(quarantine.c.found_at, quarantine.c.key_hash)
         return connection.execute(in_order).mappings().all()
 
-    def under_destroyed_keys(self, connection: Connection, run: Run) -> int:
-        """How many quarantined values of this pass were made unreadable on purpose."""
+    def under_failing_keys(self, connection: Connection, run: Run) -> int:
+        """How many quarantined values of this pass are under keys that are destroyed, or fail."""
         counted = select(func.count()).where(
             quarantine.c.run_id == run.id,
             quarantine.c.pass_number == run.pass_number,
-            quarantine.c.reason == DESTROYED,
+            quarantine.c.reason.in_(OF_ONE_KEY),
         )
         return int(connection.execute(counted).scalar_one())
 

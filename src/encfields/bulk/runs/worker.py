@@ -324,7 +324,7 @@ class Worker:
         run = read_run(connection, self._claim.run_id)
         refused = self._store.read_pass(connection, run).counts.refused
         if refused > self._options.max_quarantined:
-            refused -= RunStore().under_destroyed_keys(connection, run)
+            refused -= RunStore().under_failing_keys(connection, run)
         if refused <= self._options.max_quarantined:
             return
         error = TooManyQuarantinedError(

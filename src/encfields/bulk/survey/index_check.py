@@ -19,15 +19,15 @@ from sqlalchemy import (
     select,
 )
 
+from encfields.bulk.rows.run_keys import SetAsideError
 from encfields.bulk.rows.spec_base import TableSpecBase
 from encfields.bulk.survey.scan import Sample
-from encfields.engine import engine_encryption
 from encfields.errors import BlindIndexError, DeclarationError, EncFieldsError, KeyUnavailableError
 from encfields.index.definition import IndexDefinition
 
 if TYPE_CHECKING:
+    from encfields.bulk.rows.run_keys import RunKeys
     from encfields.bulk.rows.spec_base import ReflectedTable
-    from encfields.engine import Encryption
 
 INDEX_REASONS = ("index-missing", "index-mismatch")
 """Failure reasons that concern an index and not a value."""
@@ -51,11 +51,11 @@ class IndexCheck:
     :ivar column: its column's name.
     """
 
-    def __init__(self, index: IndexDefinition, encryption: Encryption) -> None:
+    def __init__(self, index: IndexDefinition, keys: RunKeys) -> None:
         self.column = index.name
         self.columns = index.columns
         self._index = index
-        self._keys = engine_encryption(encryption)
+        self._keys = keys
 
     def fault(
         self, stored: object, opened: Mapping[str, OpenedColumnValue]
@@ -75,6 +75,8 @@ class IndexCheck:
             )
         except KeyUnavailableError:
             raise
+        except SetAsideError as error:
+            return error.failure
         except EncFieldsError as error:
             return error
         held = None if stored is None else bytes(stored)  # type: ignore[call-overload]
@@ -83,7 +85,7 @@ class IndexCheck:
         return _missing() if held is None else _mismatch()
 
 
-def index_checks(reflected: ReflectedTable, encryption: Encryption) -> Iterator[IndexCheck]:
+def index_checks(reflected: ReflectedTable, keys: RunKeys) -> Iterator[IndexCheck]:
     """A check for each index of a spec.
 
     :raises DeclarationError: the table has no such column.
@@ -97,7 +99,7 @@ def index_checks(reflected: ReflectedTable, encryption: Encryption) -> Iterator[
                 column=index.name,
                 reason="column",
             )
-        yield IndexCheck(index, encryption)
+        yield IndexCheck(index, keys)
 
 
 def _missing() -> BlindIndexError:

@@ -16,11 +16,11 @@ from sqlalchemy.types import NullType
 
 from encfields.bulk.failures import raises_no_drivers_errors
 from encfields.bulk.rows.places import ColumnPlaces, ValuePlace, to_show
+from encfields.bulk.rows.run_keys import RunKeys, SetAsideError
 from encfields.bulk.rows.spec import ReflectedTable, TableSpec
 from encfields.bulk.survey.census import OnRows
 from encfields.bulk.survey.index_check import OpenedColumnValue, index_checks
 from encfields.bulk.survey.scan import RowSource, Sample, Scan, ScannedRows, draw
-from encfields.engine import engine_encryption
 from encfields.errors import (
     BindingError,
     ContextMismatchError,
@@ -188,9 +188,9 @@ class _Verifying:
         max_failures: int,
     ) -> None:
         self.result = result
-        self._encryption = encryption
+        self._keys = RunKeys(encryption, reflected.bindings, reflected.spec.indexes)
         self._max_failures = max_failures
-        self._checks = tuple(index_checks(reflected, encryption))
+        self._checks = tuple(index_checks(reflected, self._keys))
         names = [binding.column_name for binding in reflected.bindings]
         names += [check.column for check in self._checks]
 
@@ -243,6 +243,9 @@ class _Verifying:
         except KeyUnavailableError as error:
             error.table, error.column = self.result.table, places.binding.column_name
             raise
+        except SetAsideError as error:
+            self._fail(places, texts, error.failure)
+            return None
         except (DecryptionError, KeyStoreError) as error:
             self._fail(places, texts, error)
             return None
@@ -250,7 +253,7 @@ class _Verifying:
         return OpenedColumnValue(plaintext, places.binding.key_id(texts))
 
     def _open_in_place(self, value: object, places: ColumnPlaces, texts: Sequence[str]) -> bytes:
-        data, find_key = as_bytes(value), engine_encryption(self._encryption).find_key
+        data, find_key = as_bytes(value), self._keys.find_key
         place = ValuePlace(places.binding, texts)
         try:
             return open_(data, place.context, find_key, place.key_ids)

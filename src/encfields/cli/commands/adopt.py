@@ -162,7 +162,7 @@ def _work(
         report = step.run(
             engine, encryption, adoption, options=options, progress=progress, stop=stop
         )
-    return stopped_by(stop, _print_result(report, output))
+    return stopped_by(stop, [report], _print_result(report, output))
 
 
 def _advice(engine: Engine, column: Column[Any], adoption: Adoption) -> tuple[str, ...]:

@@ -128,7 +128,7 @@ def _work(settings: Settings, output: Output, column: Column[Any], of: Any) -> i
         stop = SignalledStop()
         with working_progress(output) as progress:
             report = run.run(progress=progress, stop=stop)
-        return stopped_by(stop, print_reports([report], output))
+        return stopped_by(stop, [report], print_reports([report], output))
 
 
 def _former_declaration(column: Column[Any], arguments: argparse.Namespace) -> SealedColumn:

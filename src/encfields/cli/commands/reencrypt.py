@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import partial
@@ -22,8 +23,9 @@ from encfields.bulk.reencryption import (
     Reencryption,
     Report,
 )
+from encfields.bulk.rows.run_keys import KEY_UNUSABLE
 from encfields.bulk.runs.report import REFUSED
-from encfields.bulk.runs.run_row import FAILED, QUARANTINED
+from encfields.bulk.runs.run_row import FAILED, QUARANTINED, RUNNING
 from encfields.bulk.runs.signals import SignalledStop
 from encfields.cli import exits
 from encfields.cli.application import metadata_named
@@ -189,12 +191,15 @@ def _work(settings: Settings, engine: Engine, arguments: argparse.Namespace, out
     reports += [
         report_of(engine, run_id) for run_id in ids if run_id is not None and run_id not in done
     ]
-    return stopped_by(stop, print_reports(reports, output))
+    return stopped_by(stop, reports, print_reports(reports, output))
 
 
-def stopped_by(stop: SignalledStop, code: int) -> int:
-    """The exit status of a command that worked on runs: that of Ctrl-C, if it left work."""
-    return exits.INTERRUPTED if stop.by_interrupt and code == exits.WORK_LEFT else code
+def stopped_by(stop: SignalledStop, reports: Sequence[Report], code: int) -> int:
+    """The exit status of a command that worked on runs: that of Ctrl-C or SIGTERM, if it left work,
+    whatever was found until then, which the run finds again when it is continued."""
+    if not stop.is_set() or all(report.state != RUNNING for report in reports):
+        return code
+    return exits.INTERRUPTED if stop.by_interrupt else exits.WORK_LEFT
 
 
 def _options(settings: Settings, arguments: argparse.Namespace) -> Options:
@@ -241,6 +246,8 @@ def working_progress(output: Output) -> Iterator[Progress | None]:
 _MOST_SHOWN = 1_000
 """Values that do not open: a destroyed key may have left millions."""
 
+_MOST_KEYS_SHOWN = 25
+
 
 def print_reports(reports: list[Report], output: Output, code: int | None = None) -> int:
     """Print the state of runs; return the exit status."""
@@ -266,6 +273,7 @@ def print_reports(reports: list[Report], output: Output, code: int | None = None
             if len(report.quarantined) > len(shown):
                 more = len(report.quarantined) - len(shown)
                 output.line(f"and {more:,} more, which --json lists")
+            _print_failing_keys(report, output)
     if code is not None:
         return code
     code = _code(reports)
@@ -273,6 +281,15 @@ def print_reports(reports: list[Report], output: Output, code: int | None = None
         output.gap()
         output.line(_CLOSING[code])
     return code
+
+
+def _print_failing_keys(report: Report, output: Output) -> None:
+    """Name the keys that failed, each with its values, which were left out because of it."""
+    by_key = Counter(q.message for q in report.quarantined if q.reason == KEY_UNUSABLE)
+    for message, count in by_key.most_common(_MOST_KEYS_SHOWN):
+        output.line(f"{message} ({count:,} {'value' if count == 1 else 'values'})", style="red")
+    if len(by_key) > _MOST_KEYS_SHOWN:
+        output.line(f"and {len(by_key) - _MOST_KEYS_SHOWN:,} more keys, which --json lists")
 
 
 def _code(reports: list[Report]) -> int:
