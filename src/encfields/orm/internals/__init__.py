@@ -152,6 +152,7 @@ from encfields.orm.internals.selects import (
 from encfields.orm.internals.statement_cache import (
     CacheKey,
     CacheKeyedType,
+    bind_of_variable,
     cache_key_by_arguments,
     cache_key_of,
     clones_of,

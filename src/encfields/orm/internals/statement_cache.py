@@ -3,6 +3,7 @@
 Read::
 
     sqlalchemy.sql.elements.BindParameter          _clone _cloned_set _deannotate
+    sqlalchemy.sql.lambdas.PyWrapper               _py_wrapper_literal
 
 Overridden::
 
@@ -13,9 +14,10 @@ from __future__ import annotations
 
 import weakref
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy.sql.elements import BindParameter
+from sqlalchemy.sql.lambdas import PyWrapper
 from sqlalchemy.types import TypeEngine
 
 
@@ -125,3 +127,16 @@ def same_value_bind(
 def clones_of(bind: BindParameter[Any]) -> set[BindParameter[Any]]:
     """A bind and those that it was copied from."""
     return {clone for clone in bind._cloned_set if isinstance(clone, BindParameter)}
+
+
+def bind_of_variable(operand: Any, column: Any, operator: Any) -> BindParameter[Any] | None:
+    """The bind of a lambda's closure variable, whose value is another in each execution; ``None``
+    if it is none.
+
+    :param column: that it is compared with. :param operator: by which.
+    """
+    if type(operand) is not PyWrapper:
+        return None
+    variable = cast("Any", operand)
+    bind: BindParameter[Any] = variable._py_wrapper_literal(expr=column, operator=operator)
+    return bind

@@ -224,6 +224,9 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
         if isinstance(operand, Null):
             is_distinct = op is operators.is_distinct_from
             return self.operate(operators.is_not if is_distinct else operators.is_, operand)
+        varying = internals.bind_of_variable(operand, self.expr, op)
+        if varying is not None:
+            return self._with_any(op, varying)
         if isinstance(operand, BindParameter):
             return self._with_bind(op, operand)
         return self._of_two(op, operand) if is_column(operand) else self._with_null(op, operand)
@@ -242,11 +245,16 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
         return and_(is_value, self._compared(operators.eq, value, op))
 
     def _with_bind(self, op: Any, bind: BindParameter[Any]) -> ColumnElement[Any]:
-        """``is_distinct_from()`` and its opposite with a bind, which may be NULL in any execution.
-        The result is never NULL, so that NOT inverts it.
-        """
+        """``is_distinct_from()`` and its opposite with a bind."""
         if bind.unique and not is_converted_for(bind, self.expr.type):
             return self._with_null(op, bind.effective_value)
+        return self._with_any(op, bind)
+
+    def _with_any(self, op: Any, bind: BindParameter[Any]) -> ColumnElement[Any]:
+        """``is_distinct_from()`` and its opposite with a bind that may be NULL in any execution.
+
+        The result is never NULL, so that NOT inverts it.
+        """
         is_null = null_test_in_sql(_is_null(cast("SealedColumnType", self.expr.type), self.expr))
         is_given = not_(IsNullGiven(self._compared(operators.eq, bind, op)))
         both = and_(not_(is_null), is_given)
