@@ -49,6 +49,8 @@ class ChangeLeaves(RowStep):
                     instance.leaves[self.word] = made
                 case "write only":
                     instance.leaves.add(made)
+                case "ordered" if self.number % 2:
+                    instance.leaves.insert(0, made)  # which renumbers the others
                 case _:
                     instance.leaves.append(made)
             return None
@@ -62,7 +64,7 @@ class ChangeLeaves(RowStep):
         match how:
             case "keyed":
                 instance.leaves.pop(one.word, None)
-            case "list" if one not in instance.leaves:
+            case "list" | "ordered" if one not in instance.leaves:
                 return None
             case _:
                 instance.leaves.remove(one)
@@ -125,7 +127,7 @@ class FindLeaves(RowStep):
             case "join":
                 found = sa.select(item.tag, leaf.word, leaf.number).join(item.leaves)
                 return world.rows(session.execute(found.order_by(item.tag, leaf.number)))
-            case "eager" | "joined" if how in ("list", "keyed"):
+            case "eager" | "joined" if how not in ("dynamic", "write only"):
                 load = selectinload if self.way == "eager" else joinedload
                 found = sa.select(item).options(load(item.leaves)).order_by(item.tag)
                 found = found.execution_options(populate_existing=True)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.ext.orderinglist import ordering_list
 from sqlalchemy.orm import attribute_keyed_dict, mapped_column, relationship
 
 from tests.differential import pickled
 
 LEAVES: dict[str, dict[str, Any]] = {
     "list": {"passive_updates": False},
+    "ordered": {"passive_updates": False, "collection_class": ordering_list("weight")},
     "keyed": {"passive_updates": False, "collection_class": attribute_keyed_dict("word")},
     "dynamic": {"lazy": "dynamic"},
     "write only": {"lazy": "write_only"},
@@ -44,7 +46,7 @@ def add_leaves(item: Any, base: Any, names: tuple[str, ...], how: str, word: Any
         back_populates="item",
         cascade="all, delete-orphan",
         passive_deletes=True,
-        order_by=leaf.number,
+        order_by=(leaf.weight, leaf.number) if how == "ordered" else leaf.number,
         **LEAVES[how],
     )
     return leaf
