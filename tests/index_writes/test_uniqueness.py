@@ -5,7 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import Column, Index, Integer, MetaData, String, Table, UniqueConstraint, insert
+from sqlalchemy import (
+    Column,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    UniqueConstraint,
+    create_mock_engine,
+    insert,
+)
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -187,6 +197,7 @@ CONVENTION = {
     "uq": "uq_%(table_name)s_%(column_0_name)s",
     "pk": "pk_%(table_name)s",
 }
+WITHOUT_IX = {"pk": "pk_%(table_name)s"}
 BY_NAME = {**CONVENTION, "uq": "uq_%(table_name)s_%(constraint_name)s"}
 
 
@@ -198,6 +209,15 @@ def names(table: Table) -> set[Any]:
 def test_a_naming_convention_names_the_index_of_the_column():
     table = table_of(ssn(BlindIndex()), metadata=MetaData(naming_convention=CONVENTION))
     assert names(table) == {"ix_t_ssn_bidx"}
+
+
+@pytest.mark.parametrize("schema", [None, "some.schema"])
+def test_an_index_has_its_usual_name_under_a_naming_convention_without_indexes(schema):
+    usual, other = MetaData(schema=schema), MetaData(schema=schema, naming_convention=WITHOUT_IX)
+    table = table_of(ssn(BlindIndex()), metadata=other)
+    assert names(table) == names(table_of(ssn(BlindIndex()), metadata=usual)) - {None}
+    assert names(table.to_metadata(MetaData(naming_convention=WITHOUT_IX))) == names(table)
+    other.create_all(create_mock_engine("sqlite://", lambda *_: None))
 
 
 def test_a_naming_convention_names_a_moved_constraint_as_it_was_declared():

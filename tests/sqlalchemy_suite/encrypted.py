@@ -1,9 +1,10 @@
-"""Run SQLAlchemy's own tests with their texts encrypted, and list what fails unexpectedly.
+"""Run SQLAlchemy's own tests with their columns encrypted, and list what fails unexpectedly.
 
     python -m tests.sqlalchemy_suite.encrypted --only test/orm/test_joins.py
     python -m tests.sqlalchemy_suite.encrypted --database postgresql
 
-Every column of text that is no key becomes an ``EncryptedType`` with a blind index. Thousands of
+Every column of text that is no key becomes an ``EncryptedType`` with a blind index, and with
+``--of values`` every column that can. Thousands of
 queries that nobody of this project thought of then ask it. Most tests pass; of the others many
 compare the text of statements or sort by a name. So this is no test but a list to read: an answer
 that is another one, or an error that is not one of ours, is a fault.
@@ -21,6 +22,7 @@ from pathlib import Path
 
 from tests.sqlalchemy_suite.__main__ import CACHE
 from tests.sqlalchemy_suite.databases import NAMES, database
+from tests.sqlalchemy_suite.plugin import ENCRYPTED
 from tests.sqlalchemy_suite.run import Outcome, Run
 from tests.sqlalchemy_suite.sdist import unpacked
 
@@ -41,16 +43,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.sqlalchemy_suite.encrypted")
     parser.add_argument("--only", nargs="+", default=["test/orm"], metavar="TEST")
     parser.add_argument("--database", choices=NAMES, default="sqlite")
+    parser.add_argument(
+        "--of", choices=ENCRYPTED, default="texts", help="columns of text, or of every type"
+    )
     parser.add_argument("--cache", type=Path, default=CACHE, help="folder for the distribution")
     arguments = parser.parse_args()
     sides = []
-    for way in ("plain", "encrypted"):
+    for encrypted in (None, arguments.of):
         with ExitStack() as stack:
             url = stack.enter_context(database(arguments.database))
             cache = arguments.cache.absolute()
-            results = cache / f"{arguments.database}-{way}-texts"
-            is_encrypted = way == "encrypted"
-            run = Run(unpacked(cache), url, is_encrypted, False, results, is_encrypted)
+            results = cache / f"{arguments.database}-{encrypted or 'plain'}-encrypted"
+            run = Run(unpacked(cache), url, bool(encrypted), False, results, encrypted)
             sides.append(run.outcomes(arguments.only))
     _tell(*sides)
     return 0

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import tempfile
-from functools import cache
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -21,22 +23,26 @@ from sqlalchemy import (
     event,
 )
 from sqlalchemy.engine import Dialect, Engine
+from sqlalchemy.types import TypeEngine
 
 from encfields import BlindIndex, EncryptedType, SqlKeyStore, attach, keyrings
-from encfields.errors import ConfigurationError
+from encfields.errors import ConfigurationError, DeclarationError
+
+_Sealed = Callable[[TypeEngine[Any], Sequence[str] | None], TypeEngine[Any]]
+"""Makes an encrypted type of a column's type, if it does, and of what identifies the row."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("encfields")
     group.addoption("--attach-engines", action="store_true", help="put encryption on every engine")
-    group.addoption("--encrypt-texts", action="store_true", help="encrypt columns of text, too")
+    group.addoption("--encrypt", choices=ENCRYPTED, help="encrypt columns of these types, too")
     group.addoption("--outcomes", type=Path, help="file to write a line of JSON for each phase to")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if config.getoption("--encrypt-texts"):
+    if chosen := config.getoption("--encrypt"):
         shared_store()
-        _encrypt_tables()
+        _encrypt_tables(ENCRYPTED[chosen])
     if config.getoption("--attach-engines"):
         _attach_every_engine()
     outcomes: Path | None = config.getoption("--outcomes")
@@ -64,8 +70,8 @@ _bound: WeakKeyDictionary[Any, tuple[str, ...]] = WeakKeyDictionary()
 """What identifies the rows of a table that has no primary key."""
 
 
-def _encrypt_tables() -> None:
-    """Encrypt the columns of text of every table that is made."""
+def _encrypt_tables(sealed: _Sealed) -> None:
+    """Encrypt columns of every table that is made."""
     init_items = Table._init_items
 
     def note_then_init(self: Table, *args: Any, **options: Any) -> None:
@@ -76,19 +82,37 @@ def _encrypt_tables() -> None:
         init_items(self, *args, **options)
 
     Table._init_items = note_then_init  # type: ignore[method-assign,assignment]
-    event.listen(Column, "before_parent_attach", _encrypt)
+    event.listen(Column, "before_parent_attach", partial(_encrypt, sealed))
 
 
-def _encrypt(column: Column[Any], table: Any) -> None:
-    """Encrypt a column of text of a table, unless something else needs it as it is."""
+def _encrypt(sealed: _Sealed, column: Column[Any], table: Any) -> None:
+    """Encrypt a column of a table, unless something else needs it as it is."""
     needed = column.primary_key or column.foreign_keys or column.unique or column.index
+    needed = needed or column.key in _bound.get(table, ())
     made_by_database = column.server_default is not None or column.computed is not None
-    is_text = type(column.type) in (String, Unicode)
     bind_to = _bound.get(table)
     # Without a key, and a number to take for one, nothing tells the rows apart.
-    if is_text and not needed and not made_by_database and bind_to != ():
-        inner = String(getattr(column.type, "length", None))
-        column.type = EncryptedType(inner, index=BlindIndex(domain="suite"), bind_to=bind_to)
+    if not needed and not made_by_database and bind_to != ():
+        column.type = sealed(column.type, bind_to)
+
+
+def _sealed_text(plain: TypeEngine[Any], bind_to: Sequence[str] | None) -> TypeEngine[Any]:
+    if type(plain) not in (String, Unicode):
+        return plain
+    inner = String(getattr(plain, "length", None))
+    return EncryptedType(inner, index=BlindIndex(domain="suite"), bind_to=bind_to)
+
+
+def _sealed_value(plain: TypeEngine[Any], bind_to: Sequence[str] | None) -> TypeEngine[Any]:
+    """Any type that can be encrypted, with a blind index if it can have one."""
+    for index in (BlindIndex(domain="suite"), None):
+        with suppress(DeclarationError):
+            return EncryptedType(plain, index=index, bind_to=bind_to)
+    return plain
+
+
+ENCRYPTED: Mapping[str, _Sealed] = {"texts": _sealed_text, "values": _sealed_value}
+"""What is encrypted: columns of text, or of every type."""
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -41,7 +41,7 @@ class Run:
     :param tree: of the unpacked distribution. :param url: of the database.
     :param of_databases: run only what SQLAlchemy marks as differing by database.
     :param results: where to put what pytest says, without a suffix.
-    :param encrypted: encrypt the columns of text, too.
+    :param encrypted: encrypt these columns, too: ``texts``, or ``values`` of every type.
     """
 
     tree: Path
@@ -49,7 +49,7 @@ class Run:
     attached: bool
     of_databases: bool
     results: Path
-    encrypted: bool = False
+    encrypted: str | None = None
 
     def outcomes(self, tests: Sequence[str]) -> dict[str, Outcome]:
         """Run tests.
@@ -63,7 +63,7 @@ class Run:
         command += [f"--rootdir={self.tree}", "-c", str(self.tree / "pyproject.toml")]
         command += ["--dburi", self.url.render_as_string(hide_password=False)]
         command += ["--attach-engines"] if self.attached else []
-        command += ["--encrypt-texts"] if self.encrypted else []
+        command += [f"--encrypt={self.encrypted}"] if self.encrypted else []
         command += ["-m", "backend"] if self.of_databases else []
         # SQLAlchemy gives a worker databases of its own, where they are not within one another.
         command += ["-n", "1"] if self.url.get_backend_name() == "mariadb" else []

@@ -22,7 +22,7 @@ from encfields.orm import internals
 from encfields.orm.declare.columns import ColumnBinding
 from encfields.orm.declare.compound_index import CompoundBlindIndex, remember
 from encfields.orm.declare.index_column_type import INDEX_OF_ROW, IndexColumnType
-from encfields.orm.declare.table_constraints import take_over_rules
+from encfields.orm.declare.table_constraints import name_index, take_over_rules
 from encfields.orm.write.pending import Carried
 
 if TYPE_CHECKING:
@@ -331,6 +331,7 @@ def _index_column(table: Table, index: IndexBinding, name: str) -> Column[Any]:
     present = next((column for column in table.c if column.name == name), None)
     if present is not None and isinstance(present.type, IndexColumnType):
         if present.type.length == length:
+            name_index(present)
             return present
     elif present is not None and not (is_reflected(present) and internals.holds_bytes(present)):
         raise refusal_of(
@@ -349,6 +350,7 @@ def _index_column(table: Table, index: IndexBinding, name: str) -> Column[Any]:
     )
     remember(index_column, index.declared)
     table.append_column(index_column, replace_existing=True)
+    name_index(index_column)
     if present is not None:
         take_over_rules(table, present, index_column)
     return index_column

@@ -51,6 +51,16 @@ def _is_same(present: Any, rule: Rule, name: Any, parts: list[Any]) -> bool:
     return [id(part) for part in parts_of(present)] == [id(part) for part in parts]
 
 
+def name_index(column: Column[Any]) -> None:
+    """Give the index of a blind index's column SQLAlchemy's usual name, if the application's naming
+    convention has none for an index, which it need not as long as it declares none."""
+    table = column.table
+    for rule in table.indexes:
+        if not rule.name and [id(part) for part in parts_of(rule)] == [id(column)]:
+            schema = [table.schema.replace(".", "_")] if table.schema else []
+            rule.name = conv("_".join(["ix", *schema, table.name, column.name]))
+
+
 def take_over_rules(table: Table, old: Column[Any], new: Column[Any]) -> None:
     """Move the rules of a reflected column to `new`, which replaced it.
 
