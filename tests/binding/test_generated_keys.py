@@ -29,6 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.dialects.postgresql import insert as pg_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.exc import IntegrityError, ProgrammingError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
@@ -304,6 +305,25 @@ def test_an_insert_that_was_skipped_tells_no_key(postgresql):
         skipped = connection.execute(skip, {"reason": "r"})
         assert skipped.inserted_primary_key is None
         assert skipped.returned_defaults is None
+
+
+def test_an_insert_that_sqlite_skipped_tells_what_a_plain_table_s_does(sqlite_db):
+    metadata = MetaData()
+    told = []
+    for name, type_ in (("plain", String(9)), ("sealed", EncryptedType(String(9)))):
+        key, unique = Column("id", Integer, primary_key=True), Column("u", String(9), unique=True)
+        table = Table(name, metadata, key, unique, Column("v", type_))
+        sqlite_db.create(metadata)
+        store = sqlite_insert(table).on_conflict_do_nothing()
+        with sqlite_db.begin() as connection:
+            told.append(
+                [
+                    _told(connection.execute(store, {"u": u, "v": "v"}), table)
+                    for u in ("a", "a", "b", "c", "a")
+                ]
+            )
+    assert told[1] == told[0]
+    assert [row["rows"] for row in told[1]] == [[(1,)], [(1,)], [(2,)], [(3,)], [(3,)]]
 
 
 def test_a_given_key_and_a_generated_one_can_be_mixed(shop):

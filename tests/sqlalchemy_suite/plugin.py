@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -13,7 +14,11 @@ from weakref import WeakKeyDictionary
 
 import pytest
 from sqlalchemy import (
+    CheckConstraint,
     Column,
+    Computed,
+    ForeignKeyConstraint,
+    Index,
     Integer,
     PrimaryKeyConstraint,
     String,
@@ -70,6 +75,29 @@ _bound: WeakKeyDictionary[Any, tuple[str, ...]] = WeakKeyDictionary()
 """What identifies the rows of a table that has no primary key."""
 
 
+_needed: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()
+"""Words in the keys of a table, and in the SQL that the database computes of its rows."""
+
+
+_NEEDED_LATER = {"lets_index_this"}
+"""Names of columns that get an index with a condition once their table is made."""
+
+
+def _words_of(item: object) -> list[str]:
+    """The words of what a table is made with, where a column has to be as it is."""
+    said: list[Any] = []
+    if isinstance(item, CheckConstraint | Computed):
+        said = [item.sqltext]
+    elif isinstance(item, Column) and item.computed is not None:
+        said = [item.computed.sqltext]
+    elif isinstance(item, PrimaryKeyConstraint | ForeignKeyConstraint):
+        said = [*item._pending_colargs, *getattr(item, "column_keys", ())]
+    elif isinstance(item, Index):
+        said = [*item.dialect_kwargs.values(), *item.expressions]
+        said = [one for one in said if not isinstance(one, str | Column)]
+    return re.findall(r"\w+", " ".join(map(str, said)))
+
+
 def _encrypt_tables(sealed: _Sealed) -> None:
     """Encrypt columns of every table that is made."""
     init_items = Table._init_items
@@ -79,6 +107,7 @@ def _encrypt_tables(sealed: _Sealed) -> None:
         has_key = any(isinstance(one, PrimaryKeyConstraint) for one in args)
         if not has_key and not any(column.primary_key for column in columns):
             _bound[self] = tuple(c.key for c in columns if isinstance(c.type, Integer))[:1]
+        _needed[self] = {word for one in args for word in _words_of(one)}
         init_items(self, *args, **options)
 
     Table._init_items = note_then_init  # type: ignore[method-assign,assignment]
@@ -88,7 +117,8 @@ def _encrypt_tables(sealed: _Sealed) -> None:
 def _encrypt(sealed: _Sealed, column: Column[Any], table: Any) -> None:
     """Encrypt a column of a table, unless something else needs it as it is."""
     needed = column.primary_key or column.foreign_keys or column.unique or column.index
-    needed = needed or column.key in _bound.get(table, ())
+    needed = needed or column.key in _bound.get(table, ()) or column.name in _needed.get(table, ())
+    needed = needed or column.name in _NEEDED_LATER
     made_by_database = column.server_default is not None or column.computed is not None
     bind_to = _bound.get(table)
     # Without a key, and a number to take for one, nothing tells the rows apart.

@@ -43,16 +43,19 @@ def report_keys(context: Any, result: Any, keys: Mapping[Column[Any], Sequence[A
     result.cursor_strategy = _NO_CURSOR_DQL
 
 
-def report_no_keys(context: Any, keys: Mapping[Column[Any], Sequence[bool]]) -> None:
+def report_no_keys(
+    context: Any, keys: Mapping[Column[Any], Sequence[bool]], told: int | None = None
+) -> None:
     """Leave keys out of ``inserted_primary_key_rows``.
 
     :param keys: by column, whether to leave it out, for each row.
+    :param told: the number that the database reported for the row, in place of its key.
     """
     compiled = context.compiled
     tell = compiled._inserted_primary_key_from_lastrowid_getter
     names = {column: compiled._within_exec_param_key_getter(column) for column in keys}
     context.inserted_primary_key_rows = [
-        tell(None, {**values, **{names[c]: None for c, hidden in keys.items() if hidden[number]}})
+        tell(told, {**values, **{names[c]: None for c, hidden in keys.items() if hidden[number]}})
         for number, values in enumerate(context.compiled_parameters)
     ]
 

@@ -32,6 +32,12 @@ def report(context: Any, result: Any, insert: KeylessInsert, keys: Keys) -> None
         told = {column: [key[n] for key in keys] for n, column in expected.items()}
         internals.report_keys(context, result, told)
     is_one = len(keys) == 1 and not context.compiled.inline
+    may_skip = insert.may_skip and context.dialect.postfetch_lastrowid and not returns_rows
+    if may_skip and is_one and expected and result.rowcount == 0:
+        # Nothing was stored. SQLite then tells the row that the connection stored last.
+        skipped = {column: [True] for column in expected.values()}
+        internals.report_no_keys(context, skipped, told=result.lastrowid)
+        return
     are_told = returns_rows or insert.are_reported or is_one
     supplied = internals.supplied_columns(context.invoked_statement) if returns_rows else set()
     known = {c for n, c in primary.items() if (are_told and n in expected) or c in supplied}
