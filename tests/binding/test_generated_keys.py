@@ -223,6 +223,9 @@ KEYS = {
     "by_server": lambda: Column("id", Integer, primary_key=True, server_default=text("7")),
     "by_sql": lambda: Column("id", Integer, primary_key=True, default=text("8")),
     "by_sqlite": lambda: Column("id", Integer, primary_key=True, autoincrement=False),
+    "by_optional_sequence": lambda: Column(
+        "id", Integer, Sequence("seldom_made", optional=True), primary_key=True
+    ),
 }
 
 
@@ -255,6 +258,8 @@ def test_what_an_insert_tells_of_its_keys_is_what_a_plain_table_s_does(shop, key
                     return  # not known before the row is stored
                 if key == "by_sqlite" and connection.dialect.name != "sqlite":
                     return  # no other database counts such a column
+                if key == "by_optional_sequence" and shop.backend.family == "mariadb":
+                    return  # it makes an optional sequence nevertheless
                 told.append(_told(connection.execute(*statement(table)), table))
         assert told[1] == told[0], name
 

@@ -75,7 +75,8 @@ def take_numbers(connection: Connection, column: Column[Any], count: int) -> Tak
     """New numbers of the sequence that generates `column`, in one round trip."""
     default = column.default
     named = None
-    if isinstance(default, Sequence):
+    # An optional one is not made where the database counts by itself.
+    if isinstance(default, Sequence) and not default.optional:
         named = _qualified(connection.schema_for_object(default), default.name)
     table = _qualified(connection.schema_for_object(column.table), column.table.name)
     parameters = {"table": table, "column": column.name, "named": named, "n": count}
