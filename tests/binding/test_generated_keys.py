@@ -26,6 +26,7 @@ from sqlalchemy import (
     null,
     select,
     text,
+    update,
 )
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.dialects.postgresql import insert as pg_insert
@@ -329,6 +330,31 @@ def test_an_insert_that_sqlite_skipped_tells_what_a_plain_table_s_does(sqlite_db
             )
     assert told[1] == told[0]
     assert [row["rows"] for row in told[1]] == [[(1,)], [(1,)], [(2,)], [(3,)], [(3,)]]
+
+
+@pytest.mark.parametrize("rows", [{"v": "v"}, [{"v": "v"}, {"v": "w"}]], ids=["one", "many"])
+@pytest.mark.parametrize("write", [insert, update])
+def test_a_generated_key_is_no_value_of_a_table_that_a_cte_writes(postgresql, write, rows):
+    database, metadata = Database(postgresql), MetaData()
+    audit, plain, sealed = (
+        Table(name, metadata, Column("id", Integer, primary_key=True), Column(column, type_))
+        for name, column, type_ in (
+            ("audit", "what", String(9)),
+            ("plain", "v", String(9)),
+            ("sealed", "v", EncryptedType(String(9))),
+        )
+    )
+    told = []
+    for table in (plain, sealed):
+        metadata.drop_all(database.engine)
+        database.create(metadata)
+        noted = write(audit).values(what="written").returning(audit.c.id).cte("noted")
+        with database.begin() as connection:
+            connection.execute(insert(audit), {"id": 70, "what": "before"})
+            connection.execute(insert(table).add_cte(noted), rows)
+            stored = connection.execute(select(table.c.id, table.c.v).order_by(table.c.id)).all()
+            told.append((stored, connection.execute(select(audit)).all()))
+    assert told[1] == told[0]
 
 
 def test_a_given_key_and_a_generated_one_can_be_mixed(shop):

@@ -4,19 +4,14 @@ Read::
 
     sqlalchemy.schema.Column                       _annotations
     sqlalchemy.sql.dml.Insert                      _multi_values _post_values_clause _prefixes
-    sqlalchemy.sql.dml.Insert                      _propagate_attrs _return_defaults _values
-    sqlalchemy.sql.dml.Insert                      _return_defaults_columns _select_names
-    sqlalchemy.sql.dml.Insert                      _generate _inline _returning
-    sqlalchemy.sql.dml.Insert                      _sort_by_parameter_order _supplemental_returning
+    sqlalchemy.sql.dml.Insert                      _propagate_attrs _select_names _values
+    sqlalchemy.sql.dml.Insert                      _generate _independent_ctes _returning
     sqlalchemy.sql.elements.ClauseElement          _clone
 
 Written::
 
     sqlalchemy.sql.dml.Insert                      _multi_values _post_values_clause _values
-    sqlalchemy.sql.dml.Insert                      _return_defaults
-    sqlalchemy.sql.dml.Insert                      _return_defaults_columns _select_names
-    sqlalchemy.sql.dml.Insert                      _sort_by_parameter_order
-    sqlalchemy.sql.dml.Insert                      _supplemental_returning
+    sqlalchemy.sql.dml.Insert                      _select_names
 """
 
 from __future__ import annotations
@@ -24,12 +19,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
-from sqlalchemy import Column, Table
+from sqlalchemy import Column
 from sqlalchemy.sql.dml import Insert, Update
-from sqlalchemy.sql.elements import ClauseElement
+from sqlalchemy.sql.elements import BindParameter, ClauseElement
 from sqlalchemy.sql.selectable import Alias, Select
-
-from encfields.orm.internals.schema import autoincrement_column
+from sqlalchemy.sql.visitors import iterate
 
 
 def has_select_source(statement: Insert | Update) -> bool:
@@ -152,89 +146,19 @@ def is_part_of_insert(statement: Any) -> bool:
     return "_emit_insert_table" in getattr(statement, "_annotations", ())
 
 
+def holds_other_write(statement: Insert) -> bool:
+    """Whether another INSERT or UPDATE is within an INSERT, in a CTE."""
+    values = (statement._values or {}).values()
+    is_sql = any(isinstance(v, ClauseElement) and not isinstance(v, BindParameter) for v in values)
+    if not statement._independent_ctes and not is_sql:
+        return False
+    within = (e for e in iterate(statement) if e is not statement)
+    return any(isinstance(element, Insert | Update) for element in within)
+
+
 def is_joined_part_of_insert(statement: Insert) -> bool:
     """Whether the ORM appends the rows that it returns to those of other parts, by position."""
     return is_part_of_insert(statement) and bool(statement._returning)
-
-
-def without_reported_keys(statement: Insert, keys: Sequence[Column[Any]]) -> Insert:
-    """The INSERT without RETURNING for keys that it is given.
-
-    Other columns that the ORM or the application wants returned are kept.
-    """
-    columns = statement._return_defaults_columns
-    if not statement._return_defaults or not columns or statement._supplemental_returning:
-        return statement
-    if not set(columns) <= {*keys, *statement.table.primary_key}:
-        return statement
-    copied: Any = statement._generate()
-    copied._return_defaults = False
-    copied._return_defaults_columns = None
-    copied._sort_by_parameter_order = statement._sort_by_parameter_order and bool(
-        statement._returning
-    )
-    return cast("Insert", copied)
-
-
-def with_keys_among_defaults(
-    statement: Insert, table: Table, keys: Sequence[Column[Any]], dialect: Any
-) -> Insert:
-    """The INSERT, which also returns the given keys if the database returns what it generates."""
-    if not statement._return_defaults or is_part_of_insert(statement):
-        return statement
-    if not _may_return_keys(statement, table, dialect):
-        return statement
-    copied: Any = statement._generate()
-    asked = statement._supplemental_returning
-    copied._supplemental_returning = (*asked, *keys) if asked else _AddedKeys(keys)
-    return cast("Insert", copied)
-
-
-def supplied_columns(statement: Any) -> set[Any]:
-    """What an INSERT returns of its rows beside the defaults that it was asked for."""
-    return {*(getattr(statement, "_supplemental_returning", None) or ())}
-
-
-class _AddedKeys(tuple[Column[Any], ...]):
-    """Keys that an INSERT returns although the application asked for none of its rows."""
-
-    __slots__ = ()
-
-
-def returns_added_keys_alone(statement: Any) -> bool:
-    """Whether an INSERT has rows only because keys were added to what it returns."""
-    return type(getattr(statement, "_supplemental_returning", None)) is _AddedKeys
-
-
-def with_returned_keys(statement: Insert, keys: Sequence[Column[Any]]) -> Insert:
-    """The INSERT, which also returns the given keys."""
-    asked = statement._return_defaults_columns
-    return (
-        statement if statement._return_defaults and not asked else statement.return_defaults(*keys)
-    )
-
-
-def would_return_keys(statement: Insert, table: Table, dialect: Any, rows: int) -> bool:
-    """Whether SQLAlchemy makes an INSERT of that many rows return keys it was not given.
-
-    :param table: that it inserts into; the ORM's is of all tables of a joined subclass.
-    """
-    if not _may_return_keys(statement, table, dialect):
-        return False
-    if rows > 1:
-        return bool(dialect.insert_executemany_returning and statement._return_defaults)
-    is_counted = autoincrement_column(table) is not None
-    is_reported_otherwise = dialect.postfetch_lastrowid and is_counted
-    return bool(
-        not is_reported_otherwise
-        or dialect.favor_returning_over_lastrowid
-        or statement._return_defaults
-    )
-
-
-def _may_return_keys(statement: Insert, table: Table, dialect: Any) -> bool:
-    is_plain = not (statement._returning or statement._inline or statement._multi_values)
-    return bool(is_plain and table.implicit_returning and dialect.insert_returning)
 
 
 def are_plain_rows(rows: Sequence[Mapping[Any, Any]]) -> bool:

@@ -16,7 +16,7 @@ from encfields.orm import internals
 from encfields.orm.declare.columns import ColumnBinding, SealedColumnType
 from encfields.orm.write.generated_keys.pending_key import (
     PendingKey,
-    bind_name,
+    bind_of_ours,
     has_own_bind,
     key_bind,
     key_bind_of_row,
@@ -45,6 +45,8 @@ class KeylessInsert:
         default; or is stated as NULL where the database refuses that.
     :ivar may_skip: whether a row may not be stored, because of ON CONFLICT, IGNORE or the like.
     :ivar are_reported: whether SQLAlchemy would make the database return the keys it generates.
+    :ivar holds_other: whether another INSERT or UPDATE is within it, in a CTE: SQLAlchemy takes a
+        parameter for a value of that one's column of the name, too.
     :ivar places: the keys' places, row by row, in the order of `missing`.
     """
 
@@ -57,7 +59,16 @@ class KeylessInsert:
     is_partial: bool
     may_skip: bool
     are_reported: bool
+    holds_other: bool
     places: list[tuple[PendingKey, ...]] = field(default_factory=list)
+
+    def has_own_bind(self, column: Column[Any], dialect: Dialect) -> bool:
+        """Whether a key needs a bind of ours, and not that of its column."""
+        return self.holds_other or has_own_bind(column, dialect)
+
+    def bind_name(self, column: Column[Any], dialect: Dialect) -> str:
+        """The name of a generated key's bind."""
+        return bind_of_ours(column) if self.has_own_bind(column, dialect) else column.key
 
     @property
     def binding(self) -> ColumnBinding:
@@ -141,6 +152,7 @@ def keyless_insert(
         ),
         may_skip=internals.may_skip_rows(statement),
         are_reported=internals.would_return_keys(statement, table, dialect, len(rows)),
+        holds_other=multi is None and internals.holds_other_write(statement),
     )
     _refuse_without_value(insert)
     return insert
@@ -295,9 +307,9 @@ def with_keys_to_come(
     if insert.is_multi:
         keyed = [_binds_of_row(insert, i, places) for i, places in enumerate(insert.places)]
         return _with_rows(statement, insert, keyed), parameters
-    names = [bind_name(column, dialect) for column in insert.missing]
-    ours = [column for column in insert.missing if has_own_bind(column, dialect)]
-    binds = {column: key_bind(column, dialect) for column in ours}
+    names = [insert.bind_name(column, dialect) for column in insert.missing]
+    ours = [column for column in insert.missing if insert.has_own_bind(column, dialect)]
+    binds = {column: key_bind(column) for column in ours}
     statement = _with_reports(statement, insert, dialect, may_report=False)
     keys = [dict(zip(names, places, strict=True)) for places in insert.places]
     return _with_parameters(statement, insert, binds, parameters, keys)

@@ -27,7 +27,6 @@ from encfields.orm.write.generated_keys.keyless import (
 )
 from encfields.orm.write.generated_keys.pending_key import (
     PendingKey,
-    bind_name,
     has_own_bind,
     settle,
 )
@@ -77,13 +76,14 @@ class GeneratedKeys:
         if insert is None:
             return
         known = reserve_at_once(connection, insert)
-        if known is None:
+        if known is None or insert.holds_other:
             keyed, rows = with_keys_to_come(statement, insert, parameters, connection.dialect)
         else:
             plainly = not (known.to_check or known.overriding)
             keyed, rows = with_keys(
                 statement, insert, parameters, known.keys, connection.dialect, may_report=plainly
             )
+        if known is not None:
             self.given[keyed] = insert, known
         execution.statement = keyed
         if execution.multiparams:
@@ -111,9 +111,10 @@ class GeneratedKeys:
         insert, reserved = awaited
         if reserved is None:
             reserved = reserve(connection, insert, context, self.mysql)
-            _settle(insert, reserved, context)
         elif reserved.to_check:
             savepoint.begin(connection)
+        if insert.places:
+            _settle(insert, reserved, context)
         self.under_way[context] = insert, reserved
 
     def wording(self, context: Any, statement: str) -> str:
@@ -182,7 +183,7 @@ def _settle(insert: KeylessInsert, reserved: Reserved, context: Any) -> None:
         (values,) = context.compiled_parameters
         values.update({n: v.value for n, v in values.items() if type(v) is PendingKey})
         return
-    names = [bind_name(column, context.dialect) for column in insert.missing]
+    names = [insert.bind_name(column, context.dialect) for column in insert.missing]
     for values, places in zip(context.compiled_parameters, insert.places, strict=True):
         for column, name, place in zip(insert.missing, names, places, strict=True):
             internals.note_key(values, column, name, place.value)

@@ -71,14 +71,14 @@ def has_own_bind(column: Column[Any], dialect: Dialect) -> bool:
     return column.type.dialect_impl(dialect).bind_processor(dialect) is not None
 
 
-def bind_name(column: Column[Any], dialect: Dialect) -> str:
-    """The bind of a generated key: the column's own if its type does not convert values."""
-    return f"encfields_key_{column.key}" if has_own_bind(column, dialect) else column.key
+def bind_of_ours(column: Column[Any]) -> str:
+    """The name of the bind of ours."""
+    return f"encfields_key_{column.key}"
 
 
-def key_bind(column: Column[Any], dialect: Dialect) -> BindParameter[Any]:
+def key_bind(column: Column[Any]) -> BindParameter[Any]:
     """The bind of ours, for an INSERT that is executed with parameters."""
-    return bindparam(bind_name(column, dialect), _NEVER_SENT, type_=KeyToCome(column.type))
+    return bindparam(bind_of_ours(column), _NEVER_SENT, type_=KeyToCome(column.type))
 
 
 def key_bind_of_row(column: Column[Any], index: int, place: PendingKey) -> BindParameter[Any]:
