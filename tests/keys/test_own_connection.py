@@ -111,6 +111,42 @@ def test_a_connection_that_ends_is_told_wherever_it_does(mariadb, keyring):
     assert ended > 2
 
 
+ENDS = {
+    "postgresql": ("SELECT pg_backend_pid()", "SELECT pg_terminate_backend({})"),
+    "mariadb": ("SELECT CONNECTION_ID()", "KILL {}"),
+}
+
+
+def test_a_connection_that_ends_after_the_commit_loses_nobody_a_key(backend, keyring):
+    if backend.name not in ENDS:
+        pytest.skip("no server ends a connection")
+    asks, ends = ENDS[backend.name]
+    # Else the pool's own rollback meets it, unless it ends just afterwards.
+    engine = backend.create_engine(pool_reset_on_return=None)
+    store = SqlKeyStore(keyring, engine=engine)
+    store.create_table()
+    own = []
+
+    @event.listens_for(engine, "checkout")
+    def note(connection, *_):
+        cursor = connection.cursor()
+        cursor.execute(asks)
+        own.append(cursor.fetchone()[0])
+        cursor.close()
+        connection.rollback()
+
+    @event.listens_for(engine, "reset")
+    def end(connection, *_):
+        with backend.create_engine().connect() as other:
+            other.exec_driver_sql(ends.format(own[-1]))
+
+    version = store.create("default").version
+    rotated = store.rotate("default").version
+    assert len(own) >= 2
+    event.remove(engine, "reset", end)
+    assert {one.version for one in store.list()} == {version, rotated}
+
+
 def test_the_applications_creator_is_used(sqlite, keyring):
     made = []
 

@@ -17,7 +17,7 @@ from encfields.adopt.adoption import AdoptionError
 from encfields.bulk.connections import Connections
 from encfields.bulk.error_codes import MISSING, THERE_ALREADY, Code, code_of
 from encfields.databases import MYSQL_NAMES
-from encfields.keys.sql.connection import at_level
+from encfields.keys.sql.connection import at_level, connected
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -109,7 +109,7 @@ class SchemaTransactions:
         """A connection of its own."""
         own = Connections(self._engine)
         try:
-            with own.engine.connect() as connection:
+            with connected(own.engine) as connection:
                 yield connection
         finally:
             own.close()

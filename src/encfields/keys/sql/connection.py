@@ -14,8 +14,8 @@ and neither committed, rolled back nor closed.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -258,6 +258,24 @@ def at_level(connection: Connection, level: str) -> Connection:
         failure = OperationalError("SET TRANSACTION ISOLATION LEVEL", None, error)
     give_up(connection)
     raise failure
+
+
+@contextmanager
+def connected(engine: Engine) -> Iterator[Connection]:
+    """A connection for :func:`at_level`, which ends unnoticed if the server is gone by then.
+
+    As it is put back, SQLAlchemy sets its former isolation level and does not wrap what the driver
+    raises. By then all is committed that was to be.
+    """
+    drivers: type[Exception] = engine.dialect.loaded_dbapi.Error
+    connection = engine.connect()
+    try:
+        yield connection
+    finally:
+        try:
+            connection.close()
+        except drivers:
+            give_up(connection)
 
 
 def give_up(connection: Connection) -> None:

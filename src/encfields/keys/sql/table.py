@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from encfields.errors import ConfigurationError, EncFieldsError, KeyStoreError, KeyUnavailableError
 from encfields.keys.keyrings.wrapping import Purpose
-from encfields.keys.sql.connection import OwnConnection, TableChange, change_as_one
+from encfields.keys.sql.connection import OwnConnection, TableChange, change_as_one, connected
 from encfields.keys.sql.failures import database_error
 from encfields.keys.sql.rows import KeyRow, KeyRows, NewRow, read_row, readable_columns
 from encfields.keys.sql.store_name import (
@@ -172,7 +172,7 @@ class KeyTable:
 
         def write(engine: Engine) -> None:
             may_be_undone = own.joins_user_transaction()
-            with engine.connect() as connection:
+            with connected(engine) as connection:
                 change_as_one(connection, change)
             if may_be_undone:
                 self.uncommitted.extend(rows)
@@ -209,7 +209,7 @@ class KeyTable:
         self.connection.require_sqlite_if_borrowed()
 
         def write(engine: Engine) -> None:
-            with engine.connect() as connection:
+            with connected(engine) as connection:
                 change_as_one(connection, change)
 
         self.run(write, key_id)
