@@ -7,7 +7,7 @@ import operator
 from typing import Any
 
 import pytest
-from sqlalchemy import Date, Integer, String, delete, func, or_, select
+from sqlalchemy import Date, Integer, String, bindparam, delete, func, literal, or_, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, aliased, mapped_column
 
 from encfields import CompoundBlindIndex, EncryptedType, blind
@@ -179,6 +179,16 @@ def test_it_is_asked_for_all_of_its_columns_and_no_other():
     for values in ({}, {"born": 1}, {"surname": "x", "born": 1, "given": "y"}, {"last_name": "x"}):
         with pytest.raises(UnsupportedOperationError, match="a value for each of surname, born"):
             who.matches(**values)
+
+
+@pytest.mark.parametrize(
+    "given", [bindparam("asked"), literal(CANARY), Guest.surname, func.lower(CANARY)]
+)
+def test_it_is_asked_for_values_and_not_for_sql(given):
+    for entity in (Guest, aliased(Guest)):
+        with pytest.raises(UnsupportedOperationError, match="surname is given an SQL") as caught:
+            blind(entity, "who").matches(surname=given, born=1815)
+        assert_absent(CANARY, caught.value)
 
 
 def test_it_is_not_compared_as_a_python_object():

@@ -11,7 +11,7 @@ from sqlalchemy.sql.selectable import Alias, FromClause
 from encfields.errors import UnsupportedOperationError
 from encfields.orm.declare.index_binding import IndexBinding
 from encfields.orm.declare.table_indexes import indexes_of
-from encfields.orm.query.comparison import BlindValue, BlindView
+from encfields.orm.query.comparison import BlindValue, BlindView, is_column
 from encfields.orm.query.lookup_type import CompoundValue
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ class CompoundQuery:
 
         :param values: one for each column of the index, whole or already transformed.
         :returns: the condition, for ``where()``.
-        :raises UnsupportedOperationError: a column is missing, or there is none of that name.
+        :raises UnsupportedOperationError: a column is missing, or there is none of that name, or
+            one is given an SQL expression.
         """
         if set(values) != set(self._names):
             raise UnsupportedOperationError(
@@ -46,6 +47,14 @@ class CompoundQuery:
                 "and of nothing else",
                 reason="compound",
             )
+        for name, value in values.items():
+            if is_column(value):
+                raise UnsupportedOperationError(
+                    f"the compound blind index takes values, and {name} is given an SQL "
+                    "expression, of which there is no hash: build the condition with the value "
+                    "itself, and not with a bindparam(), literal() or column",
+                    reason="compound",
+                )
         answer: ColumnElement[bool] = self.value == CompoundValue(
             tuple(values[name] for name in self._names)
         )
