@@ -51,7 +51,8 @@ class Options:
     :param outage_seconds: seconds that the database or KMS may be unreachable before the run gives
         up.
     :param max_quarantined: the run stops after so many values that do not open, because its
-        description is then probably wrong. Values under destroyed keys do not count.
+        description is then probably wrong. Values whose key is destroyed, or fails alone, do not
+        count.
     :param max_sweeps: most final passes over the table in one call, while each still finds
         something.
     :param retries: times that a batch retries rows that the application had locked.
