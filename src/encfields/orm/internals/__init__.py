@@ -126,6 +126,7 @@ from encfields.orm.internals.schema import (
 from encfields.orm.internals.selects import (
     annotated_like,
     array_items,
+    column_lists,
     column_of_name,
     copied_from,
     distinct_on_clauses,

@@ -3,6 +3,7 @@
 Read::
 
     sqlalchemy.schema.Column                       _annotate _annotations
+    sqlalchemy.sql.dml.Update                      _returning
     sqlalchemy.sql.selectable.Alias                _cloned_set
     sqlalchemy.sql.selectable.Select               _compile_state_factory _generate _prefixes
     sqlalchemy.sql.selectable.Select               _distinct _distinct_on _fetch_clause _from_obj
@@ -11,6 +12,7 @@ Read::
     sqlalchemy.sql.selectable.Select               _memoized_select_entities _order_by_clauses
     sqlalchemy.sql.selectable.Select               _setup_joins
     sqlalchemy.sql.selectable.Select               _pre_columns_clause (2.1)
+    sqlalchemy.sql.selectable.Select               _raw_columns
     sqlalchemy.sql.selectable.Select               _statement_hints _suffixes
     sqlalchemy.sql.selectable.SelectState          _get_display_froms _label_resolve_dict
 
@@ -106,6 +108,13 @@ def select_parts(select: Select[Any]) -> Iterator[Any]:
     yield from group_by_clauses(select)
     for target, on, start, _ in _former_joins(select):
         yield from (_clause_of(part) for part in (target, on, start) if part is not None)
+
+
+def column_lists(statement: Any) -> set[int]:
+    """What a SELECT selects, or a write returns, as several columns at once, by id: ``table.c`` or
+    ``table.c["id", "name"]``."""
+    given = (*getattr(statement, "_raw_columns", ()), *getattr(statement, "_returning", ()))
+    return {id(one) for one in given if type(one) is ClauseList}
 
 
 def order_by_clauses(select: Any) -> tuple[Any, ...]:

@@ -8,11 +8,12 @@ an encrypted column, to compare it with ``==`` as it is compiled, for instance. 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Table
+from sqlalchemy.sql.dml import UpdateBase
 from sqlalchemy.sql.elements import (
     BinaryExpression,
     BindParameter,
@@ -58,11 +59,20 @@ def every_element(
         elif isinstance(element, ChosenValue):
             stack.extend(parts_of_choice(element))
         elif isinstance(element, Select):
-            stack.extend(internals.select_parts(element))
+            stack.extend(_one_by_one(element, internals.select_parts(element)))
         elif isinstance(element, BinaryExpression) and is_exchanged(element):
             stack.extend((*_parts_of_row(element.left), *_parts_of_row(element.right)))
         elif not isinstance(element, Table):
-            stack.extend(tuple(element.get_children()) or parts_kept(element))
+            parts = tuple(element.get_children()) or parts_kept(element)
+            is_write = isinstance(element, UpdateBase)
+            stack.extend(_one_by_one(element, parts) if is_write else parts)
+
+
+def _one_by_one(statement: Any, parts: Iterable[Any]) -> Iterator[Any]:
+    """The parts of a statement, with each column by itself of those that are given at once."""
+    at_once = internals.column_lists(statement)
+    for part in parts:
+        yield from part.clauses if id(part) in at_once else (part,)
 
 
 def _parts_of_row(side: Any) -> Iterator[Any]:
