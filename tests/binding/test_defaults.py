@@ -329,6 +329,7 @@ DECLARATIONS = {
     "SQL onupdate": lambda: Column("v", EncryptedType(), onupdate=text("'x'")),
     "primary key": lambda: Column("v", EncryptedType(), primary_key=True),
     "foreign key": lambda: Column("v", EncryptedType(), ForeignKey("other.id")),
+    "sentinel": lambda: Column("v", EncryptedType(), nullable=False, insert_sentinel=True),
     "unknown bind_to": lambda: Column("v", EncryptedType(bind_to="nothing")),
     "bound to itself": lambda: Column("v", EncryptedType(bind_to="v")),
     "variant": lambda: Column("v", String().with_variant(EncryptedType(), "sqlite")),

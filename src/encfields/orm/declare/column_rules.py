@@ -8,6 +8,7 @@ from sqlalchemy import Column
 from sqlalchemy.types import TypeEngine
 
 from encfields.errors import DeclarationError
+from encfields.orm import internals
 
 
 def check_column(column: Column[Any]) -> None:
@@ -32,6 +33,13 @@ def check_column(column: Column[Any]) -> None:
     if column.server_onupdate is not None:
         raise refusal(
             column, "a server onupdate would store plaintext: use onupdate= in Python", "onupdate"
+        )
+    if internals.is_insert_sentinel(column):
+        raise refusal(
+            column,
+            "returned rows are not told apart by an encrypted value: leave insert_sentinel=True "
+            "out, or add a column of its own, from insert_sentinel()",
+            "sentinel",
         )
     for default in (column.default, column.onupdate):
         if default is not None and (default.is_clause_element or default.is_sequence):

@@ -118,6 +118,7 @@ from encfields.orm.internals.schema import (
     is_carried,
     is_column_flag,
     is_exclusion,
+    is_insert_sentinel,
     json_deserializer,
     json_serializer,
     leave_schema,

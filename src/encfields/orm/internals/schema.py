@@ -5,7 +5,7 @@ Read::
     sqlalchemy.dialects.postgresql.ExcludeConstraint  _render_exprs
     sqlalchemy.dialects.sqlite.base.SQLiteDialect  _json_deserializer _json_serializer
     sqlalchemy.schema.CheckConstraint              _create_rule _type_bound
-    sqlalchemy.schema.Column                       _copy
+    sqlalchemy.schema.Column                       _copy _insert_sentinel
     sqlalchemy.schema.Constraint                   _column_flag
     sqlalchemy.schema.Table                        _autoincrement_column
     sqlalchemy.sql.sqltypes                        _AbstractInterval _Binary
@@ -47,6 +47,11 @@ def autoincrement_column(table: Any) -> Column[Any] | None:
     """The column whose values the database generates, if the table has one."""
     column: Column[Any] | None = table._autoincrement_column
     return column
+
+
+def is_insert_sentinel(column: Column[Any]) -> bool:
+    """Whether the rows that an INSERT returns are told apart by the column's values."""
+    return bool(column._insert_sentinel)
 
 
 def is_carried(element: Any) -> bool:
