@@ -10,7 +10,7 @@ from sqlalchemy.sql.selectable import CompoundSelect
 from encfields.errors import UnsupportedOperationError
 from encfields.orm.declare.columns import is_encrypted
 from encfields.orm.read.provenance import column_named, table_named
-from encfields.orm.read.union_reads import elements_of, selects_of, tell_apart
+from encfields.orm.read.union_reads import elements_of, is_no_value, selects_of, tell_apart
 
 
 def check_compared_branches(compound: CompoundSelect[Any]) -> None:
@@ -29,7 +29,9 @@ def check_compared_branches(compound: CompoundSelect[Any]) -> None:
     if any(map(tell_apart, places)):
         return
     for place in places:
-        columns = [one for one in place if one is not None and is_encrypted(one)]
+        columns = [
+            one for one in place if one is not None and is_encrypted(one) and not is_no_value(one)
+        ]
         for column in columns[1:]:
             if _bases(column) == _bases(columns[0]):
                 continue
@@ -49,5 +51,5 @@ def _bases(column: Any) -> set[tuple[str, str]]:
     return {
         (base.table.key, base.name)
         for base in column.base_columns
-        if is_encrypted(base) and hasattr(base.table, "key")
+        if is_encrypted(base) and hasattr(getattr(base, "table", None), "key")
     }

@@ -17,7 +17,8 @@ from encfields.orm.declare.index_binding import IndexBinding
 from encfields.orm.declare.table_indexes import indexes_of
 from encfields.orm.query.comparison import BlindValue, BlindView, IndexComparison, viewed
 from encfields.orm.query.operator_names import operator_name
-from encfields.orm.read.provenance import row_part, same_row, sibling, source_column
+from encfields.orm.read.beside import same_row
+from encfields.orm.read.provenance import row_part, sibling, source_column
 from encfields.orm.read.union_reads import branches_of, selects_rows
 
 

@@ -14,8 +14,9 @@ from encfields.orm.declare.index_binding import is_indexed_as_stored
 from encfields.orm.query.comparison import NEGATIVE
 from encfields.orm.query.lookup_plan import LookupBind
 from encfields.orm.query.lookups import normalised_lookup, whole_lookup
+from encfields.orm.read.beside import proxies
 from encfields.orm.read.lazy import carried
-from encfields.orm.read.provenance import proxies, sibling
+from encfields.orm.read.provenance import sibling
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect

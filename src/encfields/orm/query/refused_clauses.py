@@ -18,10 +18,13 @@ from sqlalchemy.sql.elements import (
     ColumnClause,
     Grouping,
     Label,
+    TextClause,
     TypeCoerce,
     UnaryExpression,
 )
+from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.selectable import CompoundSelect, Join, ScalarSelect, Select, SelectBase
+from sqlalchemy.sql.visitors import iterate
 
 from encfields.errors import UnreadableError, UnsupportedOperationError
 from encfields.orm import internals
@@ -48,6 +51,7 @@ from encfields.orm.query.raw_operands import (
 )
 from encfields.orm.query.raw_order import (
     encrypted_column_sorted_by,
+    is_raw_name,
     is_word,
     named,
     window_parts,
@@ -56,6 +60,7 @@ from encfields.orm.query.refused_parts import index_column_refused
 from encfields.orm.query.statement_scope import unlabelled
 from encfields.orm.query.stored_bytes import is_hash, named_column, sorted_bytes, stored_in
 from encfields.orm.read.provenance import column_named, table_named
+from encfields.orm.read.union_reads import is_no_value
 
 
 def check_condition(criteria: Iterable[Any], what: str) -> None:
@@ -219,7 +224,7 @@ def _refuse_raw_operand(element: Any | None) -> None:
 def _check_distinct(select: Any, what: str) -> None:
     columns = list(select.selected_columns)
     for element in ciphertexts_among(columns):
-        if not row_key_determined(element, columns, select):
+        if not is_no_value(element) and not row_key_determined(element, columns, select):
             raise ciphertext_refused(
                 element,
                 what,
@@ -250,7 +255,7 @@ def check_compound(compound: CompoundSelect[Any]) -> None:
     _check_raw_order(compound, tuple)
     _refuse_ciphertext_below_other_column(compound)
     _refuse_value_below_ciphertext(compound)
-    _refuse_plain_column_beside_ciphertext(compound)
+    _refuse_plaintext_beside_ciphertext(compound)
     check_compared_branches(compound)
     keyword = compound.keyword.name
     if keyword.endswith("ALL"):
@@ -304,14 +309,15 @@ def _refuse_value_below_ciphertext(compound: CompoundSelect[Any]) -> None:
             )
 
 
-def _refuse_plain_column_beside_ciphertext(compound: CompoundSelect[Any]) -> None:
-    """Refuse a column that is not encrypted at the position of another SELECT's encrypted one.
+def _refuse_plaintext_beside_ciphertext(compound: CompoundSelect[Any]) -> None:
+    """Refuse a column that is not encrypted, or a function, or a subquery, of such, at the position
+    of another SELECT's encrypted one.
 
-    :raises UnsupportedOperationError: there is such a column.
+    :raises UnsupportedOperationError: there is one.
     """
     for place in zip(*map(_columns, compound.selects), strict=False):
         encrypted = next(filter(is_encrypted, place), None)
-        plain = next(filter(_is_plain_column, place), None)
+        plain = next(filter(_is_plain, place), None)
         if encrypted is not None and plain is not None:
             names = filter(None, (table_named(plain), column_named(plain)))
             told = ".".join(names) or "a column without a name"
@@ -325,7 +331,13 @@ def _refuse_plain_column_beside_ciphertext(compound: CompoundSelect[Any]) -> Non
             )
 
 
-def _is_plain_column(column: Any) -> bool:
+def _is_raw(part: Any) -> bool:
+    return isinstance(part, TextClause) or is_raw_name(part)
+
+
+def _is_plain(column: Any) -> bool:
+    if isinstance(column, FunctionElement | ScalarSelect):
+        return not any(is_encrypted(part) or _is_raw(part) for part in iterate(column))
     has_table = isinstance(column, ColumnClause) and column.table is not None
     return has_table and encrypted_origin(column) is None
 

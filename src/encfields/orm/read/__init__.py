@@ -2,6 +2,7 @@
 
 ======================  ========================================================
 ``provenance``          which row and key columns an expression comes from
+``beside``              what a subquery, or a UNION, has of a row beside its value
 ``packed``              the cell of ciphertext and key, in SQL
 ``row_reader``          the type that opens it
 ``delivered_keys``      row keys in cells, converted to canonical form

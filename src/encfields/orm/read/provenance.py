@@ -14,10 +14,10 @@ LIMIT, and ``load_only()`` or ``defer()`` may omit the tenant's column.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import Column, Table, select, type_coerce
+from sqlalchemy import Column, Table, type_coerce
 from sqlalchemy.sql.elements import Case, ColumnClause, ColumnElement, Label, quoted_name
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.selectable import ScalarSelect, Select, TableClause
@@ -28,14 +28,17 @@ from encfields.orm.adoption.columns import plaintext_column, plaintext_type
 from encfields.orm.adoption.plaintext import WRITE_BOTH, Plaintext, adoption_of
 from encfields.orm.adoption.reads import AdoptingReader, PackedOrPlain
 from encfields.orm.declare.columns import WITH_ITS_KEY, ColumnBinding, binding_of, is_encrypted
-from encfields.orm.query.comparison import BlindValue
-from encfields.orm.query.functional_dependencies import determined_by
+from encfields.orm.read.beside import (
+    beside_null,
+    equal_keys,
+    has_null_branch,
+    is_in_each,
+    looked_up,
+    same_row,
+)
 from encfields.orm.read.packed import Packed
 from encfields.orm.read.row_reader import RowReader
 from encfields.orm.read.union_reads import (
-    Branch,
-    Union,
-    branches_of,
     hides_union,
     is_no_value,
     packed_branches,
@@ -93,7 +96,9 @@ def row_part(expression: Any, key: Column[Any], source: Column[Any]) -> ColumnEl
     :raises UnreadableError: it is selected from something that has neither the column nor the row's
         key.
     """
-    if next(row_siblings(expression, key, source), None) is None:
+    # By its key a row of the table would be found for another SELECT's row, which has NULL.
+    is_missing = next(row_siblings(expression, key, source), None) is None
+    if is_missing and not has_null_branch(expression):
         columns = source.table.primary_key.columns
         primary_key = {c: next(row_siblings(expression, c, source), None) for c in columns}
         selected = {column: found for column, found in primary_key.items() if found is not None}
@@ -121,48 +126,6 @@ def source_column(expression: Any) -> Column[Any]:
     return base.table.c[base.key]
 
 
-def _origins(expression: Any) -> frozenset[int]:
-    """The selectables that a column passed through, which distinguish two aliases of a table."""
-    origins: set[int] = set()
-    for column in expression.proxy_set:
-        table = getattr(column, "table", None)
-        if table is not None:
-            origins.add(id(table))
-        elif isinstance(column, BlindValue):
-            origins |= _origins(column.clause)
-    return frozenset(origins)
-
-
-def same_row(one: Any, other: Any) -> bool:
-    """Whether two columns of one table, alias or subquery come from the same row of a table."""
-    return _origins(one) == _origins(other)
-
-
-def proxies(column: Any, expression: Any, via: tuple[Any, ...], sources: Iterable[Any]) -> bool:
-    """Whether a subquery's column represents `expression` in it.
-
-    It does not if it comes from another of the inner SELECT's sources: an alias of the same table
-    has other rows.
-
-    :param via: the subquery, and those within it that the column passed through.
-    :param column: the subquery's.
-    :param sources: what the innermost of them selects from.
-    """
-    if getattr(column, "table", None) is not via[0] or not hasattr(column, "proxy_set"):
-        return False
-    stands_for = {hash(source) for source in column.proxy_set}
-    if hash(expression) not in stands_for or not _origins(column) >= {id(one) for one in via}:
-        return False
-    inner = {hash(source) for source in sources}
-    return inner & _tables(column) == inner & _tables(expression)
-
-
-def _tables(column: Any) -> set[int]:
-    """The selectables that a column passed through, by what an annotated copy shares with them."""
-    tables = (getattr(source, "table", None) for source in column.proxy_set)
-    return {hash(table) for table in tables if table is not None}
-
-
 def row_siblings(
     expression: Any, key: Column[Any], source: Column[Any]
 ) -> Iterator[ColumnElement[Any]]:
@@ -180,29 +143,16 @@ def row_siblings(
     for candidate in expression.table.c:
         if not any(base is key for base in candidate.base_columns):
             continue
-        if union is None:
-            is_key = len(candidate.base_columns) == 1  # several come from a UNION of UNIONs
-        else:
-            is_key = _is_in_each(union, candidate, key)
-        if is_key and same_row(candidate, expression):
+        if union is not None:
+            is_key = is_in_each(union, candidate, key, beside_null(key, source))
+        else:  # several base columns come from a UNION of UNIONs
+            is_key = len(candidate.base_columns) == 1 and same_row(candidate, expression)
+        if is_key:
             is_selected = True
             yield candidate
     if not is_selected:
-        yield from equal_keys(expression, lambda inner: row_siblings(inner, key, source))
-
-
-def _is_in_each(union: Union, candidate: Any, key: Column[Any]) -> bool:
-    """Whether a UNION's column is `key` of the value's row in each SELECT that has a value."""
-    place = next((n for n in range(len(union.columns)) if union.beside(n) is candidate), None)
-    return place is not None and all(
-        is_no_value(branch[union.place])
-        or not any(base.table is key.table for base in branch[union.place].base_columns)
-        or (
-            any(base is key for base in branch[place].base_columns)
-            and same_row(branch[place], branch[union.place])
-        )
-        for branch in union.branches
-    )
+        may_be = beside_null(key, source)
+        yield from equal_keys(expression, lambda inner: row_siblings(inner, key, source), may_be)
 
 
 def sibling(expression: Any, key: Column[Any], source: Column[Any]) -> ColumnElement[Any]:
@@ -324,42 +274,3 @@ def _delivered_by(expression: Any) -> Any:
 
 def _is_anonymous(name: object) -> bool:
     return isinstance(name, quoted_name) and getattr(name, "apply_map", None) is not None
-
-
-def looked_up(
-    key: Column[Any], primary_key: dict[Column[Any], ColumnElement[Any]], subquery: Any
-) -> ColumnElement[Any]:
-    """The column `key` of a row, as a subquery of its own.
-
-    :param primary_key: the columns of `subquery` that are the row's whole primary key.
-    :param key: a column of the row's table.
-    """
-    row = key.table.alias()
-    is_row = [row.c[column.key] == value for column, value in primary_key.items()]
-    return select(row.c[key.key]).where(*is_row).correlate(subquery).scalar_subquery()
-
-
-Siblings = Callable[[Any], Iterable[ColumnElement[Any]]]
-
-
-def equal_keys(expression: Any, siblings_of: Siblings) -> Iterator[ColumnElement[Any]]:
-    """Columns beside `expression` in its subquery that equal its row's key.
-
-    :param siblings_of: returns the key columns of a column's row, within the subquery.
-    """
-    places = [_places(branch, siblings_of) for branch in branches_of(expression)]
-    columns = list(expression.table.c)
-    for n in sorted(set.intersection(*places) if places else ()):
-        yield columns[n]
-
-
-def _places(branch: Branch, siblings_of: Siblings) -> set[int]:
-    """Positions in a SELECT of columns that can only have the same value as the row's key."""
-    if getattr(branch.value, "table", None) is None:
-        return set()
-    keys = {hash(column) for column in siblings_of(branch.value)}
-    return {
-        n
-        for n, column in enumerate(branch.columns if keys else ())
-        if keys & determined_by({hash(column)}, branch.select)
-    }

@@ -358,6 +358,8 @@ def branches_of(expression: Any) -> list[Branch]:
     place = next(
         (n for n, selected in enumerate(columns) if hash(selected) == hash(expression)), None
     )
+    if place is not None and isinstance(subquery.element, AliasedReturnsRows):
+        return branches_of(list(subquery.element.c)[place])
     branches: list[Branch] = []
     for select in selects_of(subquery.element):
         inner = [_without_label(selected) for selected in getattr(select, "selected_columns", ())]
