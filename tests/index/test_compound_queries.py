@@ -216,6 +216,22 @@ def test_an_index_that_is_not_there_is_named():
             blind(entity, "who")
 
 
+def test_a_class_that_leaves_a_column_out_asks_by_its_table(house):
+    class Base(DeclarativeBase):
+        pass
+
+    class Nameless(Base):
+        id: Mapped[int]
+        __table__ = guest
+        __mapper_args__ = {"exclude_properties": ["first_name"]}  # noqa: RUF012
+
+    with pytest.raises(UnsupportedOperationError, match=r"Nameless leaves out .* 'first_name'"):
+        blind(Nameless, "full")
+    with house.session() as session:
+        found = blind(Nameless.__table__, "full").matches(first_name="Ada", last_name="Lovelace")
+        assert sorted(session.scalars(select(Nameless.id).where(found))) == [1, 4]
+
+
 def test_it_orders_nothing():
     with pytest.raises(UnsupportedOperationError, match="no order"):
         blind(Guest, "who").value < "x"  # noqa: B015

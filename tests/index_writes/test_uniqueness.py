@@ -308,6 +308,34 @@ def test_uniqueness_that_no_index_can_keep_is_refused_and_the_fix_named(declare)
     assert (caught.value.table, caught.value.column) == ("t", "ssn")
 
 
+SEARCHES = {
+    "words": lambda: Index("i", "ssn", mysql_prefix="FULLTEXT", mariadb_prefix="FULLTEXT"),
+    "words, with another column": lambda: Index("i", "name", "ssn", mariadb_prefix="FULLTEXT"),
+    "trigrams": lambda: Index(
+        "i", "ssn", postgresql_using="gin", postgresql_ops={"ssn": "gin_trgm_ops"}
+    ),
+    "paths": lambda: Index("i", "ssn", postgresql_ops={"ssn": "jsonb_path_ops"}),
+}
+
+
+@pytest.mark.parametrize("index", SEARCHES.values(), ids=SEARCHES.keys())
+def test_an_index_of_parts_of_a_value_is_refused_where_it_is_declared(index):
+    for blind_indexes in ((BlindIndex(),), ()):
+        with pytest.raises(DeclarationError, match="is of parts of a value") as caught:
+            table_of(ssn(*blind_indexes), index())
+        assert (caught.value.table, caught.value.column) == ("t", "ssn")
+
+
+def test_an_index_of_parts_of_another_column_is_the_application_s():
+    words = Index("i", "name", mariadb_prefix="FULLTEXT")
+    letters = Index("j", "name", "ssn", postgresql_ops={"name": "gin_trgm_ops"})
+    table = table_of(ssn(BlindIndex()), words, letters)
+    assert [column.name for column in words.columns] == ["name"]
+    moved = next(index for index in table.indexes if index.name == "j")
+    assert [column.name for column in moved.columns] == ["name", "ssn_bidx"]
+    assert moved.dialect_kwargs["postgresql_ops"] == {"name": "gin_trgm_ops"}
+
+
 def test_a_truncated_unique_index_is_refused():
     with pytest.raises(DeclarationError, match="bits"):
         BlindIndex(bits=64, unique=True)

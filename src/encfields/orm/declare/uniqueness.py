@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-from sqlalchemy import Column, Table, UniqueConstraint
+from sqlalchemy import Column, Index, Table, UniqueConstraint
 
 from encfields.errors import DeclarationError
 from encfields.orm import internals
@@ -12,6 +13,10 @@ from encfields.orm.declare.columns import is_encrypted
 from encfields.orm.declare.index_binding import IndexBinding
 from encfields.orm.declare.table_constraints import Rule, add_rule, parts_of
 from encfields.orm.declare.table_indexes import indexes_of
+
+_SEARCHES_WITHIN = re.compile(r"(?i)FULLTEXT|SPATIAL|_trgm_ops|jsonb_\w*ops|tsvector_ops")
+"""MySQL's and MariaDB's prefixes, and PostgreSQL's operator classes, of indexes that hold parts of
+each value."""
 
 
 def keep_uniqueness(table: Table) -> None:
@@ -23,6 +28,7 @@ def keep_uniqueness(table: Table) -> None:
     """
     for rule in [*table.constraints, *table.indexes]:
         _refuse_exclusion(rule)
+        _refuse_search_within(rule)
         if not isinstance(rule, Rule) or not any(map(is_encrypted, parts_of(rule))):
             continue
         stand_ins = _stand_ins(table, rule)
@@ -45,6 +51,27 @@ def _refuse_exclusion(rule: Any) -> None:
                 column=column.name,
                 reason="unique",
             )
+
+
+def _refuse_search_within(rule: Any) -> None:
+    """Refuse an index of parts of an encrypted column's values, such as their words."""
+    for column in filter(is_encrypted, parts_of(rule)) if isinstance(rule, Index) else ():
+        if kind := _SEARCHES_WITHIN.search(" ".join(_kinds(rule, column))):
+            raise DeclarationError(
+                f"an index of kind {kind.group()} is of parts of a value, which neither a "
+                "ciphertext nor the hash of a blind index has: leave it out",
+                table=column.table.fullname,
+                column=column.name,
+                reason="unique",
+            )
+
+
+def _kinds(index: Index, column: Column[Any]) -> list[str]:
+    """The options of an index that say what it holds of a column."""
+    options = dict(index.dialect_kwargs)
+    classes = options.get("postgresql_ops") or {}
+    prefixes = [options.get("mysql_prefix"), options.get("mariadb_prefix")]
+    return [str(one) for one in (*prefixes, classes.get(column.key)) if one]
 
 
 def _stand_ins(table: Table, rule: Rule) -> dict[int, list[Any]]:

@@ -15,7 +15,8 @@ from encfields.orm.query.comparison import BlindValue, BlindView, is_column
 from encfields.orm.query.lookup_type import CompoundValue
 
 if TYPE_CHECKING:
-    from sqlalchemy import ColumnElement
+    from sqlalchemy import Column, ColumnElement
+    from sqlalchemy.orm import Mapper
 
 _LEAST_PARTS = 2
 
@@ -83,7 +84,8 @@ def blind(entity: Any, name: str) -> CompoundQuery:
 
     :param entity: a mapped class, ``aliased()`` of one, a ``Table``, or an alias of one.
     :param name: of the :class:`~encfields.CompoundBlindIndex`.
-    :raises UnsupportedOperationError: the table has no such index.
+    :raises UnsupportedOperationError: the table has no such index, or the class leaves out one of
+        its columns.
     """
     if isinstance(entity, FromClause):
         table = entity.element if isinstance(entity, Alias) else entity
@@ -99,9 +101,22 @@ def blind(entity: Any, name: str) -> CompoundQuery:
     indexes = [index for index in (_find(table, name) for table in mapper.tables) if index]
     if not indexes:
         raise _no_index(name)
-    names = [mapper.get_property_by_column(source.column).key for source in indexes[0].sources]
+    names = [_attribute(mapper, source.column, name) for source in indexes[0].sources]
     view = BlindView(name, is_compound=True)
     return CompoundQuery(names, BlindValue(getattr(entity, names[0]), view))
+
+
+def _attribute(mapper: Mapper[Any], column: Column[Any], name: str) -> str:
+    from sqlalchemy.orm.exc import UnmappedColumnError
+
+    try:
+        return mapper.get_property_by_column(column).key
+    except UnmappedColumnError:
+        raise UnsupportedOperationError(
+            f"{mapper.class_.__name__} leaves out the column {column.name!r} of the compound blind "
+            f"index {name!r}: pass the table, blind({mapper.class_.__name__}.__table__, {name!r})",
+            reason="no-index",
+        ) from None
 
 
 def _find(table: Any, name: str) -> IndexBinding | None:
