@@ -255,14 +255,8 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
 
         The result is never NULL, so that NOT inverts it.
         """
-        is_null = null_test_in_sql(_is_null(cast("SealedColumnType", self.expr.type), self.expr))
-        is_given = not_(IsNullGiven(self._compared(operators.eq, bind, op)))
-        both = and_(not_(is_null), is_given)
-        if op is operators.is_distinct_from:
-            is_null_once = or_(and_(is_null, is_given), and_(not_(is_null), not_(is_given)))
-            return or_(and_(both, self._compared(operators.ne, bind, op)), is_null_once)
-        is_equal = and_(both, self._compared(operators.eq, bind, op))
-        return or_(is_equal, and_(is_null, not_(is_given)))
+        is_null_given = IsNullGiven(self._compared(operators.eq, bind, op))
+        return self._never_null(op, bind, is_null_given)
 
     def _compared(self, operator: Any, other: Any, written: Any) -> Any:
         """A comparison that is a part of what `written` means."""
@@ -273,8 +267,14 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
     def _of_two(self, op: Any, other: Any) -> ColumnElement[Any]:
         """``is_distinct_from()`` of two columns, and its opposite; the result is never NULL."""
         other = clause_of(other)
+        return self._never_null(op, other, _is_null(other.type, other))
+
+    def _never_null(
+        self, op: Any, other: Any, other_is_null: ColumnElement[bool]
+    ) -> ColumnElement[Any]:
+        """``is_distinct_from()``, and its opposite, by comparisons that may be NULL and by which
+        of the two is NULL."""
         is_null = null_test_in_sql(_is_null(cast("SealedColumnType", self.expr.type), self.expr))
-        other_is_null = _is_null(other.type, other)
         both = and_(not_(is_null), not_(other_is_null))
         if op is operators.is_distinct_from:
             is_null_once = or_(
