@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from sqlalchemy import JSON, Integer, String, bindparam, insert, null, select, update
+from sqlalchemy import ARRAY, JSON, Integer, String, bindparam, insert, null, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import declarative_base, mapped_column
 from sqlalchemy.types import TypeDecorator
@@ -29,6 +29,17 @@ class Settings(TypeDecorator[Any]):
         return None if value is None else value["settings"]
 
 
+class Numbers(TypeDecorator[Any]):
+    """A list of numbers: an array where the database has arrays, JSON elsewhere."""
+
+    impl = JSON
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Any) -> Any:
+        is_array = dialect.name == "postgresql"
+        return dialect.type_descriptor(ARRAY(Integer) if is_array else JSON())
+
+
 NAMES = ("json", "nullable", "own", "text")
 
 
@@ -40,6 +51,7 @@ def _model(base: Any, name: str, wrap: Any) -> Any:
         "nullable": mapped_column(wrap(JSON(none_as_null=True))),
         "own": mapped_column(wrap(Settings())),
         "text": mapped_column(wrap(String(9))),
+        "numbers": mapped_column(wrap(Numbers())),
         "strict": mapped_column(wrap(JSON()), nullable=False, default=list),
     }
     return type(name.title(), (base,), names)
@@ -146,3 +158,20 @@ def test_none_is_sealed_for_its_row(twins):
         session.execute(update(model).values(json=null()))
         session.commit()
     assert twins.db.stored(model.json, 1) is None
+
+
+def test_none_is_null_where_a_type_over_json_stores_something_else(twins):
+    """On PostgreSQL the type stores an array, which has no null of JSON's."""
+    seen = []
+    with twins.db.session() as session:
+        for model in twins.both:
+            session.add_all([model(id=1, numbers=None), model(id=2, numbers=[1, 2])])
+            session.add_all([model(id=3, numbers=[]), model(id=4)])
+            session.commit()
+            session.get_one(model, 2).numbers = None
+            session.commit()
+            session.execute(insert(model), [{"id": 5, "numbers": None}, {"id": 6, "numbers": [3]}])
+            session.execute(update(model), [{"id": 6, "numbers": None}])
+            rows = select(model.numbers, model.numbers.is_(None)).order_by(model.id)
+            seen.append([(row[0], bool(row[1])) for row in session.execute(rows)])
+    assert seen[0] == seen[1]

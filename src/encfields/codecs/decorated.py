@@ -86,13 +86,21 @@ class DecoratedCodec:
         """
         if self._processes_binds:
             value = self._bind(value, dialect)
-        if value is None and not self._takes_none:
+        if value is None and not self._stores_none(dialect):
             raise BecomesNullError(
                 f"process_bind_param of {type(self._inner).__name__} returned None for a value, "
                 "where NULL cannot be stored; nothing was stored",
                 reason="null",
             )
         return value
+
+    def _stores_none(self, dialect: Dialect) -> bool:
+        """Whether ``None`` is a value of the decorated type.
+
+        A type that decorates JSON may decorate another one on `dialect`, such as ARRAY, of which
+        ``None`` is NULL.
+        """
+        return self._takes_none and none_is_value(self._inner.load_dialect_impl(dialect))
 
     def decode(self, data: bytes, dialect: Dialect) -> object:
         value = self.impl(dialect).decode(data, dialect)
