@@ -17,6 +17,18 @@ from encfields.codecs import codec_for
 from tests.codecs.support import SQLITE
 
 
+class Grade(enum.StrEnum):
+    GOOD = "good"
+
+
+class Mark(enum.StrEnum):
+    G = "good"
+
+
+class Level(enum.IntEnum):
+    HIGH = 3
+
+
 class Colour(enum.Enum):
     RED = "rouge"
     GREEN = "vert"
@@ -176,6 +188,10 @@ ACCEPTED: list[tuple[sa.types.TypeEngine[Any], object, bytes]] = [
     (sa.Enum(Colour), "RED", b"RED"),
     (sa.Enum(Colour), Colour.CRIMSON, b"RED"),
     (sa.Enum(Colour, values_callable=by_value), "vert", b"vert"),
+    (sa.Enum(Grade), "good", b"GOOD"),
+    (sa.Enum(Grade), "GOOD", b"GOOD"),
+    (sa.Enum(Grade), Mark.G, b"GOOD"),
+    (sa.Enum(Level, values_callable=lambda _: ["high"]), 3, b"high"),
     (sa.JSON(), sa.JSON.NULL, b"null"),
     (sa.ARRAY(sa.Integer), (1, 2), b"[1,2]"),
 ]
@@ -228,12 +244,17 @@ def test_an_enum_that_is_a_string_is_recognised_by_member_and_not_by_equal_text(
 
 
 @pytest.mark.parametrize(
-    "inner",
-    [sa.Enum(Colour), sa.Enum(Colour, values_callable=by_value), sa.Enum("RED", "GREEN")],
-    ids=["class", "values_callable", "strings"],
+    "inner, member",
+    [
+        (sa.Enum(Colour), Colour.GREEN),
+        (sa.Enum(Colour, values_callable=by_value), Colour.GREEN),
+        (sa.Enum("RED", "GREEN"), "GREEN"),
+        (sa.Enum(Grade), "good"),
+        (sa.Enum(Level), 3),
+    ],
+    ids=["class", "values_callable", "strings", "equal text", "equal number"],
 )
-def test_an_enum_is_written_as_the_text_that_a_plain_column_stores(inner):
-    member = Colour.GREEN if inner.enum_class else "GREEN"
+def test_an_enum_is_written_as_the_text_that_a_plain_column_stores(inner, member):
     table = sa.Table("t", sa.MetaData(), sa.Column("c", inner))
     engine = sa.create_engine("sqlite://")
     try:

@@ -60,6 +60,7 @@ WRONG_TYPES: list[tuple[sa.types.TypeEngine[Any], object, str]] = [
     (sa.Interval(), NUMBER, "a timedelta, not int"),
     (sa.Uuid(), NUMBER, "a UUID or its text, not int"),
     (sa.Enum(Colour), NUMBER, "a member of Colour, not int"),
+    (sa.Enum(Colour), [NUMBER], "a member of Colour, not list"),
     (sa.Enum(Colour), Other.RED, "a member of Colour, not Other"),
     (sa.Enum(CANARY), Colour.RED, "a str, not Colour"),
     (sa.ARRAY(sa.String), CANARY, "a list or a tuple, not str"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from typing import ClassVar
+from typing import ClassVar, cast
 
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.types import Enum
@@ -16,14 +16,15 @@ from encfields.errors import DeclarationError
 class EnumCodec(KeepsValues):
     """UTF-8 of the member's name, of its text from ``values_callable``, or of the string.
 
-    A member's stored text is accepted instead of the member, as in SQLAlchemy. Any other text is
-    refused in both directions, whatever ``validate_strings`` says.
+    A member's stored text is accepted instead of the member, as in SQLAlchemy, and so is what
+    equals the member: ``"x"`` of a class that is a ``str`` as well. Any other text is refused in
+    both directions, whatever ``validate_strings`` says.
 
     :param inner: the declared type.
     :raises DeclarationError: the type has no members.
     """
 
-    __slots__ = ("_enum_class", "_texts", "_values", "max_bytes")
+    __slots__ = ("_enum_class", "_equals", "_texts", "_values", "max_bytes")
     json_form: ClassVar[JsonForm] = JsonForm.TEXT
 
     def __init__(self, inner: Enum) -> None:
@@ -40,20 +41,31 @@ class EnumCodec(KeepsValues):
             # An alias (omit_aliases=False) is written as its member.
             name = member.name if isinstance(member, enum.Enum) else text
             self._texts.setdefault(name, data)
+        self._equals: dict[object, bytes] = {
+            member: self._texts[member.name] for member in members or ()
+        }
         self.max_bytes: int | None = max(map(len, self._values))
 
     def encode(self, value: object, dialect: Dialect) -> bytes:
-        data: bytes | None = None
+        is_text = isinstance(value, str) and not (self._enum_class and isinstance(value, enum.Enum))
         if self._enum_class is not None and isinstance(value, self._enum_class):
-            data = self._texts.get(value.name)
-        elif not isinstance(value, str) or (self._enum_class and isinstance(value, enum.Enum)):
-            expected = f"a member of {self._enum_class.__name__}" if self._enum_class else "a str"
-            raise wrong_type(expected, value)
+            data, is_text = self._texts.get(value.name), True
         else:
-            data = self._stored(encode_utf8(value))
-        if data is None:
+            stored = self._stored(encode_utf8(cast("str", value))) if is_text else None
+            data = self._of_equal(value) if stored is None else stored
+        if data is not None:
+            return data
+        if is_text:
             raise out_of_range("the value is not one of the Enum's members")
-        return data
+        expected = f"a member of {self._enum_class.__name__}" if self._enum_class else "a str"
+        raise wrong_type(expected, value)
+
+    def _of_equal(self, value: object) -> bytes | None:
+        """The text that is written for the member that equals `value`."""
+        try:
+            return self._equals.get(value)
+        except Exception:  # not hashable, or an application's own comparison
+            return None
 
     def _stored(self, data: bytes) -> bytes | None:
         """The text that is written for the member with stored text `data`."""
