@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import LargeBinary, Uuid, column, func, insert, select, table, update
+from sqlalchemy import LargeBinary, Uuid, column, func, insert, select, table, text, update
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool
 from sqlalchemy.util import greenlet_spawn
@@ -91,6 +91,22 @@ async def test_rows_that_are_processed_outside_the_greenlet(
     async with cold.connect() as connection:
         result = await connection.execute(select(PATIENT.c.ssn))
         assert result.scalars().all() == [ROW["ssn"]]
+
+
+@on_each_database
+async def test_rows_of_raw_sql_that_are_processed_outside_the_greenlet(
+    engine: AsyncEngine, encryption: Encryption, cold: AsyncEngine
+) -> None:
+    async with engine.begin() as connection:
+        await connection.execute(insert(PATIENT), ROW)
+    raw = text("SELECT id, ssn FROM patient").columns(PATIENT.c.id, PATIENT.c.ssn)
+    async with cold.connect() as connection:
+        result = await connection.execute(raw)
+        assert result.scalars("ssn").all() == [ROW["ssn"]]
+    async with AsyncSession(cold) as session:
+        entities = select(Patient).from_statement(text("SELECT * FROM patient"))
+        patient = (await session.scalars(entities)).one()
+        assert (patient.ssn, patient.notes) == (ROW["ssn"], ROW["notes"])
 
 
 @on_each_database

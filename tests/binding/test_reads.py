@@ -321,12 +321,6 @@ def test_raw_text_typed_as_encrypted_is_refused(cards):
         session.execute(statement).all()
 
 
-def test_an_entity_from_raw_text_is_refused(cards):
-    statement = select(Card).from_statement(text("SELECT * FROM card"))
-    with cards.session() as session, pytest.raises(UnreadableError):
-        session.scalars(statement).all()
-
-
 def test_tables_of_the_same_column_in_other_metadata_read_the_same(cards):
     again = Table(
         "card",

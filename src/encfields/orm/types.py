@@ -266,7 +266,8 @@ class EncryptedType(
             del value
             raise UnreadableError(
                 "a bare ciphertext cannot be opened, because its row is unknown. For raw SQL use "
-                "select(aliased(Model, text(...).columns(...).subquery()))",
+                "select(Model).from_statement(text(...)), or name the columns themselves, the "
+                "row's key among them, as in text(...).columns(Model.id, Model.ssn)",
                 reason="bare",
             )
 

@@ -21,8 +21,6 @@ from encfields.orm.internals.compiled import (
     Assigned,
     BoundValue,
     Expression,
-    LabelsOfCells,
-    NamesInReturning,
     assignments,
     bind_name,
     bound_values,
@@ -39,10 +37,7 @@ from encfields.orm.internals.compiled import (
     parameter_rows,
     positional_names,
     rendered_bind_names,
-    result_position,
-    result_processors,
     row_of_default,
-    set_result_type,
     shares_statement,
     types_by_bind_name,
     updated_by_default,
@@ -100,6 +95,18 @@ from encfields.orm.internals.reported_keys import (
     with_returned_keys,
     without_reported_keys,
     would_return_keys,
+)
+from encfields.orm.internals.results import (
+    LabelsOfCells,
+    NamesInReturning,
+    driver_type,
+    has_only_names,
+    is_raw,
+    place_in_row,
+    result_columns,
+    result_position,
+    result_processors,
+    set_result_type,
 )
 from encfields.orm.internals.schema import (
     ANY_BINARY,

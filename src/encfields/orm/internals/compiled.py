@@ -1,33 +1,24 @@
-"""Compiled statements: their binds, assignments and results.
+"""Compiled statements: their binds and assignments.
 
 Read::
 
-    sqlalchemy.engine.cursor.CursorResult          _metadata
-    sqlalchemy.engine.cursor.CursorResultMetaData  _processors
     sqlalchemy.engine.default.DefaultExecutionContext _expanded_parameters
-    sqlalchemy.sql.compiler.ResultColumnsEntry     _replace
-    sqlalchemy.sql.compiler.SQLCompiler            _result_columns
     sqlalchemy.sql.elements.ClauseElement          _de_clone _from_objects
     sqlalchemy.sql.dml.Insert                      _compile_state_factory
     sqlalchemy.sql.dml.InsertDMLState              _has_multi_parameters
     sqlalchemy.sql.dml.DMLState                    _dict_parameters _multi_parameters
-
-Overridden::
-
-    sqlalchemy.sql.compiler.SQLCompiler            _add_to_result_map _label_returning_column
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any, NamedTuple
 
 from sqlalchemy import Column
 from sqlalchemy.engine.interfaces import ExecuteStyle
 from sqlalchemy.sql.dml import Insert, Update
-from sqlalchemy.sql.elements import BindParameter, ColumnElement, Label
-from sqlalchemy.types import TypeEngine
+from sqlalchemy.sql.elements import BindParameter, ColumnElement
 
 from encfields.orm.internals.inserts import upsert_values
 from encfields.orm.internals.statement_cache import clones_of
@@ -262,93 +253,6 @@ def is_multi_values(compiled: Any) -> bool:
 def values_count(compiled: Any) -> int:
     """Number of rows that one parameter set is for: more than one if VALUES has several."""
     return len(dml_state(compiled)._multi_parameters) if is_multi_values(compiled) else 1
-
-
-def result_position(
-    compiled: Any, is_wanted: Callable[[Any], bool]
-) -> tuple[int, TypeEngine[Any]] | None:
-    """The position of an encrypted column in a statement's result, and the type that opens it.
-
-    :param is_wanted: whether an object by which SQLAlchemy identifies a result column is the
-        column.
-    """
-    for position, entry in enumerate(compiled._result_columns):
-        delivered = getattr(entry.type, "delivers_row_key", False)
-        if delivered and any(map(is_wanted, (*entry.objects, *_labelled(entry.objects)))):
-            return position, entry.type
-    return None
-
-
-def set_result_type(compiled: Any, position: int, type_: TypeEngine[Any]) -> None:
-    """Read a column of a statement's result by another type.
-
-    :param compiled: the compiler, or what it made.
-    """
-    columns = compiled._result_columns
-    columns[position] = columns[position]._replace(type=type_)
-
-
-class LabelsOfCells:
-    """Mixed into a dialect's compiler class: a row has a labelled column under its label alone.
-
-    SQLAlchemy names a column that its type reads by an expression in its label's place too. If the
-    statement selects the column as well, the ORM then cannot tell which of the two it is.
-    """
-
-    def _add_to_result_map(
-        self, keyname: str, name: str, objects: tuple[Any, ...], type_: TypeEngine[Any]
-    ) -> None:
-        if getattr(type_, "delivers_row_key", False):
-            labelled = _labelled(objects)
-            objects = tuple(o for o in objects if not any(o is column for column in labelled))
-        super()._add_to_result_map(keyname, name, objects, type_)  # type: ignore[misc]
-
-
-class NamesInReturning:
-    """Mixed into a dialect's compiler class: RETURNING may give a column by its bare name.
-
-    SQLAlchemy knows nothing of ``returning(column("ssn"))`` but the name, so an encrypted column
-    would be returned as its message. In RETURNING a name can only be a column of the written table.
-    """
-
-    _result_columns: list[Any]
-
-    def returned_instead(self, statement: Any, column: Any) -> Any:
-        """The table's column, or a label of it, to return instead of a name; else the same."""
-        raise NotImplementedError
-
-    def _label_returning_column(
-        self,
-        stmt: Any,
-        column: Any,
-        populate_result_map: bool,
-        column_clause_args: Any = None,
-        **kw: Any,
-    ) -> str:
-        returned = self.returned_instead(stmt, column) if populate_result_map else column
-        if returned is not column:
-            kw["fallback_label_name"] = column.name  # SQLAlchemy's own is "ssn_1"
-        sql = super()._label_returning_column(  # type: ignore[misc]
-            stmt, returned, populate_result_map, column_clause_args, **kw
-        )
-        if returned is not column and not kw.get("column_is_repeated"):
-            # Not by the table's column, which the statement may return beside the name.
-            entry = self._result_columns[-1]
-            objects = (*(name for name in entry.objects if isinstance(name, str)), column)
-            self._result_columns[-1] = entry._replace(objects=objects)
-        return str(sql)
-
-
-def _labelled(objects: Sequence[Any]) -> list[Any]:
-    """What is behind the labels by which SQLAlchemy identifies a result column."""
-    return [part.element for part in objects if isinstance(part, Label)]
-
-
-def result_processors(result: Any) -> Sequence[Any]:
-    """The result processor of each column: a callable, or ``None``."""
-    if not getattr(result, "returns_rows", False):
-        return ()
-    return getattr(getattr(result, "_metadata", None), "_processors", None) or ()
 
 
 def has_defaults_of(compiled: Any, type_: type[Any]) -> bool:

@@ -21,9 +21,7 @@ from sqlalchemy.sql.elements import (
     UnaryExpression,
 )
 from sqlalchemy.sql.functions import FunctionElement, count
-from sqlalchemy.sql.selectable import (
-    FromClause,
-)
+from sqlalchemy.sql.selectable import ForUpdateArg, FromClause
 
 from encfields.errors import UnsupportedOperationError
 from encfields.orm import internals
@@ -183,8 +181,9 @@ def _may_hold_ciphertext(element: Any) -> bool:
     if isinstance(element, TypeCoerce):
         keeps_bytes = isinstance(element.type, LargeBinary) or internals.is_carried(element)
         return isinstance(element, BlindValue) or keeps_bytes
+    # FOR UPDATE OF a column locks the rows of its table.
     return isinstance(
-        element, FromClause | Grouping | Label | count
+        element, FromClause | ForUpdateArg | Grouping | Label | count
     ) or internals.stands_for_its_parts(element)
 
 

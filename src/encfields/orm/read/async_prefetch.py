@@ -16,9 +16,10 @@ from typing import Any
 from sqlalchemy import Connection
 from sqlalchemy.util.concurrency import in_greenlet
 
-from encfields.errors import EncFieldsError
+from encfields.errors import EncFieldsError, UnreadableError
 from encfields.message.header import PROVIDER_ID
 from encfields.orm import internals
+from encfields.orm.read.raw_rows import cells_at_hand
 from encfields.orm.read.results import encrypted_columns
 
 HoldsKey = Callable[[str, str], bool]
@@ -50,8 +51,12 @@ class AsyncPrefetch:
         """Fetch the keys of the result's rows."""
         if execution_options.get("prebuffer_rows") or not in_greenlet():
             return
-        rows = internals.rows_at_hand(result)
-        if not rows:
+        delivered = internals.rows_at_hand(result)
+        if not delivered:
+            return
+        try:
+            rows = cells_at_hand(result, delivered)
+        except UnreadableError:  # It is raised when the rows are read.
             return
         for position, processor in encrypted_columns(result):
             self._fetch([row[position] for row in rows], processor)

@@ -306,15 +306,16 @@ def text_in_charset(part: bytes) -> str:
     """
     utf8, charset, stored = part.split(b"!")
     text = bytes.fromhex(utf8.decode("ascii")).decode("utf-8")
-    if _is_its_own(text, charset, is_same=utf8 == stored):
+    if is_of_one_key(text, charset, is_same=utf8 == stored):
         return text
     raise ValueError("another key may have this text")
 
 
-def _is_its_own(text: str, charset: bytes, *, is_same: bool) -> bool:
+def is_of_one_key(text: str, charset: bytes, *, is_same: bool = False) -> bool:
     """Whether no other key has this text.
 
-    :param is_same: whether the key's bytes are those of UTF-8.
+    :param charset: in which the database stores keys; MySQL's name of it.
+    :param is_same: whether the key's bytes are known to be those of UTF-8.
     """
     if charset in _TWO_BACKSLASHES and "\\" in text:
         return False

@@ -17,6 +17,7 @@ from sqlalchemy.engine.cursor import CursorFetchStrategy
 from encfields.message import core
 from encfields.orm import internals
 from encfields.orm.adoption.reads import AdoptingReader
+from encfields.orm.read.raw_reader import RawReader
 from encfields.orm.read.row_reader import AT_ONCE, RowReader
 from encfields.orm.read.union_reads import UnionReader
 from encfields.traces import leaves_no_trace
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from encfields.orm.engine_encryption import Attachment, EngineEncryption
 
 
-_READERS = tuple(f"{reader.__name__}." for reader in (RowReader, AdoptingReader, UnionReader))
+_READING = (RowReader, RawReader, AdoptingReader, UnionReader)
+_READERS = tuple(f"{reader.__name__}." for reader in _READING)
 """Prefix of the names of functions that open a cell."""
 
 
@@ -50,6 +52,11 @@ class FetchedRows(CursorFetchStrategy):
 
     def __init__(self, inner: Any) -> None:
         self._inner = inner
+
+    @property
+    def inner(self) -> Any:
+        """The strategy that fetches."""
+        return self._inner
 
     def soft_close(self, result: Any, dbapi_cursor: Any) -> None:
         self._inner.soft_close(result, dbapi_cursor)

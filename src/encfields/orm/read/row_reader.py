@@ -210,7 +210,7 @@ class _LongWay:
         tag, *parts = packed.split(SEPARATOR, len(self._to_text) + 1)
         if tag != self._tag or len(parts) <= len(self._to_text):
             if isinstance(cell, str):
-                raise _holds_text(binding)
+                raise holds_text(binding)
             raise _not_packed(binding, tag, self._tag)
         *parts, message = parts
         texts = [
@@ -254,7 +254,8 @@ def _malformed(binding: ColumnBinding, message: str, reason: str) -> EncFieldsEr
     )
 
 
-def _holds_text(binding: ColumnBinding) -> EncFieldsError:
+def holds_text(binding: ColumnBinding) -> EncFieldsError:
+    """The error for a column whose values are text in the database."""
     return _malformed(
         binding,
         "the database's column holds text, so its values are plaintext that was never encrypted: "

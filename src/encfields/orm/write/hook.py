@@ -21,6 +21,7 @@ from encfields.orm.query.lookups import answer_lookups, refuse_empty_list
 from encfields.orm.query.recheck import FilteredFetch
 from encfields.orm.query.statement_elements import elements_of
 from encfields.orm.read.binary_results import DRIVERS, BinaryResults
+from encfields.orm.read.raw_rows import RawColumn, plan_raw_columns, put_together
 from encfields.orm.read.results import open_at_once
 from encfields.orm.write.generated_keys.listener import GeneratedKeys
 from encfields.orm.write.generated_keys.rehearsal import (
@@ -80,6 +81,7 @@ class WriteHook:
         self.binary = BinaryResults() if dialect.driver in DRIVERS else None
         self._sealer = RowSealer(encryption)
         self._plans: weakref.WeakKeyDictionary[Any, StatementPlan] = weakref.WeakKeyDictionary()
+        self._raw: weakref.WeakKeyDictionary[Any, Sequence[RawColumn]] = weakref.WeakKeyDictionary()
         self._tables = EngineTables()
         self._read_back = ReadBack()
         self.keys = GeneratedKeys(self.before_cursor_execute)
@@ -119,6 +121,8 @@ class WriteHook:
             plan = make_plan(compiled, connection.dialect)
             if hasattr(compiled, "bind_names") and not compiled.isplaintext:
                 self._tables.meet(elements_of(compiled), connection)
+            if raw := plan_raw_columns(compiled, connection):
+                self._raw[compiled] = raw
             self._plans[compiled] = plan
         return plan
 
@@ -336,6 +340,8 @@ class WriteHook:
         if self.binary is not None:
             self.binary.note(connection, context, result)
         processors = internals.result_processors(result)
+        if self._raw and any(processors) and (raw := self._raw.get(context.compiled)):
+            put_together(result, raw)
         if any(processors):
             open_at_once(result, processors, self._attachment)
         if plan.filters:

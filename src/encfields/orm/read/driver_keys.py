@@ -1,0 +1,166 @@
+"""Row keys as a driver gives them, in columns of their own, put into the form of a cell.
+
+The rows of raw SQL have the message in one column and the row's key in others. What the driver made
+of a key has to tell what the database holds: if two stored keys gave the same Python value, the
+ciphertext of one would open in the other. So such a value is refused, like any other that the key's
+type does not write.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+import uuid
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import text
+
+from encfields.databases import MYSQL_NAMES
+from encfields.identity import IdentityKind
+from encfields.orm import internals
+from encfields.orm.declare.row_keys import date_reader, is_native_uuid, kind_of
+from encfields.orm.read.delivered_keys import NULL_PART, is_of_one_key
+
+if TYPE_CHECKING:
+    from sqlalchemy import Column, Connection
+    from sqlalchemy.engine import Dialect
+    from sqlalchemy.types import TypeEngine
+
+ToPart = Callable[[object], bytes | None]
+"""Converts a driver's value to a part of a cell; ``None`` if another key may give the same."""
+
+_HEX_UUID = re.compile(r"[0-9a-f]{32}")
+_HYPHENATED_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def to_part(column: Column[Any], connection: Connection) -> ToPart:
+    """The function from what a driver gives for a key to the part of a cell.
+
+    :param column: the key's.
+    :param connection: may be asked for the column's character set.
+    """
+    convert = _converter(column, connection)
+    return lambda value: NULL_PART if value is None else convert(value)
+
+
+def without_padding(convert: ToPart) -> ToPart:
+    """The function for a column whose values the server pads with blanks, where it is one."""
+    return lambda value: convert(value.rstrip(" ") if type(value) is str else value)
+
+
+def _converter(column: Column[Any], connection: Connection) -> ToPart:
+    type_, dialect = column.type, connection.dialect
+    kind = kind_of(type_, dialect)
+    if kind is IdentityKind.INTEGER:
+        return _integer
+    if kind is IdentityKind.BINARY:
+        return _binary
+    if kind is IdentityKind.DATE:
+        return _date(type_, dialect)
+    if kind is IdentityKind.UUID:
+        if is_native_uuid(type_, dialect):
+            return _native_uuid
+        return _uuid_in_hex if dialect.name == "sqlite" else _uuid_digits
+    is_sure = _text_check(column, connection)
+    return lambda value: _in_hex(value) if is_sure(value) else None
+
+
+def _integer(value: object) -> bytes | None:
+    return int.__repr__(value).encode() if type(value) is int else None
+
+
+def _binary(value: object) -> bytes | None:
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value).hex().encode()
+    return None
+
+
+def _native_uuid(value: object) -> bytes | None:
+    if isinstance(value, uuid.UUID):  # or asyncpg's own class of them
+        return str(uuid.UUID(int=value.int)).encode()
+    return _spelt(value, _HYPHENATED_UUID)
+
+
+def _uuid_digits(value: object) -> bytes | None:
+    return _spelt(value, _HEX_UUID)
+
+
+def _uuid_in_hex(value: object) -> bytes | None:
+    return _in_hex(value) if _spelt(value, _HEX_UUID) else None
+
+
+def _spelt(value: object, spelling: re.Pattern[str]) -> bytes | None:
+    is_so = type(value) is str and spelling.fullmatch(value)
+    return str(value).encode() if is_so else None
+
+
+def _in_hex(value: object) -> bytes:
+    return str(value).encode().hex().encode()
+
+
+def _date(type_: TypeEngine[Any], dialect: Dialect) -> ToPart:
+    if dialect.name == "sqlite":
+        read = date_reader(type_, dialect)
+
+        def of_text(value: object) -> bytes | None:
+            if type(value) is not str:
+                return None
+            try:
+                read(value)
+            except ValueError:
+                return None
+            return _in_hex(value)
+
+        return of_text
+    era = b"AD" if dialect.name == "postgresql" else b""
+    # asyncpg reads infinity as one of these days.
+    unsure = {dt.date.min, dt.date.max} if dialect.driver == "asyncpg" else set()
+
+    def of_date(value: object) -> bytes | None:
+        if type(value) is not dt.date or value in unsure:
+            return None
+        return value.isoformat().encode() + era
+
+    return of_date
+
+
+def _text_check(column: Column[Any], connection: Connection) -> Callable[[object], bool]:
+    """The function that says whether no other key of the column gives the same text."""
+    dialect = connection.dialect
+    # The server pads a CHAR with blanks, which some drivers show. A VARCHAR tells rows apart by
+    # them, and may be what the database has, so they are not taken off.
+    may_be_padded = kind_of(column.type, dialect) is IdentityKind.CHAR
+    charset = _charset(column, connection) if dialect.name in MYSQL_NAMES else UTF8
+    if dialect.name == "sqlite":
+        driver = connection.connection.driver_connection
+        if getattr(driver, "text_factory", str) is not str:
+            return lambda value: False
+
+    def is_sure(value: object) -> bool:
+        if type(value) is not str or (may_be_padded and value.endswith(" ")):
+            return False
+        return charset == UTF8 or is_of_one_key(value, charset)
+
+    return is_sure
+
+
+UTF8 = b"utf8"
+_UNICODE = frozenset(("utf8mb4", "utf8mb3", "utf8"))
+
+
+def _charset(column: Column[Any], connection: Connection) -> bytes:
+    """The character set in which MySQL or MariaDB stores a column; empty if it does not say."""
+    schemas = connection.get_execution_options().get("schema_translate_map") or {}
+    found = internals.without_listeners(connection).scalar(
+        text(
+            "SELECT character_set_name FROM information_schema.columns WHERE table_name = :table "
+            "AND column_name = :column AND table_schema = COALESCE(:schema, DATABASE())"
+        ),
+        {
+            "table": column.table.name,
+            "column": column.name,
+            "schema": schemas.get(column.table.schema, column.table.schema),
+        },
+    )
+    return UTF8 if found in _UNICODE else str(found or "").encode("ascii", "replace")

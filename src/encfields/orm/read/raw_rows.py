@@ -1,0 +1,238 @@
+"""Rows of raw SQL that is executed itself: ``select(Patient).from_statement(text("SELECT .."))``,
+or ``text("SELECT ..").columns(Patient.id, Patient.ssn)``.
+
+Nothing can be added to such SQL. So its rows have a message in one column and the row's key in
+others, and are put into the form of a cell as they are fetched, before anything opens them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sqlalchemy import Label
+from sqlalchemy.sql.elements import ColumnElement
+
+from encfields.errors import UnreadableError
+from encfields.message.cell import SEPARATOR
+from encfields.orm import internals
+from encfields.orm.adoption.plaintext import adoption_of
+from encfields.orm.declare.columns import SealedColumnType, binding_of, is_encrypted
+from encfields.orm.query.statement_scope import unlabelled
+from encfields.orm.read.driver_keys import ToPart, to_part, without_padding
+from encfields.orm.read.provenance import row_siblings, source_column
+from encfields.orm.read.raw_reader import PutTogether, RawReader
+from encfields.orm.read.results import FetchedRows
+from encfields.traces import leaves_no_trace
+
+if TYPE_CHECKING:
+    from sqlalchemy import Column, Connection
+
+
+class RawKey(NamedTuple):
+    """A column of the row's key, which identifies a message's row.
+
+    :ivar column: of the table.
+    :ivar candidates: what a result may have it as.
+    :ivar to_part: converts what the driver gives.
+    """
+
+    column: Column[Any]
+    candidates: tuple[object, ...]
+    to_part: ToPart
+
+    def place_in(self, result: Any) -> KeyPlace | None:
+        """Where the rows of a result have it."""
+        place = internals.place_in_row(result, self.candidates)
+        if place is None:
+            return None
+        # PostgreSQL's drivers give a CHAR as it is padded, and say that it is one.
+        is_padded = internals.driver_type(result, place) == _POSTGRESQL_CHAR
+        convert = without_padding(self.to_part) if is_padded else self.to_part
+        return KeyPlace(self.column.name, place, convert)
+
+
+_POSTGRESQL_CHAR = 1042
+
+
+class KeyPlace(NamedTuple):
+    """Where a fetched row has a column of its key, and what converts it."""
+
+    name: str
+    place: int
+    to_part: ToPart
+
+
+class RawColumn(NamedTuple):
+    """An encrypted column of a raw statement's result.
+
+    :ivar candidates: what the result knows it as.
+    :ivar reader: opens its cells.
+    :ivar key: of its rows, in the order of a cell.
+    """
+
+    candidates: tuple[object, ...]
+    reader: RawReader
+    key: Sequence[RawKey]
+
+
+def plan_raw_columns(compiled: Any, connection: Connection) -> tuple[RawColumn, ...]:
+    """What a raw statement's result has of encrypted columns, whose types are set to open cells.
+
+    :param compiled: the statement, which has not been executed yet.
+    """
+    if not internals.is_raw(compiled):
+        return ()
+    return tuple(_planned(compiled, connection))
+
+
+def _planned(compiled: Any, connection: Connection) -> Iterator[RawColumn]:
+    columns = internals.result_columns(compiled)
+    labels = [one for objects, _ in columns for one in objects if isinstance(one, Label)]
+    is_by_name = internals.has_only_names(compiled)
+    for place, (objects, type_) in enumerate(columns):
+        column = next(filter(_is_column, map(unlabelled, objects)), None)
+        if column is None or not is_encrypted(column):
+            continue
+        if not isinstance(type_, SealedColumnType | RawReader):
+            continue  # the application reads it as another type
+        source = source_column(column)
+        if adoption_of(source) is not None:
+            continue
+        binding = binding_of(source)
+        reader = RawReader(binding, lazy=binding.lazy)
+        key = []
+        for each in binding.bound_to:
+            siblings = list(row_siblings(column, each, source))
+            known = set(map(hash, siblings))
+            labelled = [one for one in labels if hash(one.element) in known]
+            by_name = [each.name] if is_by_name else []
+            candidates = (*siblings, *labelled, *by_name)
+            key.append(RawKey(each, candidates, to_part(each, connection)))
+        internals.set_result_type(compiled, place, reader)
+        known_as = tuple(one for one in objects if not isinstance(one, str))
+        yield RawColumn(known_as, reader, key)
+
+
+def _is_column(one: Any) -> bool:
+    """Whether it is a column of a table, or of an alias of one."""
+    return isinstance(one, ColumnElement) and getattr(one, "table", None) is not None
+
+
+def put_together(result: Any, columns: Sequence[RawColumn]) -> None:
+    """Have a raw statement's result deliver cells.
+
+    :param columns: the encrypted ones.
+    """
+    places = [place for one in columns for place in _places_of(one, result)]
+    if places:
+        result.cursor_strategy = RawRows(result.cursor_strategy, places)
+
+
+class _Place(NamedTuple):
+    """Where a fetched row has a message, and its row's key.
+
+    :ivar begin: what each cell of the column begins with.
+    :ivar parts: the row's key.
+    :ivar missing: columns of the key that the statement does not select.
+    """
+
+    place: int
+    reader: RawReader
+    begin: bytes
+    parts: tuple[KeyPlace, ...]
+    missing: tuple[str, ...]
+
+
+def _places_of(column: RawColumn, result: Any) -> Iterator[_Place]:
+    place = internals.place_in_row(result, column.candidates)
+    if place is None:
+        return
+    found = [(key.column.name, key.place_in(result)) for key in column.key]
+    parts = tuple(part for _, part in found if part is not None)
+    missing = tuple(name for name, part in found if part is None)
+    begin = column.reader.tag.encode("ascii") + SEPARATOR
+    yield _Place(place, column.reader, begin, parts, missing)
+
+
+class RawRows(FetchedRows):
+    """A fetch strategy that puts each message together with its row's key.
+
+    :param inner: the strategy that fetches.
+    :param places: of the messages.
+    """
+
+    __slots__ = ("_places",)
+
+    def __init__(self, inner: Any, places: Sequence[_Place]) -> None:
+        super().__init__(inner)
+        self._places = places
+
+    def fetchone(self, result: Any, dbapi_cursor: Any, hard_close: bool = False) -> Any:
+        row = self._inner.fetchone(result, dbapi_cursor, hard_close)
+        return None if row is None else self.cells([row])[0]
+
+    def fetchmany(self, result: Any, dbapi_cursor: Any, size: int | None = None) -> Any:
+        return self.cells(self._inner.fetchmany(result, dbapi_cursor, size))
+
+    def fetchall(self, result: Any, dbapi_cursor: Any) -> Any:
+        return self.cells(self._inner.fetchall(result, dbapi_cursor))
+
+    @leaves_no_trace
+    def cells(self, rows: Sequence[Any]) -> list[Any]:
+        """The rows, with cells in the place of messages.
+
+        :raises UnreadableError: a message's row is not known.
+        """
+        return [self._with_cells(row) for row in rows]
+
+    def _with_cells(self, row: Any) -> tuple[Any, ...]:
+        given = tuple(row)
+        changed = list(given)
+        for each in self._places:
+            message = given[each.place]
+            if isinstance(message, bytes | bytearray | memoryview):
+                if each.missing:
+                    raise _without_key(each)
+                parts = [_part(key, given, each) for key in each.parts]
+                cell = each.begin + SEPARATOR.join((*parts, bytes(message)))
+                changed[each.place] = PutTogether(cell)
+        return tuple(changed)
+
+
+def _part(key: KeyPlace, row: tuple[Any, ...], of: _Place) -> bytes:
+    part = key.to_part(row[key.place])
+    if part is not None:
+        return part
+    binding, given = of.reader.binding, type(row[key.place]).__name__
+    raise UnreadableError(
+        f"what the driver gives for the row's key {key.name!r}, a {given}, is not what its type "
+        "writes, or another key might give the same, so nothing proves whose value it is: read it "
+        "by a statement of the model's, such as select(Model), which asks the database",
+        table=binding.table,
+        column=binding.column_name,
+        reason="identity-form",
+    )
+
+
+def _without_key(place: _Place) -> UnreadableError:
+    binding = place.reader.binding
+    names = ", ".join(map(repr, place.missing))
+    return UnreadableError(
+        f"the raw SQL does not select the row's key {names} beside it, once and under that name, "
+        "so nothing tells whose value it is: select it too, and name it in columns() if that is "
+        "used",
+        table=binding.table,
+        column=binding.column_name,
+        reason="key-not-selected",
+    )
+
+
+def cells_at_hand(result: Any, rows: Sequence[Any]) -> Sequence[Any]:
+    """Rows that a driver has delivered, as the result's own strategy would give them."""
+    strategy = result.cursor_strategy
+    while isinstance(strategy, FetchedRows):
+        if isinstance(strategy, RawRows):
+            return strategy.cells(rows)
+        strategy = strategy.inner
+    return rows
