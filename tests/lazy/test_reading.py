@@ -33,6 +33,16 @@ def test_to_load_rows_opens_nothing_and_asks_for_no_key(db):
 
 
 @on_each_database
+def test_raw_sql_delivers_it_closed(db):
+    raw = text("SELECT * FROM lazy_person WHERE id = 1")
+    opened = db.encryption.stats.opened
+    with db.session() as session:
+        person = session.scalars(select(Person).from_statement(raw)).one()
+        assert db.encryption.stats.opened == opened
+        assert (person.ssn.reveal(), person.notes.reveal()) == ("ssn-1", {"n": 1})
+
+
+@on_each_database
 def test_every_way_to_a_row_delivers_it_closed(db):
     with db.session() as session:
         other = aliased(Person)

@@ -266,8 +266,7 @@ class EncryptedType(
             del value
             raise UnreadableError(
                 "a bare ciphertext cannot be opened, because its row is unknown. For raw SQL use "
-                "select(Model).from_statement(text(...)), or name the columns themselves, the "
-                "row's key among them, as in text(...).columns(Model.id, Model.ssn)",
+                + (_OF_AN_ADOPTION if is_adopted else _RAW_SQL),
                 reason="bare",
             )
 
@@ -295,6 +294,12 @@ def statement_parts() -> tuple[type[EncryptedComparator], Callable[[Any], Column
 
     return EncryptedComparator, packed
 
+
+_RAW_SQL = (
+    "select(Model).from_statement(text(...)), or name the columns themselves, the row's key among "
+    "them, as in text(...).columns(Model.id, Model.ssn)"
+)
+_OF_AN_ADOPTION = "select(aliased(Model, text(...).columns(...).subquery()))"
 
 _INNER_ATTRIBUTES = frozenset(
     ("as_uuid", "asdecimal", "enum_class", "enums", "item_type", "length", "precision", "scale")

@@ -49,7 +49,7 @@ def set_result_type(compiled: Any, position: int, type_: TypeEngine[Any]) -> Non
 def is_raw(compiled: Any) -> bool:
     """Whether a whole statement is raw SQL of which columns are known."""
     statement: Any = getattr(compiled, "statement", None)
-    if getattr(statement, "is_from_statement", False):
+    if getattr(statement, "__visit_name__", "") == "orm_from_statement":
         statement = statement.element
     return isinstance(statement, TextClause | TextualSelect) and bool(compiled._result_columns)
 
