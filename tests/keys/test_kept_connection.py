@@ -95,6 +95,23 @@ def test_what_another_process_committed_is_seen_by_it(watched, mariadb, keyring)
     assert len(watched.opened) == 1
 
 
+@pytest.mark.parametrize("name", ["reset", "checkin"])
+def test_it_shows_no_old_keys_in_a_transaction_that_a_listener_began(mariadb, keyring, name):
+    engine = mariadb.create_engine(pool_reset_on_return=None)
+    watched = Watched(engine, keyring)
+    event.listen(engine, name, lambda connection, *_: look(connection))
+    watched.store.newest_versions(["default"])
+    made = SqlKeyStore(keyring, engine=mariadb.create_engine()).rotate("default")
+
+    assert watched.store.newest_versions(["default"]) == {"default": made.version}
+    assert len(watched.opened) == 2
+
+
+def look(connection) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM encfields_keys")
+
+
 def test_it_is_replaced_when_the_server_has_ended_it(watched, mariadb):
     [own] = watched.open()
     with mariadb.create_engine().connect() as other:

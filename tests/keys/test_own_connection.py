@@ -7,7 +7,7 @@ import sqlite3
 import pytest
 from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.engine.interfaces import CacheStats
-from sqlalchemy.pool import NullPool, StaticPool
+from sqlalchemy.pool import NullPool, SingletonThreadPool, StaticPool
 
 from encfields.errors import ConfigurationError, KeyUnavailableError
 from encfields.keys.sql.store import SqlKeyStore
@@ -313,6 +313,48 @@ def test_a_pool_of_one_fixed_connection_is_read_but_not_written(postgresql, keyr
         connection.commit()
         assert connection.scalar(text("SELECT count(*) FROM word")) == 0
     fixed.dispose()
+
+
+@pytest.mark.parametrize("pool", [StaticPool, SingletonThreadPool])
+@pytest.mark.parametrize("server", ["postgresql", "mariadb"])
+def test_reading_keys_ends_no_transaction_on_a_servers_only_connection(
+    request, keyring, server, pool
+):
+    backend = request.getfixturevalue(server)
+    store = SqlKeyStore(keyring, engine=backend.create_engine())
+    store.create_table()
+    store.create("default")
+    single = backend.create_engine(poolclass=pool)
+    reader = SqlKeyStore(keyring, engine=single)
+    with single.begin() as connection:
+        connection.execute(text("CREATE TABLE word (word VARCHAR(9))"))
+    with single.connect() as connection:
+        connection.execute(text("INSERT INTO word VALUES ('undone')"))
+        assert reader.active("default").id == "default"
+        connection.rollback()
+
+        assert connection.scalars(text("SELECT word FROM word")).all() == []
+
+
+@pytest.mark.parametrize("pool", [StaticPool, SingletonThreadPool])
+@pytest.mark.parametrize("server", ["postgresql", "mariadb"])
+def test_reading_keys_leaves_no_transaction_on_a_servers_only_connection(
+    request, keyring, server, pool
+):
+    backend = request.getfixturevalue(server)
+    with backend.create_engine().begin() as other:
+        other.execute(text("CREATE TABLE word (word VARCHAR(9))"))
+    store = SqlKeyStore(keyring, engine=backend.create_engine())
+    store.create_table()
+    made = store.create("default")
+    single = backend.create_engine(poolclass=pool, isolation_level="REPEATABLE READ")
+    reader = SqlKeyStore(keyring, engine=single)
+    assert reader.newest_versions(["default"]) == {"default": made.version}
+    with backend.create_engine().begin() as other:
+        other.execute(text("INSERT INTO word VALUES ('new')"))
+
+    with single.connect() as connection:
+        assert connection.scalar(text("SELECT word FROM word")) == "new"
 
 
 def test_a_shared_in_memory_database_gets_a_connection_of_its_own(keyring):

@@ -154,15 +154,25 @@ class OwnConnection:
         pool = self.engine.pool
         if isinstance(pool, StaticPool):
             # Checking it out and in again would roll back the application's transaction.
-            return self._work_on(pool.connection.get_connection(), work)
+            connection = pool.connection
+            is_free = not connection.in_use
+            return self._work_on(connection.get_connection(), work, is_free=is_free)
         fairy = self.engine.raw_connection()
         try:
-            return self._work_on(fairy.dbapi_connection, work)
+            # If the application does not use it, it is reset as it is put back.
+            return self._work_on(fairy.dbapi_connection, work, is_free=False)
         finally:
             fairy.close()
 
-    def _work_on(self, dbapi_connection: Any, work: EngineWork[T]) -> T:
-        was_idle = not is_in_transaction(dbapi_connection)
+    def _work_on(self, dbapi_connection: Any, work: EngineWork[T], *, is_free: bool) -> T:
+        """Do `work` on the application's connection, and end no transaction of its.
+
+        :param is_free: whether the application has put the connection back. Of a server's drivers,
+            few can tell whether a transaction is open.
+        """
+        was_idle = is_free
+        if self.engine.dialect.name == "sqlite":
+            was_idle = not is_in_transaction(dbapi_connection)
         borrowed = _Borrowed(dbapi_connection)
         own = engine_like(
             self.engine,

@@ -173,7 +173,10 @@ def _asked(pool: Pool, engine: Engine) -> bool:
 
 def _is_answered(connection: Any, dialect: Dialect, drivers: type[Exception]) -> bool:
     try:
-        return connection is not None and dialect.do_ping(connection)
+        # A listener of the application's may have begun a transaction as the connection was put
+        # back, in which the keys would be read as they were then.
+        dialect.do_rollback(connection)
+        return dialect.do_ping(connection)
     except (OSError, drivers):
         return False
 
