@@ -248,6 +248,8 @@ def test_what_an_insert_tells_of_its_keys_is_what_a_plain_table_s_does(shop, key
     for name, statement in REPORTING.items():
         if key in {"by_server", "by_sql"} and "row" in name and name != "one row":
             continue  # they would all have one key
+        if " and " in name and not shop.backend.has_returning:
+            continue  # nor has a plain table
         told = []
         for table in (plain, sealed):
             metadata.drop_all(shop.engine)

@@ -42,6 +42,7 @@ WHOLE = [(row["name"], row["legs"], row["chip"], row["age"]) for row in ROWS]
 
 @pytest.fixture
 def shuffled(db):
+    db.backend.require_returning()
     db.create(Base.metadata)
     with db.engine.connect() as connection:
         insertmanyvalues_fixture(connection, randomize_rows=True)
