@@ -60,7 +60,7 @@ from encfields.orm.query.refused_parts import index_column_refused
 from encfields.orm.query.statement_scope import unlabelled
 from encfields.orm.query.stored_bytes import is_hash, named_column, sorted_bytes, stored_in
 from encfields.orm.read.provenance import column_named, table_named
-from encfields.orm.read.union_reads import is_no_value
+from encfields.orm.read.union_reads import is_no_value, selects_of
 
 
 def check_condition(criteria: Iterable[Any], what: str) -> None:
@@ -310,12 +310,14 @@ def _refuse_value_below_ciphertext(compound: CompoundSelect[Any]) -> None:
 
 
 def _refuse_plaintext_beside_ciphertext(compound: CompoundSelect[Any]) -> None:
-    """Refuse a column that is not encrypted, or a function, or a subquery, of such, at the position
-    of another SELECT's encrypted one.
+    """Refuse a column that is not encrypted, or an expression or a subquery of such, at the
+    position of another SELECT's encrypted one.
+
+    Whoever fills the column could make it look like a cell, with a message of any row.
 
     :raises UnsupportedOperationError: there is one.
     """
-    for place in zip(*map(_columns, compound.selects), strict=False):
+    for place in zip(*map(_columns, selects_of(compound)), strict=False):
         encrypted = next(filter(is_encrypted, place), None)
         plain = next(filter(_is_plain, place), None)
         if encrypted is not None and plain is not None:
@@ -336,10 +338,12 @@ def _is_raw(part: Any) -> bool:
 
 
 def _is_plain(column: Any) -> bool:
-    if isinstance(column, FunctionElement | ScalarSelect):
-        return not any(is_encrypted(part) or _is_raw(part) for part in iterate(column))
-    has_table = isinstance(column, ColumnClause) and column.table is not None
-    return has_table and encrypted_origin(column) is None
+    if isinstance(column, ColumnClause):
+        return column.table is not None and encrypted_origin(column) is None
+    parts = [*iterate(column)]
+    if any(is_encrypted(part) or _is_raw(part) for part in parts):
+        return False
+    return any(isinstance(part, ColumnClause | FunctionElement | ScalarSelect) for part in parts)
 
 
 def _ciphertext(select: Any, column: Any) -> Any | None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,10 @@ if TYPE_CHECKING:
 Decode = Callable[[bytes, Any], Any]
 """Converts a plaintext, given the dialect, to a Python value."""
 
+_SECRET = secrets.token_bytes(16)
+"""Of this process, so that nobody knows a column's tag who could store a cell where raw SQL, as one
+SELECT of a UNION, brings it among this column's."""
+
 AT_ONCE = "_encfields_at_once"
 """Attribute of a function that opens cells, if cells of many rows can be opened together: their
 reader, and the function that decodes a plaintext, ``None`` for text."""
@@ -62,8 +67,7 @@ class RowReader(TypeEngine[Any]):
     def __init__(self, binding: ColumnBinding, lazy: bool = False) -> None:
         self.binding = binding
         self.lazy = lazy
-        digest = hashlib.sha256(binding.logical_name.encode("utf-8")).hexdigest()
-        self.tag = digest[:6]
+        self.tag = hashlib.sha256(_SECRET + binding.logical_name.encode("utf-8")).hexdigest()[:6]
 
     @property
     def key_columns(self) -> tuple[Column[Any], ...]:
