@@ -15,7 +15,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.elements import ColumnElement
 
 from encfields.databases import MYSQL_NAMES
-from encfields.errors import EncFieldsError
+from encfields.errors import EncFieldsError, UnsupportedOperationError
 from encfields.message import core
 from encfields.orm import internals
 from encfields.orm.adoption.text_form import ReadForm
@@ -93,6 +93,15 @@ def _compile(element: PackedOrPlain, compiler: Any, **kw: Any) -> str:
     inner = without_result_map(kw)
     dialect = compiler.dialect
     reader: Any = element.reader
+    if internals.is_part_of_ddl(compiler):
+        raise UnsupportedOperationError(
+            "while the column is being adopted, a view of it, or a table that is made of a SELECT, "
+            "would lack the values that are still plaintext: let it select the row's key, and read "
+            "the column from its own table",
+            table=reader.binding.table,
+            column=reader.binding.column_name,
+            reason="view-of-adopted",
+        )
     form = reader.plain_form(dialect).sql(element.plain, compiler, **inner)
     sealed = compiler.process(element.ciphertext, **inner)
     packed = compiler.process(Packed(element.ciphertext, element.identity, reader), **inner)

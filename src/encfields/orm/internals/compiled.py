@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Column
 from sqlalchemy.engine.interfaces import ExecuteStyle
+from sqlalchemy.sql.compiler import DDLCompiler
 from sqlalchemy.sql.dml import Insert, Update
 from sqlalchemy.sql.elements import BindParameter, ColumnElement
 
@@ -112,6 +113,17 @@ def compiled_statement(compiled: Any) -> Any:
     state = getattr(compiled, "compile_state", None)
     statement = getattr(state, "statement", None)
     return compiled.statement if statement is None else statement
+
+
+def is_part_of_ddl(compiler: Any) -> bool:
+    """Whether this compiles a part of a statement like CREATE VIEW, which has a compiler for it."""
+    return compiler.statement is None
+
+
+def compiler_of_select(compiled: Any) -> Any | None:
+    """What compiled the SELECT in a statement like CREATE VIEW; ``None`` if it has none."""
+    compiler = compiled.sql_compiler if isinstance(compiled, DDLCompiler) else None
+    return None if compiler is None or compiler.compile_state is None else compiler
 
 
 def assignments(compiled: Any) -> list[dict[Any, Assigned]]:

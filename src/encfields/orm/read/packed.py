@@ -4,6 +4,9 @@ If a statement has GROUP BY, PostgreSQL requires each selected column to be grou
 to a table whose whole primary key is. A cell contains each column of its row's key, even if the
 statement groups by an equal column, or by the primary key of a subquery. Such a column is
 aggregated: it has the same value throughout a group.
+
+What the SELECT of a view selects is not delivered but stored. Another SELECT delivers it and adds
+the key: there the cell is the message alone.
 """
 
 from __future__ import annotations
@@ -50,19 +53,29 @@ class Packed(WrappedColumn):
 @compiles(Packed)
 def _compile_packed(element: Packed, compiler: Any, **kw: Any) -> str:
     """The portable form, for SQLite and SQLAlchemy's default dialect."""
+    if internals.is_part_of_ddl(compiler):
+        return _stored(element, compiler, kw)
     pieces = _pieces(element, compiler, compiler.dialect.name, kw)
     return "CAST(" + " || ".join(pieces) + " AS BLOB)"
 
 
 @compiles(Packed, "postgresql")
 def _compile_packed_postgresql(element: Packed, compiler: Any, **kw: Any) -> str:
+    if internals.is_part_of_ddl(compiler):
+        return _stored(element, compiler, kw)
     *head, ciphertext = _pieces(element, compiler, "postgresql", kw)
     return f"(CAST({' || '.join(head)} AS BYTEA) || {ciphertext})"
 
 
 @compiles(Packed, *sorted(MYSQL_NAMES))
 def _compile_packed_mysql(element: Packed, compiler: Any, **kw: Any) -> str:
+    if internals.is_part_of_ddl(compiler):
+        return _stored(element, compiler, kw)
     return "CONCAT(" + ", ".join(_pieces(element, compiler, "mysql", kw)) + ")"
+
+
+def _stored(element: Packed, compiler: Any, kw: dict[str, Any]) -> str:
+    return str(compiler.process(element.ciphertext, **without_result_map(kw)))
 
 
 def without_result_map(kw: dict[str, Any]) -> dict[str, Any]:

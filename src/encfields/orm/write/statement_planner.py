@@ -56,6 +56,9 @@ def _in_driver_order(planned: Sequence[_Bind], compiled: Any) -> list[tuple[_Bin
 
 def _plan(compiled: Any, dialect: Dialect) -> StatementPlan:
     if not hasattr(compiled, "bind_names"):
+        made_of = internals.compiler_of_select(compiled)
+        if made_of is not None:
+            refuse_usage(made_of)
         return NOTHING
     if compiled.isplaintext:
         return _refuse_stray_binds(compiled, NOTHING)
