@@ -9,6 +9,12 @@ from flask import Flask
 from flask.testing import FlaskClient
 from flask_admin import Admin
 from flask_admin.contrib.sqla import ModelView
+from flask_admin.contrib.sqla.filters import (
+    FilterEmpty,
+    FilterEqual,
+    FilterInList,
+    FilterNotEqual,
+)
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
@@ -33,6 +39,16 @@ class VisitView(ModelView):
     column_searchable_list = ("ward",)
 
 
+of_visits: Any = Visit
+
+
+class FilteredView(VisitView):
+    column_filters = tuple(
+        filter_(of_visits.name, "Name")
+        for filter_ in (FilterEqual, FilterNotEqual, FilterInList, FilterEmpty)
+    )
+
+
 @pytest.fixture
 def app(sqlite: Backend) -> Flask:
     app = Flask("clinic")
@@ -40,8 +56,8 @@ def app(sqlite: Backend) -> Flask:
     app.secret_key = "of this session"
     db = SQLAlchemy(app)
     admin = Admin(app)
-    for model in (Visit, PlainVisit):
-        admin.add_view(VisitView(model, db))
+    for model, view in ((Visit, FilteredView), (PlainVisit, VisitView)):
+        admin.add_view(view(model, db))
     with app.app_context():
         attach_locally(db.engine)
         Base.metadata.create_all(db.engine)
@@ -91,3 +107,21 @@ def test_a_row_is_created_shown_listed_and_edited(client: FlaskClient, engine: E
     sent = client.post("/admin/visit/edit/?id=1", data=form)
     assert sent.status_code == 302, sent.text
     assert values_of(_only(engine)) == {**ADA, "fee": type(ADA["fee"])("99.90")}
+
+
+def test_a_list_is_filtered_by_what_the_blind_index_answers(
+    client: FlaskClient, engine: Engine
+) -> None:
+    with Session(engine) as session:
+        session.add_all(Visit(ward=f"of {name}", name=name) for name in ("Ada", "Bob", "Cy"))
+        session.commit()
+    asked = {
+        "flt0_0=Ada": ["Ada"],
+        "flt0_1=Ada": ["Bob", "Cy"],
+        "flt0_2=Ada,Cy": ["Ada", "Cy"],
+        "flt0_3=1": [],
+        "flt0_3=0": ["Ada", "Bob", "Cy"],
+    }
+    for query, expected in asked.items():
+        page = _page(client, f"visit/?{query}")
+        assert [name for name in ("Ada", "Bob", "Cy") if f"of {name}" in page] == expected, query
