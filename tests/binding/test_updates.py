@@ -235,12 +235,6 @@ def test_a_key_of_another_type_is_refused(cards):
         connection.execute(set_number(CANARY).where(card.c.id == literal("second")))
 
 
-def test_null_as_key_pins_nothing(cards):
-    statement = set_number(CANARY).where(card.c.id == bindparam("k"))
-    with cards.begin() as connection, cards.refused(AmbiguousRowError, card):
-        connection.execute(statement, {"k": None})
-
-
 def test_part_of_a_composite_key_is_not_enough(shop):
     with shop.begin() as connection:
         connection.execute(seat.insert().values(hall="A", number=1, guest="g"))

@@ -491,14 +491,34 @@ def test_a_multi_table_update_of_an_index_is_refused(mariadb_db):
     with mariadb_db.session() as session:
         session.add_all([Patient(id=1, ssn="a"), Seat(hall="A", number=1, guest="g")])
         session.commit()
-    for column in (patient.c.ssn, patient.c.ssn_bidx):
+    other = patient.alias()
+    refused = {patient.c.ssn: "b", patient.c.ssn_bidx: null(), other.c.ssn: null()}
+    for column, value in refused.items():
         statement = (
             update(seat)
-            .values({seat.c.hall: "B", column: null()})
-            .where(patient.c.id == seat.c.number)
+            .values({seat.c.hall: "B", column: value})
+            .where(column.table.c.id == seat.c.number)
         )
-        with mariadb_db.begin() as connection, mariadb_db.refused(AmbiguousRowError, patient):
+        with mariadb_db.begin() as connection, mariadb_db.refused(BindingError, patient):
             connection.execute(statement)
+
+
+@pytest.mark.parametrize("value", [None, null()], ids=["None", "null()"])
+@pytest.mark.parametrize("is_join", [False, True], ids=["of tables", "of a join"])
+def test_null_may_be_set_in_other_tables_and_empties_the_index(innodb_db, value, is_join):
+    innodb_db.create(Patient.metadata)
+    with innodb_db.session() as session:
+        session.add_all([Patient(id=1, ssn="a"), Patient(id=2, ssn="a")])
+        session.add(Seat(hall="A", number=1, guest="g"))
+        session.commit()
+    condition = patient.c.id == seat.c.number
+    target = seat.join(patient, condition) if is_join else seat
+    statement = update(target).values({patient.c.ssn: value}).where(condition)
+    with innodb_db.begin() as connection:
+        assert connection.execute(statement).rowcount == 1
+        assert connection.scalars(select(patient.c.id).where(patient.c.ssn == "a")).all() == [2]
+    assert innodb_db.stored(patient.c.ssn, 1) is None
+    assert innodb_db.stored(patient.c.ssn_bidx, 1) is None
 
 
 def test_a_write_inside_a_cte_is_refused(postgresql_db):

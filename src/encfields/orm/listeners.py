@@ -27,7 +27,11 @@ from encfields.orm.write.indexes_along import write_indexes_along
 from encfields.orm.write.redaction import Redaction
 from encfields.orm.write.row_update import complete_row_update
 from encfields.orm.write.rows_of_defaults import store_one_row_of_defaults
-from encfields.orm.write.update_rewording import decide_values, with_row_named
+from encfields.orm.write.update_rewording import (
+    decide_values,
+    with_nulls_elsewhere,
+    with_row_named,
+)
 from encfields.orm.write.upsert import target_indexes
 from encfields.orm.write.upsert_choices import mark_choices
 from encfields.orm.write.upsert_set_values import bind_set_values
@@ -105,6 +109,8 @@ class EngineListeners:
         if write is None:
             self._redaction.note_statement(connection, statement)
             return asked, multiparams, params
+        if isinstance(asked, Update):
+            asked = with_nulls_elsewhere(asked)
         execution = WriteExecution.of(connection, asked, multiparams, params, execution_options)
         if execution is not None:
             self._complete(execution)
@@ -125,7 +131,7 @@ class EngineListeners:
         if Plaintext.is_used:
             write_plaintext_along(execution)
         if isinstance(execution.statement, Update):
-            execution.statement = with_row_named(execution.statement)
+            execution.statement = with_row_named(execution)
             type_application_bindparams(execution)
             complete_row_update(execution)
             veil_written(execution)

@@ -31,11 +31,13 @@ class IdentityBind(NamedTuple):
     """The bind of a statement for one column of the row's key.
 
     :ivar in_where: whether it is in WHERE, and not in SET or VALUES.
+    :ivar null_matches_none: whether WHERE holds for no row if it is NULL.
     """
 
     bind: str
     to_text: Callable[[object], str]
     in_where: bool
+    null_matches_none: bool = False
 
 
 def stored_type(type_: TypeEngine[Any], dialect: Dialect | None) -> TypeEngine[Any]:
@@ -114,6 +116,25 @@ def from_bound_value(
         return canonical(_out_of_wrapper(stored))
 
     return convert
+
+
+def null_stays_null(type_: TypeEngine[Any], dialect: Dialect) -> bool:
+    """Whether ``None``, given to a bind of this type, is NULL to the database.
+
+    An application's type may make a value of it.
+    """
+    bound: TypeEngine[Any] = internals.variant_of(type_, dialect)
+    to_stored = bound.dialect_impl(dialect).bind_processor(dialect)
+    try:
+        if to_stored is not None and to_stored(None) is not None:
+            return False
+    except Exception:  # an application's type may raise anything
+        return False
+    while isinstance(bound, TypeDecorator):
+        if type(bound).bind_expression is not TypeDecorator.bind_expression:
+            return False
+        bound = internals.variant_of(bound.load_dialect_impl(dialect), dialect)
+    return type(bound).bind_expression is TypeEngine.bind_expression
 
 
 def is_bound_otherwise(bound_as: TypeEngine[Any], type_: TypeEngine[Any]) -> bool:

@@ -190,6 +190,7 @@ from encfields.orm.internals.statements import (
     written_table,
 )
 from encfields.orm.internals.updates import (
+    columns_elsewhere,
     has_loaded_change,
     is_expression,
     old_value_bind,

@@ -135,20 +135,41 @@ def update_values_by_key(statement: Update) -> dict[str, Any]:
     return _by_key(statement, update_values(statement))
 
 
+def columns_elsewhere(statement: Update, target: Any, value: Any) -> list[Column[Any]]:
+    """The columns of other tables that one of an UPDATE's assignments sets: MySQL's UPDATE may be
+    of several tables, or of a join."""
+    table: Any = written_table(statement)
+    if isinstance(target, str):
+        mapper = getattr(statement._propagate_attrs.get("plugin_subject"), "mapper", None)
+        if len(getattr(mapper, "tables", ())) < 2:
+            return []
+    return [
+        column
+        for column, _ in _resolved(statement, [(target, value)])
+        if isinstance(getattr(column, "table", None), Table)
+        and not same_table(column.table, table)
+    ]
+
+
+def _resolved(statement: Update, values: Any) -> Any:
+    """Assignments to columns instead of a class's attributes."""
+    mapper = getattr(statement._propagate_attrs.get("plugin_subject"), "mapper", None)
+    if mapper is None:
+        return values
+    from sqlalchemy.orm import bulk_persistence
+
+    persistence: Any = bulk_persistence
+    try:
+        state = persistence._BulkUDCompileState
+    except AttributeError:  # SQLAlchemy 2.0
+        state = persistence.BulkUDCompileState
+    return state._get_orm_crud_kv_pairs(mapper, statement, values, False)
+
+
 def _by_key(statement: Update, values: Any) -> dict[str, Any]:
     table: Any = written_table(statement)
-    mapper = getattr(statement._propagate_attrs.get("plugin_subject"), "mapper", None)
-    if mapper is not None:
-        from sqlalchemy.orm import bulk_persistence
-
-        persistence: Any = bulk_persistence
-        try:
-            state = persistence._BulkUDCompileState
-        except AttributeError:  # SQLAlchemy 2.0
-            state = persistence.BulkUDCompileState
-        values = state._get_orm_crud_kv_pairs(mapper, statement, values, False)
     by_key: dict[str, Any] = {}
-    for target, value in values:
+    for target, value in _resolved(statement, values):
         owner = getattr(target, "table", None)
         if owner is None or same_table(owner, table):
             by_key[str(getattr(target, "key", target))] = value

@@ -44,6 +44,7 @@ from encfields.orm.write.sealing import (
     null_key,
     parked_in,
     refuse_unpinned,
+    without_rows_of_null,
 )
 from encfields.orm.write.statement_plan import NOTHING, RAW_COPY_OPTION, StatementPlan
 from encfields.orm.write.statement_planner import make_plan
@@ -171,6 +172,8 @@ class WriteHook:
             raise refuse_shared(plan.set_values[0].binding)
         spelling = StoredSpelling(plan, connection, context) if plan.looks_up_spelling else None
         rows = list(internals.parameter_rows(context))
+        if plan.of_no_row_if_null:
+            rows = without_rows_of_null(plan, rows)
         if plan.without_values:
             _leave_indexes_empty(rows)
         elif plan.indexed:

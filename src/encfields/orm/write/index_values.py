@@ -173,7 +173,7 @@ def indexed_binds(
         assigned = row.get(index.index_column.key)
         if assigned is None and not any(values):
             continue
-        if any(_is_null(value) for value in values) and _is_null(assigned):
+        if any(is_null_expression(value) for value in values) and is_null_expression(assigned):
             continue
         if is_update and not any(values):
             raise refused(index, WRITTEN_BY_US)
@@ -211,7 +211,8 @@ def source_of(assigned: Assigned | None) -> str | None:
     return assigned.bind if isinstance(assigned, BoundValue) else None
 
 
-def _is_null(assigned: Assigned | None) -> bool:
+def is_null_expression(assigned: Assigned | None) -> bool:
+    """Whether a column is assigned ``null()``."""
     return isinstance(assigned, Expression) and isinstance(assigned.element, Null)
 
 

@@ -28,6 +28,7 @@ from encfields.orm.declare.row_keys import (
     from_bound_value,
     is_bound_otherwise,
     may_match_another_spelling,
+    null_stays_null,
 )
 from encfields.orm.internals import Assigned, BoundValue, Expression
 from encfields.orm.query.statement_scope import equated
@@ -170,7 +171,12 @@ class RowPlanner:
         if len({type(type_) for type_ in types}) > 1 and others:
             return None  # one name, converted in two ways
         to_text = self._to_text(column, others[0] if others else None)
-        return IdentityBind(source.bind, to_text, stated is None)
+        matches_none = (
+            stated is None
+            and not column.nullable
+            and all(null_stays_null(type_, self.dialect) for type_ in (column.type, *types))
+        )
+        return IdentityBind(source.bind, to_text, stated is None, matches_none)
 
     def _to_text(
         self, column: Column[Any], bound_as: TypeEngine[Any] | None

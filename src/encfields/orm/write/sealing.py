@@ -18,7 +18,7 @@ from encfields.message import core, seal
 from encfields.orm import internals
 from encfields.orm.sealed import Sealed, is_from_elsewhere, to_be_written
 from encfields.orm.write.index_values import IndexedBind
-from encfields.orm.write.pending import Carried, Pending, is_null
+from encfields.orm.write.pending import Carried, Pending, PendingIndex, is_null
 from encfields.orm.write.statement_plan import SealedBind, StatementPlan
 
 if TYPE_CHECKING:
@@ -85,6 +85,25 @@ def refuse_unpinned(plan: StatementPlan, context: Any) -> None:
         for bind, refusal in plan.unpinned:
             if is_parked(bind, values):
                 raise refusal()
+
+
+def without_rows_of_null(
+    plan: StatementPlan, rows: list[tuple[Mapping[str, Any], Any]]
+) -> list[tuple[Mapping[str, Any], Any]]:
+    """The parameter sets that may update a row. The values of the others are sent as NULL, since
+    their WHERE compares with NULL what is never NULL.
+
+    :param rows: each parameter set as the application gave it and as the driver will get it.
+    """
+    kept = []
+    for values, given in rows:
+        if all(values[name] is not None for name in plan.of_no_row_if_null):
+            kept.append((values, given))
+            continue
+        for parked in given.values() if isinstance(given, dict) else given:
+            if type(parked) in (Pending, PendingIndex) and not parked.done:
+                parked.settle(None)
+    return kept
 
 
 def null_key(bind: SealedBind, texts: list[str | None], plan: StatementPlan) -> EncFieldsError:

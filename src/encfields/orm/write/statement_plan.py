@@ -94,6 +94,7 @@ class StatementPlan:
         named parameters.
     :ivar indexed_in_order: the same of the binds of blind indexes.
     :ivar unpinned: the encrypted binds that are refused if they hold a value.
+    :ivar of_no_row_if_null: binds that WHERE compares columns with which are never NULL.
     :ivar is_write: whether a row that it writes may have to be checked afterwards.
     :ivar may_refuse: whether something is refused, whatever the values are or because of them.
     :ivar read_back: names of the columns that tell whether a row was stored as it was sealed for.
@@ -121,6 +122,7 @@ class StatementPlan:
     sealed_in_order: list[tuple[SealedBind, str]] = field(default_factory=list)
     indexed_in_order: list[tuple[IndexedBind, str]] = field(default_factory=list)
     unpinned: tuple[tuple[SealedBind, Refusal], ...] = ()
+    of_no_row_if_null: tuple[str, ...] = ()
     is_write: bool = False
     may_refuse: bool = False
     read_back: frozenset[str] = frozenset()
@@ -129,6 +131,9 @@ class StatementPlan:
         self.by_bind = {sealed.bind: sealed for sealed in self.sealed}
         self.by_token = {lookup.type.token: lookup for lookup in self.lookups}
         self.unpinned = tuple((bind, bind.refusal) for bind in self.sealed if bind.refusal)
+        parts = [part for sealed in self.sealed for part in sealed.identity if part]
+        compared = dict.fromkeys(part.bind for part in parts if part.null_matches_none)
+        self.of_no_row_if_null = tuple(compared)
         self.shared_lookups = tuple(
             shared for shared in self.lookups if len(shared.type.hashed_for) > 1
         )

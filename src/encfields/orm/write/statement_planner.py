@@ -17,14 +17,22 @@ from sqlalchemy.sql.selectable import TableClause
 from encfields.databases import MYSQL_NAMES
 from encfields.errors import AmbiguousRowError, BindingError, EncFieldsError, UnboundValueError
 from encfields.orm import internals
+from encfields.orm.adoption.plaintext import adoption_of
 from encfields.orm.declare.columns import WITH_ITS_KEY, SealedColumnType, bindings_of, is_encrypted
 from encfields.orm.declare.index_column_type import IndexColumnType
+from encfields.orm.declare.table_indexes import indexes_of
 from encfields.orm.internals import Assigned
 from encfields.orm.query.lookup_plan import plan_lookups
 from encfields.orm.query.recheck_plan import plan_filters
 from encfields.orm.query.refused_usage import refuse_usage
 from encfields.orm.write.application_bindparams import refuse_shared_binds
-from encfields.orm.write.index_values import IndexedBind, refuse_alias
+from encfields.orm.write.index_values import (
+    WRITTEN_BY_US,
+    IndexedBind,
+    is_null_expression,
+    refuse_alias,
+    refused,
+)
 from encfields.orm.write.indexes_along import refuse_half_upsert
 from encfields.orm.write.row_planner import COPIED_ROWS, RowPlanner
 from encfields.orm.write.statement_plan import NOTHING, Refusal, SealedBind, StatementPlan
@@ -174,18 +182,36 @@ def _plan_dml(compiled: Any, dialect: Dialect) -> StatementPlan:
 
 
 def _refuse_foreign_columns(rows: list[dict[Any, Assigned]]) -> None:
+    """Refuse values for encrypted columns of other tables. ``NULL`` is for any row."""
     for row in rows:
-        for target in row:
+        emptied: list[Any] = []
+        for target, assigned in row.items():
             if isinstance(target, str):
                 continue
             of_index = isinstance(getattr(target, "type", None), IndexColumnType)
-            if of_index or is_encrypted(target):
+            if not of_index and not is_encrypted(target):
+                continue
+            is_known = isinstance(target.table, Table) and adoption_of(target) is None
+            if not is_known or not is_null_expression(assigned):
                 raise AmbiguousRowError(
                     _SEVERAL_TABLES,
                     table=str(getattr(target.table, "name", "")) or None,
                     column=target.key,
                     reason="multi-table",
                 )
+            emptied.append(target)
+        if emptied:
+            _refuse_half_emptied(emptied)
+
+
+def _refuse_half_emptied(emptied: list[Any]) -> None:
+    """Refuse to empty a column of another table without its blind index, or the reverse."""
+    hashes = set(map(hash, emptied))
+    for table in dict.fromkeys(column.table for column in emptied):
+        for index in indexes_of(table):
+            with_value = any(hash(source.column) in hashes for source in index.sources)
+            if (hash(index.index_column) in hashes) != with_value:
+                raise refused(index, WRITTEN_BY_US)
 
 
 def _refuse_keyless(table: Any, rows: list[dict[Any, Assigned]]) -> None:

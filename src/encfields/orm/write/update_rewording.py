@@ -10,9 +10,9 @@ one is known when it is executed, so the UPDATE sets the value, or omits the col
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy import Column, and_, bindparam, text
+from sqlalchemy import Column, and_, bindparam, null, text
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.dml import Update
 from sqlalchemy.sql.elements import (
@@ -28,23 +28,52 @@ from sqlalchemy.sql.functions import coalesce
 from sqlalchemy.types import TupleType, TypeDecorator
 
 from encfields.orm import internals
-from encfields.orm.declare.columns import is_encrypted
+from encfields.orm.adoption.plaintext import adoption_of
+from encfields.orm.declare.columns import SealedColumnType, is_encrypted
+from encfields.orm.declare.table_indexes import indexes_of
 from encfields.orm.query.comparison import is_converted, ungrouped
+from encfields.orm.query.statement_scope import conjunction
 
 if TYPE_CHECKING:
-    from sqlalchemy import Column
+    from sqlalchemy import Column, Table
 
     from encfields.orm.write.execution import WriteExecution
 
 
-def with_row_named(statement: Update) -> Update:
+def with_row_named(execution: WriteExecution) -> Update:
     """The UPDATE with ``key == value`` instead of a list of one value or row, and with its key kept
     beside ``false()``.
 
-    :param statement: of a table with encrypted columns.
+    One whose WHERE holds for no row is reworded to compare the whole key with NULL: there is no
+    other row that a value could be sealed for.
     """
-    named: Update = internals.with_criteria_rewritten(statement, _criterion_naming_row)
-    return named
+    given = execution.statement
+    named: Update = internals.with_criteria_rewritten(given, _criterion_naming_row)
+    criteria = conjunction(internals.where_criteria(given))
+    if not any(_holds_for_no_row(criterion, execution.table) for criterion in criteria):
+        return named
+    if named is given:
+        named = named.where(text("1 = 0"))
+    identity = dict.fromkeys(c for one in execution.bindings.values() for c in one.identity)
+    return named.where(*(c == bindparam(None, None, c.type, unique=True) for c in identity))
+
+
+def _holds_for_no_row(criterion: Any, table: Table) -> bool:
+    """Whether it is false, a list of NULL at most, or asks a column for NULL that has none.
+
+    :param table: that is updated. Of another's column, an outer join gives NULL nevertheless.
+    """
+    if isinstance(criterion, False_):
+        return True
+    if not isinstance(criterion, BinaryExpression):
+        return False
+    if criterion.operator is operators.in_op:
+        items = _items(criterion.right)
+        return items is not None and all(isinstance(item, Null) for item in items)
+    if criterion.operator is not operators.is_ or not isinstance(criterion.right, Null):
+        return False
+    asked = hash(criterion.left)  # also if annotated
+    return any(hash(column) == asked and not column.nullable for column in table.c)
 
 
 def _criterion_naming_row(criterion: Any) -> Any:
@@ -62,21 +91,29 @@ def _criterion_naming_row(criterion: Any) -> Any:
 
 def _only_item(listed: Any) -> Any:
     """The value, or row of values, of a list with only one; ``None`` for any other."""
+    values = _items(listed)
+    if values is None or len(values) != 1:
+        return None
     element = ungrouped(listed)
-    if isinstance(element, ClauseList) and not isinstance(element, Tuple):
-        parts = element.clauses
-        return parts[0] if len(parts) == 1 else None
-    if not isinstance(element, BindParameter) or not element.unique:
-        return None
-    values = element.effective_value
-    if not isinstance(values, list | tuple) or len(values) != 1:
-        return None
+    if not isinstance(element, BindParameter):
+        return values[0]
     if not isinstance(element.type, TupleType):
         return bindparam(None, values[0], type_=element.type, unique=True)
     return [
         bindparam(None, value, type_=type_, unique=True)
         for value, type_ in zip(values[0], element.type.types, strict=False)
     ]
+
+
+def _items(listed: Any) -> list[Any] | None:
+    """The values, or SQL expressions, of a list; ``None`` for what is no list."""
+    element = ungrouped(listed)
+    if isinstance(element, ClauseList) and not isinstance(element, Tuple):
+        return list(element.clauses)
+    if not isinstance(element, BindParameter) or not element.unique:
+        return None
+    values = element.effective_value
+    return list(values) if isinstance(values, list | tuple) else None
 
 
 def _equal(criterion: BinaryExpression[Any], value: Any) -> Any:
@@ -90,6 +127,42 @@ def _equal(criterion: BinaryExpression[Any], value: Any) -> Any:
     if not all(isinstance(column, Column) and not is_encrypted(column) for column in columns):
         return criterion
     return and_(*(column == one for column, one in zip(columns, values, strict=True)))
+
+
+def with_nulls_elsewhere(statement: Update) -> Update:
+    """The UPDATE with ``null()`` for the ``None`` of encrypted columns of other tables than its
+    own, which MySQL's UPDATE may set, and for their blind indexes.
+
+    No row need be known for that, nor the values of a parameter.
+    """
+    emptied: list[Column[Any]] = []
+
+    def as_null(target: Any, value: Any) -> Any:
+        if not _is_no_value(value):
+            return value
+        columns = internals.columns_elsewhere(statement, target, value)
+        encrypted = [column for column in columns if is_encrypted(column)]
+        if any(adoption_of(column) is not None for column in encrypted):
+            return value  # its NULL may also be in a plaintext column
+        emptied.extend(encrypted)
+        none_is_value = any(cast("SealedColumnType", c.type).none_is_value for c in encrypted)
+        return null() if encrypted and not none_is_value else value
+
+    changed: Update = internals.with_changed_values(statement, as_null)
+    along = {
+        index.index_column: null()
+        for table in dict.fromkeys(column.table for column in emptied)
+        for index in indexes_of(table)
+        if any(source.column in emptied for source in index.sources)
+    }
+    return internals.with_update_values(changed, along) if along else changed
+
+
+def _is_no_value(value: Any) -> bool:
+    """Whether it is ``None``, as it is or as ``values()`` keeps it, or ``null()``."""
+    if isinstance(value, BindParameter):
+        return value.unique and value.callable is None and value.value is None
+    return value is None or isinstance(value, Null)
 
 
 def decide_values(execution: WriteExecution) -> None:
