@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -52,15 +53,25 @@ def _any(items: list[str]) -> Any:
     return any_(items)  # type: ignore[arg-type]
 
 
-@pytest.fixture
-def session(postgresql: Backend) -> Any:
-    engine = postgresql.create_engine()
+def _session(backend: Backend) -> Iterator[Session]:
+    engine = backend.create_engine()
     Base.metadata.create_all(engine)
     attach_locally(engine)
     with Session(engine) as session:
         session.add_all([Person(plain=one, sealed=one, bare=one) for one in ["a", "b", "c", None]])
         session.commit()
         yield session
+
+
+@pytest.fixture
+def session(postgresql: Backend) -> Iterator[Session]:
+    yield from _session(postgresql)
+
+
+@pytest.fixture(params=["postgresql", "mariadb", "mysql"])
+def people(request: pytest.FixtureRequest) -> Iterator[Session]:
+    """The same on each database that has ANY of a query."""
+    yield from _session(request.getfixturevalue(request.param))
 
 
 LISTS: dict[str, list[Any]] = {
@@ -146,13 +157,56 @@ def test_without_an_index_it_is_refused_by_name(session: Session) -> None:
     assert caught.value.column == "bare"
 
 
-@pytest.mark.parametrize("name, fix", [("any", "in_"), ("ALL", "not_in")])
+@pytest.mark.parametrize("name, fix", [("any", r"column\.in_"), ("ALL", "and_")])
 def test_the_function_of_that_name_says_what_to_write(
     session: Session, name: str, fix: str
 ) -> None:
     listed = getattr(func, name)(["a"])
-    with pytest.raises(UnsupportedOperationError, match=rf"write column\.{fix}\("):
+    with pytest.raises(UnsupportedOperationError, match=rf"write {fix}\("):
         _ids(session, Person.sealed == listed)
+
+
+def _other_rows(column: Any) -> dict[str, Any]:
+    other = aliased(Person)
+    asked = select(column(other)).where(other.id.in_([1, 3]))
+    either = union_all(asked, select(column(other)).where(other.id == 2)).scalar_subquery()
+    with_null = select(column(other)).where(other.id.in_([1, 4])).scalar_subquery()
+    of_row = select(column(other)).where(other.id == Person.id).scalar_subquery()
+    return {"a query": asked.scalar_subquery(), "a UNION": either, "NULL": with_null, "its": of_row}
+
+
+@pytest.mark.parametrize("name", ["a query", "a UNION", "NULL", "its"])
+def test_any_and_all_of_a_query_answer_as_of_a_plain_column(people: Any, name: str) -> None:
+    def forms(column: Any) -> list[Any]:
+        of = column(Person)
+        query = _other_rows(column)[name]
+        return [
+            of == any_(query),
+            any_(query) == of,
+            query.any_() == of,
+            ~(of == any_(query)),
+            of != all_(query),
+            all_(query) != of,
+            ~(of != all_(query)),
+        ]
+
+    for plain, sealed in zip(*map(forms, (lambda p: p.plain, lambda p: p.sealed)), strict=True):
+        assert _ids(people, sealed) == _ids(people, plain)
+
+
+def test_what_no_list_can_answer_says_what_to_write(session: Session) -> None:
+    for listed in (
+        bindparam("listed", ["a"], ARRAY(String)),
+        select(Person.sealed).scalar_subquery(),
+    ):
+        for asked, fix in (
+            (lambda listed=listed: Person.sealed != any_(listed), "or_"),
+            (lambda listed=listed: Person.sealed == all_(listed), "and_"),
+        ):
+            with pytest.raises(
+                UnsupportedOperationError, match=rf"write {fix}\(\) of a comparison"
+            ):
+                _ids(session, asked())
 
 
 def _places(column: Any, listed: Any) -> dict[str, Any]:

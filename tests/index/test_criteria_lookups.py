@@ -269,7 +269,7 @@ def test_a_subquery_that_cannot_be_compared_names_the_column_it_delivers(
     for spelt in (
         lambda: literal("x").in_(select(Claim.ssn)),
         lambda: tuple_(Claim.ssn, Claim.id).in_(numbers),
-        lambda: Claim.ssn == any_(select(Claim.ssn).scalar_subquery()),
+        lambda: Claim.ssn != any_(select(Claim.ssn).scalar_subquery()),
     ):
         with sqlite_clinic.session() as session, pytest.raises(UnsupportedOperationError) as caught:
             session.execute(select(Claim.id).where(spelt()))

@@ -25,7 +25,6 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, synonym
 
 from encfields import BlindIndex, EncryptedType
 from encfields.errors import (
-    AmbiguousRowError,
     BindingError,
     CiphertextCopyError,
     UnboundValueError,

@@ -146,8 +146,7 @@ def columns_elsewhere(statement: Update, target: Any, value: Any) -> list[Column
     return [
         column
         for column, _ in _resolved(statement, [(target, value)])
-        if isinstance(getattr(column, "table", None), Table)
-        and not same_table(column.table, table)
+        if isinstance(getattr(column, "table", None), Table) and not same_table(column.table, table)
     ]
 
 

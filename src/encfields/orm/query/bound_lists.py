@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import BindParameter, CollectionAggregate
+from sqlalchemy.sql.selectable import ScalarSelect, SelectBase
 from sqlalchemy.types import NULLTYPE
 
 from encfields.orm import internals
@@ -25,6 +26,17 @@ def asks_as_in(operator: Any, aggregate: Any) -> bool:
         and (operator, aggregate.operator) in _AS_IN
         and isinstance(ungrouped(aggregate.element), BindParameter)
     )
+
+
+def selected_for_any(operator: Any, aggregate: CollectionAggregate[Any]) -> Any:
+    """The query for which ``= ANY`` and ``!= ALL`` ask as IN and NOT IN do; ``None`` if there is
+    none."""
+    if (operator, aggregate.operator) not in _AS_IN:
+        return None
+    element = ungrouped(aggregate.element)
+    if isinstance(element, ScalarSelect):
+        element = element.element
+    return element if isinstance(element, SelectBase) else None
 
 
 def in_bound_list(

@@ -18,6 +18,7 @@ from sqlalchemy.sql.elements import (
     Null,
     TypeCoerce,
 )
+from sqlalchemy.sql.selectable import ScalarSelect
 from sqlalchemy.types import TypeDecorator
 
 from encfields.errors import UnsupportedOperationError
@@ -27,6 +28,7 @@ from encfields.orm.adoption.expressions import NullTest, OfPlaintext, PlaintextI
 from encfields.orm.adoption.plaintext import WRITE_BOTH, WRITE_SEALED
 from encfields.orm.declare.columns import SealedColumnType
 from encfields.orm.query.comparison import (
+    BOOLEAN,
     EQUALITY,
     HASH,
     MEMBERSHIP,
@@ -41,6 +43,7 @@ from encfields.orm.query.comparison import (
     is_column,
     is_converted_for,
     null_test_in_sql,
+    ungrouped,
 )
 from encfields.orm.query.criteria_lookups import compared_to_list
 from encfields.orm.query.index_operand import index_column_of_view
@@ -73,6 +76,9 @@ _ADVICE_WITH_INDEX = {
     "is_distinct_from": _WITH_VALUE_OR_COLUMN,
     "is_not_distinct_from": _WITH_VALUE_OR_COLUMN,
 }
+
+
+_OF_EACH = (operators.any_op, operators.all_op)
 
 
 def _has_answer(type_: SealedColumnType, operand: object) -> bool:
@@ -159,6 +165,9 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
             listed = columns_listed(other[0])
             if listed is not None:
                 return self._among_columns(op, *listed, **kwargs)
+        if op in _OF_EACH and isinstance(ungrouped(self.expr), ScalarSelect):
+            # What it is compared with, decides.
+            return CollectionAggregate(self.expr, operator=op, type_=BOOLEAN)
         other = tuple(map(_uncoerced, other))
         return self._operate(op, *other, **kwargs)
 

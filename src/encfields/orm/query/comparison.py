@@ -289,12 +289,17 @@ class CiphertextComparison(BinaryExpression[bool]):
     inherit_cache = False
 
 
-def any_or_all_advice(*sides: Any) -> str | None:
-    """What to write instead of ANY or ALL of a list, whose items a look-up cannot see."""
+def any_or_all_advice(operator: Any, *sides: Any) -> str | None:
+    """What to write instead of ANY or ALL of a list, whose items a look-up cannot see.
+
+    :param operator: by which the sides are compared.
+    """
     for side in map(ungrouped, sides):
         name = side.name.lower() if isinstance(side, Function) else ""
         if isinstance(side, CollectionAggregate) or name in ("any", "some", "all"):
             is_all = name == "all" or getattr(side, "operator", None) is operators.all_op
+            if operator is (operators.eq if is_all else operators.ne):
+                return f"write {'and_' if is_all else 'or_'}() of a comparison with each value"
             return f"write column.{'not_in' if is_all else 'in_'}([...])"
     return None
 

@@ -33,7 +33,7 @@ from sqlalchemy.sql.elements import (
 from encfields.errors import UnsupportedOperationError
 from encfields.orm import internals
 from encfields.orm.declare.columns import is_encrypted
-from encfields.orm.query.bound_lists import asks_as_in, in_bound_list
+from encfields.orm.query.bound_lists import asks_as_in, in_bound_list, selected_for_any
 from encfields.orm.query.comparison import (
     EQUALITY,
     MEMBERSHIP,
@@ -157,13 +157,17 @@ def is_indexed(side: Any) -> bool:
 def compared_to_list(
     column: Any, operator: Any, aggregate: CollectionAggregate[Any]
 ) -> ColumnElement[bool] | None:
-    """A column with a blind index compared to any, or all, items of a list.
+    """A column with a blind index compared to any, or all, items of a list, or rows of a query.
 
     :param column: an encrypted column, or ``column.blind()``.
     :param operator: of the comparison.
     :returns: ``None`` if look-ups cannot answer the operator, or the list is not known.
     :raises UnsupportedOperationError: the index cannot answer it.
     """
+    listed = selected_for_any(operator, aggregate)
+    if listed is not None:
+        asked = column.in_(listed) if operator is operators.eq else column.not_in(listed)
+        return cast("ColumnElement[bool]", asked)
     items = _items_of_list(column, aggregate)
     if items is None and asks_as_in(operator, aggregate):
         return in_bound_list(column, operator, aggregate)

@@ -79,7 +79,8 @@ def check_expression(element: Any) -> None:
             raise ciphertext_refused(ciphertext, _use(element), _instead(element, ciphertext))
         if not _may_hold_hash(element):
             for hashed in hashes_among(parts):
-                fix = any_or_all_advice(*element.get_children()) or COLUMN_FIRST
+                operator = getattr(element, "operator", None)
+                fix = any_or_all_advice(operator, *element.get_children()) or COLUMN_FIRST
                 raise hash_refused(hashed, _use(element), fix)
 
 
@@ -204,7 +205,7 @@ def _instead(element: Any, ciphertext: Any) -> str:
         )
     if getattr(element, "operator", None) in (*EQUALITY, *MEMBERSHIP, *OF_NULL_TOO):
         if ciphertext.type.indexes:
-            return any_or_all_advice(*element.get_children()) or COLUMN_FIRST
+            return any_or_all_advice(element.operator, *element.get_children()) or COLUMN_FIRST
         return (
             "give the column index=BlindIndex() and compare it with a value, as in column == "
             "value, or compare in Python after loading"

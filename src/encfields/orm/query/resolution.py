@@ -334,7 +334,7 @@ def _lookup(
         raise refused(
             compared.scope,
             compared.element,
-            any_or_all_advice(value)
+            any_or_all_advice(compared.element.operator, value)
             or "it can be compared with a value or an equally indexed column only",
         )
     column_type = index.sources[0].column.type
