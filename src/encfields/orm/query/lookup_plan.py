@@ -34,6 +34,7 @@ from encfields.orm.query.statement_scope import (
     deciding,
     equal_beside,
     have_same_texts,
+    is_null_test_of,
     selected_in,
 )
 from encfields.orm.read.provenance import sibling
@@ -60,7 +61,7 @@ class LookupBind(NamedTuple):
 class KeyPart(NamedTuple):
     """A bind that gives the value of a key template's column.
 
-    :ivar bind: its name in the compiled statement.
+    :ivar bind: its name in the compiled statement; empty if the statement says that it is NULL.
     :ivar to_text: converts its value to text.
     :ivar takes_null: whether the answer is right if the bind is NULL.
     """
@@ -68,6 +69,15 @@ class KeyPart(NamedTuple):
     bind: str
     to_text: Callable[[object], str]
     takes_null: bool
+
+
+def _no_text(value: object) -> str:
+    raise AssertionError(f"a {type(value).__name__} for a bind that there is not")
+
+
+_NO_TENANT = KeyPart("", _no_text, True)
+"""The rows that are asked have NULL there, and so no value: the column equals nothing in them, and
+differs from nothing."""
 
 
 def plan_lookups(compiled: Any, dialect: Dialect) -> tuple[LookupBind, ...]:
@@ -171,6 +181,9 @@ def _key(compiled: Any, type_: LookupType, dialect: Dialect, most: int) -> Itera
     for column in index.key_columns:
         key_column = sibling(scope.expression, column, scope.column)
         pinned = list(islice(tenant.binds_of(key_column), most))
+        if not pinned and tenant.is_null(key_column):
+            yield [_NO_TENANT]
+            continue
         if not pinned:
             raise UnsupportedOperationError(
                 f"its blind index has a key of its own for each {column.name}: add "
@@ -214,6 +227,21 @@ class _TenantBinds:
             return self._binds_in([(OuterStatement(inner, frozenset()),)], column, frozenset())
         around = deciding(self._compared.enclosing, self._compared.scope.expression.table)
         return self._binds_in(around, column, frozenset())
+
+    def is_null(self, column: Any) -> bool:
+        """Whether a column of the comparison's row is NULL wherever the comparison counts."""
+        inner = self._compared.scope.subquery
+        if inner is not None:
+            statements = [inner]
+        else:
+            around = deciding(self._compared.enclosing, self._compared.scope.expression.table)
+            statements = [scope[0].statement for scope in around]
+        for statement in statements:
+            beside = conditions_beside(statement, self._compared.element.place)
+            criteria = [*conjunction_of(statement), *(one.condition for one in beside)]
+            if any(is_null_test_of(criterion, column) for criterion in criteria):
+                return True
+        return False
 
     def _binds_in(
         self,

@@ -127,6 +127,8 @@ def _tenant_of_lookup(
     """
     texts: list[str] = []
     for bind, to_text, takes_null in lookup.key:
+        if not bind:
+            return None
         given = [values[bind]] if bind in values else internals.bound_values(context, bind)
         try:
             named = {to_text(value) for value in given if value is not None}

@@ -26,7 +26,7 @@ from encfields.errors import EncFieldsError
 from encfields.orm import internals
 from encfields.orm.query.comparison import EQUALITY, IndexComparison, is_converted, ungrouped
 from encfields.orm.query.index_operand import asked
-from encfields.orm.query.statement_scope import conjunction
+from encfields.orm.query.statement_scope import conjunction, is_null_test_of
 from encfields.orm.read.provenance import sibling
 from encfields.traces import leaves_no_trace
 
@@ -148,13 +148,15 @@ def _known_value(bind: Any, given: Given) -> Any:
 
 
 def _tenants_in_or(alternatives: BooleanClauseList, given: Given) -> _Tenants | None:
-    """``or_(tenant == 1, tenant == 2)`` as a list."""
+    """``or_(tenant == 1, tenant == 2)`` as a list; ``tenant IS NULL`` in it adds no tenant, since
+    such a row has no value."""
     parts = alternatives.clauses
     if alternatives.operator is not operators.or_ or len(parts) > MAX_TENANTS:
         return None
     column: Any = getattr(parts[0], "left", None) if parts else None
-    values = [_value_equated(part, column, given) for part in parts]
-    return None if column is None or None in values else _Tenants(column, values)
+    equated = [part for part in parts if not is_null_test_of(part, column)]
+    values = [_value_equated(part, column, given) for part in equated]
+    return _Tenants(column, values) if values and None not in values else None
 
 
 def _value_equated(part: Any, column: Any, given: Given) -> Any:

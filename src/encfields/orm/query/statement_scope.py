@@ -18,6 +18,7 @@ from sqlalchemy.sql.elements import (
     FunctionFilter,
     Grouping,
     Label,
+    Null,
 )
 from sqlalchemy.sql.selectable import (
     AliasedReturnsRows,
@@ -309,6 +310,14 @@ def conjunction(criteria: Any) -> Iterator[Any]:
             yield from conjunction(criterion.clauses)
         else:
             yield criterion
+
+
+def is_null_test_of(criterion: Any, column: Any) -> bool:
+    """Whether a condition is that a column IS NULL."""
+    if not isinstance(criterion, BinaryExpression) or not isinstance(criterion.right, Null):
+        return False
+    is_asked = criterion.operator in (operators.is_, operators.is_not_distinct_from)
+    return is_asked and hash(criterion.left) == hash(column)
 
 
 _EQUALITY = (operators.eq, operators.is_not_distinct_from)
