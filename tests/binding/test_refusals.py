@@ -76,8 +76,6 @@ EXPRESSIONS = {
     "reverse +": lambda c: "x" + c,
     "concat": lambda c: c.concat("x"),
     "collate": lambda c: c.collate("C"),
-    "desc": lambda c: c.desc(),
-    "asc": lambda c: c.asc(),
     "distinct": lambda c: c.distinct(),
     "op": lambda c: c.op("=")("x"),
     "bool_op": lambda c: c.bool_op("=")("x"),
@@ -95,6 +93,13 @@ def test_an_operator_is_refused_where_it_is_written(operation):
     with pytest.raises(UnsupportedOperationError) as caught:
         operation(Card.__table__.c.number)
     assert (caught.value.table, caught.value.column) == ("card", "number")
+
+
+@pytest.mark.parametrize("column", [Card.number, Card.__table__.c.number], ids=["ORM", "Core"])
+def test_a_paging_library_may_compare_it_with_what_is_sorted_by(column):
+    """sqlakeyset does so with each column that is selected, and sorts by none of them."""
+    assert str(column.asc()) == "card.number ASC"
+    assert str(column.desc()) == "card.number DESC"
 
 
 # -- refused in a whole statement --------------------------------------------------------------
@@ -138,6 +143,13 @@ STATEMENTS = {
     "ORDER BY name of a label": lambda: select(Card.id, n.label("x")).order_by("x"),
     "ORDER BY name desc": lambda: select(Card.id, n).order_by(desc("number")),
     "ORDER BY nulls_last()": lambda: select(Card.id).order_by(nulls_last(n)),
+    "ORDER BY column.desc()": lambda: select(Card.id).order_by(n.desc()),
+    "ORDER BY column.asc()": lambda: select(Card).order_by(Card.id, n.asc().nulls_last()),
+    "ORDER BY column.asc() of a window": lambda: select(func.row_number().over(order_by=n.asc())),
+    "an alias's ORDER BY column.desc()": lambda: select(other.id).order_by(other.number.desc()),
+    "sorted column, selected": lambda: select(Card.id, n.desc()),
+    "sorted column, compared": lambda: select(Card.id).where(n.desc() == "x"),
+    "sorted column, counted": lambda: select(func.count(n.desc())),
     "ORDER BY desc()": lambda: select(Card.id).order_by(desc(n)),
     "ORDER BY collate()": lambda: select(Card.id).order_by(collate(n, "C")),
     "ORDER BY label": lambda: select(Card.id).order_by(n.label("x")),

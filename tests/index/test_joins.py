@@ -13,7 +13,6 @@ from sqlalchemy import (
     String,
     Table,
     and_,
-    any_,
     exists,
     func,
     insert,
@@ -245,12 +244,6 @@ def test_while_a_key_is_rotated_the_versions_in_common_join(sqlite_db):
     sql = str(select(a.c.id).where(a.c.v == b.c.v).compile(sqlite_db.engine))
     assert "a.v_bidx = b.v_bidx" in sql
     assert "v_bidx_v2" not in sql
-
-
-def test_any_of_a_subquery_is_refused(sqlite_clinic):
-    numbers = select(Claim.ssn).scalar_subquery()
-    with sqlite_clinic.session() as session, pytest.raises(UnsupportedOperationError):
-        session.scalars(select(Patient.id).where(Patient.ssn == any_(numbers)))
 
 
 IN_A_QUERY: dict[str, tuple[Any, list[int], list[int]]] = {

@@ -70,8 +70,6 @@ OPERATORS: dict[str, Callable[[Any], Any]] = {
     "reversed concat": lambda c: value + c,
     "concat()": lambda c: c.concat(value),
     "collate": lambda c: c.collate("C"),
-    "desc": lambda c: c.desc(),
-    "asc": lambda c: c.asc(),
     "nulls_first": lambda c: c.nulls_first(),
     "op": lambda c: c.op("=")(value),
     "comparison op": lambda c: c.op("=", is_comparison=True)(value),
@@ -428,12 +426,14 @@ listed: Any = [value]
 given: Any = bindparam("given", [value])
 
 ANY: dict[str, tuple[Callable[[Any], Any], str]] = {
-    "unlike ANY of a bind": (lambda c: any_(given) != c, "in_"),
-    "a column unlike ANY of a bind": (lambda c: c != any_(given), "in_"),
-    "unlike ANY behind CASE": (lambda c: case((any_(listed) != c, True), else_=False), "in_"),
-    "ANY of a query": (lambda c: c == any_(select(Patient.ssn).scalar_subquery()), "in_"),
-    "like ALL of a bind": (lambda c: all_(given) == c, "not_in"),
-    "a column like ALL of a bind": (lambda c: c == all_(given), "not_in"),
+    "unlike ANY of a bind": (lambda c: any_(given) != c, r"or_\(\) of a"),
+    "a column unlike ANY of a bind": (lambda c: c != any_(given), r"or_\(\) of a"),
+    "unlike ANY behind CASE": (
+        lambda c: case((any_(listed) != c, True), else_=False),
+        r"or_\(\) of a",
+    ),
+    "like ALL of a bind": (lambda c: all_(given) == c, r"and_\(\) of a"),
+    "a column like ALL of a bind": (lambda c: c == all_(given), r"and_\(\) of a"),
 }
 
 
@@ -441,7 +441,7 @@ ANY: dict[str, tuple[Callable[[Any], Any], str]] = {
 @pytest.mark.parametrize("compared", [number, index], ids=["column", "index"])
 def test_any_and_all_say_what_to_write_instead(sqlite_clinic, criterion, instead, compared):
     with sqlite_clinic.session() as session, sqlite_clinic.statements() as seen:
-        with pytest.raises(UnsupportedOperationError, match=rf"column\.{instead}\(") as caught:
+        with pytest.raises(UnsupportedOperationError, match=f"write {instead}") as caught:
             session.execute(select(Patient.id).where(criterion(compared)))
         assert_absent(CANARY, caught.value)
         assert seen == []

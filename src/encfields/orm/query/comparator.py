@@ -78,6 +78,7 @@ _ADVICE_WITH_INDEX = {
 }
 
 
+_SORTING = (operators.asc_op, operators.desc_op)
 _OF_EACH = (operators.any_op, operators.all_op)
 
 
@@ -165,6 +166,10 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
             listed = columns_listed(other[0])
             if listed is not None:
                 return self._among_columns(op, *listed, **kwargs)
+        if op in _SORTING and cast("SealedColumnType", self.expr.type).adopts is None:
+            # Paging libraries only compare it with what is sorted by. A statement that has it is
+            # refused.
+            return super().operate(op, *other, **kwargs)
         if op in _OF_EACH and isinstance(ungrouped(self.expr), ScalarSelect):
             # What it is compared with, decides.
             return CollectionAggregate(self.expr, operator=op, type_=BOOLEAN)
