@@ -80,6 +80,7 @@ class Visit(Base):
 
     __tablename__ = "visit"
     id: Mapped[int] = mapped_column(primary_key=True)
+    code: Mapped[str | None] = mapped_column(String(20), unique=True)
     reason: Mapped[str | None] = mapped_column(EncryptedType(String, index=BlindIndex()))
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
 from sqlalchemy import event, insert, select
+from sqlalchemy.dialects import mysql
 
 from encfields.errors import EncFieldsError
 from tests.drivers.conftest import Leg
@@ -28,6 +30,39 @@ def test_returning_the_keys(driver: Leg) -> None:
     rows = [{"reason": f"r{n}"} for n in range(5)]
     visits = driver.run(lambda c: c.execute(made, rows).all())
     assert [reason for _, reason in visits] == [row["reason"] for row in rows]
+
+
+def _execute(statement: Any, rows: list[dict[str, Any]], connection: Any) -> None:
+    connection.execute(statement, rows)
+
+
+def test_rows_that_are_found_or_skipped(driver: Leg) -> None:
+    if driver.server not in ("mysql", "mariadb"):
+        pytest.skip("it has ON CONFLICT, which is tried by itself")
+    upsert: Any = mysql.insert(Visit)
+    upsert = upsert.on_duplicate_key_update(reason=upsert.inserted.reason)
+    ignore = insert(Visit).prefix_with("IGNORE")
+    for statement, codes in (
+        (upsert, "ab"),
+        (upsert, "bcb"),
+        (upsert, "d"),
+        (upsert, "a"),
+        (ignore, "a"),
+        (ignore, "e"),
+        (ignore, "bffg"),
+    ):
+        rows = [{"code": code, "reason": f"{codes}-{n}"} for n, code in enumerate(codes)]
+        driver.run(partial(_execute, statement, rows))
+    found = driver.run(lambda c: c.execute(select(Visit.code, Visit.reason)).all())
+    assert sorted(map(tuple, found)) == [
+        ("a", "a-0"),
+        ("b", "bcb-2"),
+        ("c", "bcb-1"),
+        ("d", "d-0"),
+        ("e", "e-0"),
+        ("f", "bffg-1"),
+        ("g", "bffg-3"),
+    ]
 
 
 def _autocommit(driver_connection: Any) -> None:

@@ -5,13 +5,13 @@ Read::
     sqlalchemy.schema.Column                       _annotations
     sqlalchemy.sql.dml.Insert                      _multi_values _post_values_clause _prefixes
     sqlalchemy.sql.dml.Insert                      _propagate_attrs _select_names _values
-    sqlalchemy.sql.dml.Insert                      _generate _independent_ctes _returning
+    sqlalchemy.sql.dml.Insert                      _generate _hints _independent_ctes _returning
     sqlalchemy.sql.elements.ClauseElement          _clone
 
 Written::
 
-    sqlalchemy.sql.dml.Insert                      _multi_values _post_values_clause _values
-    sqlalchemy.sql.dml.Insert                      _select_names
+    sqlalchemy.sql.dml.Insert                      _hints _multi_values _post_values_clause
+    sqlalchemy.sql.dml.Insert                      _prefixes _select_names _values
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
-from sqlalchemy import Column
+from sqlalchemy import Column, Table, insert
 from sqlalchemy.sql.dml import Insert, Update
-from sqlalchemy.sql.elements import BindParameter, ClauseElement
+from sqlalchemy.sql.elements import BindParameter, ClauseElement, ColumnElement
+from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.selectable import Alias, Select
 from sqlalchemy.sql.visitors import iterate
 
@@ -49,6 +50,26 @@ _PRIORITIES = frozenset({"LOW_PRIORITY", "HIGH_PRIORITY"})
 def may_skip_rows(statement: Any) -> bool:
     """Whether an INSERT may skip a row, or change another one instead."""
     return post_values_clause(statement) is not None or has_prefixes(statement)
+
+
+def upsert_alone(statement: Insert, table: Table) -> Insert:
+    """An INSERT with the prefixes and the ON DUPLICATE KEY of another, and with no values."""
+    alone: Any = insert(table)._generate()
+    alone._prefixes = statement._prefixes
+    alone._hints = statement._hints
+    alone._post_values_clause = post_values_clause(statement)
+    return cast("Insert", alone)
+
+
+def keeps_value(value: Any, column: Column[Any]) -> bool:
+    """Whether what SET assigns to a column is its own value, as ``LAST_INSERT_ID(id)`` is."""
+    if isinstance(value, FunctionElement) and getattr(value, "name", "").lower() == _SAME:
+        parts = list(value.clauses)
+        value = parts[0] if len(parts) == 1 else None
+    return isinstance(value, ColumnElement) and hash(value) == hash(column)
+
+
+_SAME = "last_insert_id"
 
 
 def stated_keys(statement: Insert | Update) -> set[str]:

@@ -193,7 +193,7 @@ def _of_several(columns: list[Column[Any]]) -> UnreadableError:
         f"it comes from a UNION of {', '.join(names)}, which tells neither the table nor the row "
         "of a value: select from each table, or each class of a concrete hierarchy, by itself. A "
         "UNION can be read if every branch selects its row's key and a literal_column() that no "
-        "other branch has, as polymorphic_union() does",
+        "other branch has, as polymorphic_union() does with a type column",
         reason="untraceable",
     )
 

@@ -40,9 +40,11 @@ from encfields.orm.write.sealing import (
     encode,
     identity_texts,
     is_parked,
+    leave_indexes_empty,
     name_row,
     null_key,
     parked_in,
+    refuse_unfound,
     refuse_unpinned,
     without_rows_of_null,
 )
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
 
     from encfields.orm.declare.columns import ColumnBinding
     from encfields.orm.engine_encryption import EngineEncryption
+    from encfields.orm.write.generated_keys.rehearsal import Rehearsal
 
 
 _Rows = list[tuple[Mapping[str, Any], Any]]
@@ -145,7 +148,7 @@ class WriteHook:
         options = context.execution_options
         rehearsal = rehearsal_of(options) if REHEARSAL_OPTION in options else None
         if first is not None and not first.done:
-            self._prepare(plan, connection, context, is_rehearsal=rehearsal is not None)
+            self._prepare(plan, connection, context, rehearsal)
         # A rehearsal also has no value: it is undone, in a savepoint of its own.
         if rehearsal is not None:
             statement = rehearsal.reword(statement)
@@ -157,13 +160,16 @@ class WriteHook:
         return statement, sent if rows is parameters else sent[0]
 
     def _prepare(
-        self, plan: StatementPlan, connection: Connection, context: Any, *, is_rehearsal: bool
+        self, plan: StatementPlan, connection: Connection, context: Any, rehearsal: Rehearsal | None
     ) -> None:
         """Fetch what the rows of the execution need."""
+        is_rehearsal = rehearsal is not None
         awaited = self.keys.awaited(context) if plan.may_be_generated else None
         if awaited is not None:
             self._require_keys(plan, context)
             self.keys.learn(connection, context, awaited)
+        elif plan.hits_unfound is not None and not is_rehearsal:
+            refuse_unfound(plan, context)
         if plan.lookups:
             answer_lookups(plan.by_token, self._encryption, context, connection.dialect)
         if plan.unpinned:
@@ -175,9 +181,10 @@ class WriteHook:
         if plan.of_no_row_if_null:
             rows = without_rows_of_null(plan, rows)
         if plan.without_values:
-            _leave_indexes_empty(rows)
+            leave_indexes_empty(rows)
         elif plan.indexed:
-            self._index_rows(plan, connection, rows, spelling, is_rehearsal=is_rehearsal)
+            finds_rows = rehearsal is None or rehearsal.finds_rows
+            self._index_rows(plan, connection, rows, spelling, is_rehearsal=not finds_rows)
         if plan.sealed:
             self._seal_rows(plan, connection, context, rows, spelling, is_rehearsal=is_rehearsal)
 
@@ -266,6 +273,9 @@ class WriteHook:
                     pending.settle(dummy_value(bind.binding, texts, plaintext))
                     continue
                 if None in texts:
+                    if self.keys.is_skipped(context, bind.binding, texts):
+                        pending.settle(dummy_value(bind.binding, texts, plaintext))
+                        continue
                     raise null_key(bind, texts, plan)
                 known = cast("list[str]", texts)
                 if spelling is not None:
@@ -369,14 +379,6 @@ def _first_pending(rows: Sequence[Any]) -> Pending | None:
             if isinstance(value, Pending):
                 return value
     return None
-
-
-def _leave_indexes_empty(rows: _Rows) -> None:
-    """Set the blind indexes of rows without a value to NULL."""
-    for _, given in rows:
-        for parked in given.values() if isinstance(given, dict) else given or ():
-            if type(parked) is PendingIndex:
-                parked.settle(None)
 
 
 def _as_spelt(

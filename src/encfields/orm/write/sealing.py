@@ -87,6 +87,17 @@ def refuse_unpinned(plan: StatementPlan, context: Any) -> None:
                 raise refusal()
 
 
+def refuse_unfound(plan: StatementPlan, context: Any) -> None:
+    """Refuse values of an upsert for a row whose key nobody found out.
+
+    :param context: the execution.
+    :raises BindingError: the plan's own refusal, if there is a value.
+    """
+    for values, _ in internals.parameter_rows(context):
+        if plan.hits_unfound is not None and any(is_parked(one, values) for one in plan.sealed):
+            raise plan.hits_unfound()
+
+
 def without_rows_of_null(
     plan: StatementPlan, rows: list[tuple[Mapping[str, Any], Any]]
 ) -> list[tuple[Mapping[str, Any], Any]]:
@@ -104,6 +115,17 @@ def without_rows_of_null(
             if type(parked) in (Pending, PendingIndex) and not parked.done:
                 parked.settle(None)
     return kept
+
+
+def leave_indexes_empty(rows: list[tuple[Mapping[str, Any], Any]]) -> None:
+    """Set the blind indexes of rows without a value to NULL.
+
+    :param rows: as for :func:`without_rows_of_null`.
+    """
+    for _, given in rows:
+        for parked in given.values() if isinstance(given, dict) else given or ():
+            if type(parked) is PendingIndex:
+                parked.settle(None)
 
 
 def null_key(bind: SealedBind, texts: list[str | None], plan: StatementPlan) -> EncFieldsError:

@@ -82,6 +82,7 @@ class StatementPlan:
     :ivar unchanged: key columns that an UPDATE, or an upsert, sets and must not change.
     :ivar set_values: those of the encrypted binds that are in an upsert's SET.
     :ivar hits_unseen: raised where nobody could look afterwards which row an upsert has hit.
+    :ivar hits_unfound: raised unless the key of the row that an upsert hits was found out.
     :ivar refusal: raised whatever the values are.
     :ivar raw_copy_allowed: whether ``encfields_raw_copy`` lifts the refusal.
     :ivar looks_up_spelling: the row's key may be spelt differently in the database.
@@ -107,6 +108,7 @@ class StatementPlan:
     unchanged: tuple[UnchangedIdentity, ...] = ()
     set_values: tuple[SealedBind, ...] = ()
     hits_unseen: Refusal | None = None
+    hits_unfound: Refusal | None = None
     refusal: Refusal | None = None
     raw_copy_allowed: bool = False
     looks_up_spelling: bool = False

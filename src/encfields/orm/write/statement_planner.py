@@ -154,9 +154,10 @@ def _plan_dml(compiled: Any, dialect: Dialect) -> StatementPlan:
     if not bindings:
         return NOTHING
     maker = RowPlanner(compiled, dialect, statement, table, bindings)
-    hits_unseen = None
+    hits_unseen = hits_unfound = None
     for part in internals.one_statement_per_conflict_clause(statement):
-        hits_unseen = refuse_upsert(part, rows, bindings, dialect) or hits_unseen
+        unseen, unfound = refuse_upsert(part, rows, bindings, dialect)
+        hits_unseen, hits_unfound = unseen or hits_unseen, unfound or hits_unfound
         refuse_half_upsert(part, table)
     if internals.has_select_source(statement):
         maker.refuse_select_source()
@@ -177,6 +178,7 @@ def _plan_dml(compiled: Any, dialect: Dialect) -> StatementPlan:
         may_skip=not maker.is_update and internals.may_skip_rows(statement),
         may_cut=dialect.name in MYSQL_NAMES and internals.has_prefixes(statement),
         hits_unseen=hits_unseen,
+        hits_unfound=hits_unfound,
         table=table,
     )
 

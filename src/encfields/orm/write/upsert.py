@@ -30,6 +30,7 @@ from encfields.errors import (
 )
 from encfields.orm import internals
 from encfields.orm.adoption.plaintext import adoption_of
+from encfields.orm.declare.columns import is_encrypted
 from encfields.orm.declare.row_keys import may_match_another_spelling
 from encfields.orm.declare.table_indexes import known_indexes
 from encfields.orm.internals import Assigned, BoundValue
@@ -53,13 +54,14 @@ def refuse_upsert(
     rows: Sequence[Mapping[Any, Assigned]],
     bindings: Mapping[str, ColumnBinding],
     dialect: Dialect,
-) -> Callable[[], BindingError] | None:
+) -> tuple[Callable[[], BindingError] | None, Callable[[], BindingError] | None]:
     """Refuse an upsert that may hit a row, or set a value, other than the inserted one.
 
     :param rows: what each VALUES row assigns.
     :param bindings: the table's encrypted columns, by key.
     :returns: the error to raise if the row must be checked afterwards but cannot be: by the table's
-        declaration, the upsert hits the inserted row's key.
+        declaration, the upsert hits the inserted row's key; and the one to raise unless the key of
+        the row that it hits is found out before.
     :raises AmbiguousRowError: the conflict may hit a row of another key.
     :raises CiphertextCopyError: an encrypted column is set to something other than its inserted
         value, or a column is set by a name that only the database accepts for it.
@@ -71,8 +73,8 @@ def refuse_upsert(
         upsert = _Upsert(statement, rows, dialect)
         for binding in bindings.values():
             upsert.check(binding)
-        return upsert.unseen
-    return None
+        return upsert.unseen, upsert.unfound
+    return None, None
 
 
 def _refuse_misspelt(statement: Any) -> None:
@@ -165,6 +167,7 @@ class _Upsert:
         self._inserted_row = rows[0] if is_single else None
         self._given = internals.upsert_values(statement)
         self.unseen: Callable[[], BindingError] | None = None
+        self.unfound: Callable[[], BindingError] | None = None
         clause = internals.post_values_clause(statement)
         self._hits_any = not hasattr(clause, "update_values_to_set")
         self._agreeing = _targeted(clause, statement.table) | set(self._compared(clause))
@@ -218,7 +221,8 @@ class _Upsert:
         if self._hits_any:
             message = (
                 "ON DUPLICATE KEY does not say which unique key was hit, so the row is not known: "
-                f"set its key in the same statement ({along}), or update by primary key"
+                f"{self._leave_out(missing)}set its key in the same statement ({along}), or update "
+                "by primary key"
             )
         elif all(column in self._agreeing for column in missing):
             message = (
@@ -237,7 +241,20 @@ class _Upsert:
         if self._hits_any and self._is_hit_by(missing):
             self.unseen = partial(_refusal, AmbiguousRowError, binding, message)
             return
+        if self._hits_any and self._is_counted(missing):
+            self.unseen = self.unfound = partial(_refusal, AmbiguousRowError, binding, message)
+            return
         raise _refusal(AmbiguousRowError, binding, message)
+
+    def _leave_out(self, missing: list[Column[Any]]) -> str:
+        """The fix for a key that MySQL counts, whose row can be found out before."""
+        is_counted = self._is_counted(missing)
+        return f"leave {missing[0].name} out of the values, " if is_counted else ""
+
+    def _is_counted(self, missing: list[Column[Any]]) -> bool:
+        """Whether only a key is missing that MySQL counts."""
+        counted = internals.autoincrement_column(self._statement.table)
+        return len(missing) == 1 and missing[0] is counted
 
     def _is_hit_by(self, missing: Sequence[Column[Any]]) -> bool:
         """Whether every declared unique key contains all key columns that SET does not assign."""
@@ -282,8 +299,15 @@ class _Upsert:
         return is_own_value(value, column) and isinstance(row.get(column.key), BoundValue)
 
     def _set_to(self, column: Column[Any]) -> list[Any]:
-        """What SET assigns to a column, by its key or, which SQLAlchemy warns about, its name."""
-        return [value for key, value in self._given if key in (column.key, column.name)]
+        """What SET assigns to a column, by its key or, which SQLAlchemy warns about, its name.
+
+        Of a key, without what is its own value: ``id=func.last_insert_id(table.c.id)`` has MySQL
+        report the row's key.
+        """
+        given = [value for key, value in self._given if key in (column.key, column.name)]
+        if is_encrypted(column):
+            return given
+        return [value for value in given if not internals.keeps_value(value, column)]
 
     def _compared(self, clause: Any) -> Iterator[Column[Any]]:
         """The columns that the clause's WHERE compares with those of the inserted row."""

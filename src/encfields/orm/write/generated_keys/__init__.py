@@ -11,7 +11,8 @@ ever stored.
 ``postgresql_sequences``   takes numbers from a PostgreSQL sequence
 ``sqlite_rowids``          predicts SQLite's next row ids while holding its write lock
 ``mysql_autoincrement``    takes MySQL's numbers by an INSERT that is rolled back
-``mysql_side_connection``  does that on a separate connection if necessary
+``mysql_found_rows``       rehearses an upsert, which tells the rows that it finds
+``mysql_side_connection``  takes numbers on a separate connection if necessary
 ``mysql_innodb``           checks that it leaves nothing behind
 ``rehearsal``              otherwise executes the INSERT with random bytes and rolls it back
 ``savepoint``              the savepoint for that

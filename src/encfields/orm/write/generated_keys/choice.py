@@ -8,6 +8,7 @@ from encfields.databases import MYSQL_NAMES
 from encfields.errors import UnknownIdentityError
 from encfields.orm import internals
 from encfields.orm.write.generated_keys.mysql_autoincrement import is_counted, next_numbers
+from encfields.orm.write.generated_keys.mysql_found_rows import keys_of_found_rows
 from encfields.orm.write.generated_keys.mysql_innodb import InnodbTables, require_transaction
 from encfields.orm.write.generated_keys.mysql_side_connection import SideConnections, SideHook
 from encfields.orm.write.generated_keys.postgresql_sequences import take_numbers
@@ -89,6 +90,8 @@ def _of_mysql(connection: Connection, insert: KeylessInsert, context: Any, mysql
     table = mysql.tables.require(connection, insert)
     try:
         if is_counted(connection, insert):
+            if insert.may_skip:
+                return keys_of_found_rows(connection, insert, context, table)
             return next_numbers(connection, insert, context, table, mysql.side)
         require_transaction(connection, insert)
         return rehearse(connection, insert, context)

@@ -47,6 +47,8 @@ class KeylessInsert:
     :ivar are_reported: whether SQLAlchemy would make the database return the keys it generates.
     :ivar holds_other: whether another INSERT or UPDATE is within it, in a CTE: SQLAlchemy takes a
         parameter for a value of that one's column of the name, too.
+    :ivar statement: as the application gave it, with what is written along.
+    :ivar last_number: the last one that MySQL generated before it is executed, if it may skip rows.
     :ivar places: the keys' places, row by row, in the order of `missing`.
     """
 
@@ -60,6 +62,8 @@ class KeylessInsert:
     may_skip: bool
     are_reported: bool
     holds_other: bool
+    statement: Insert
+    last_number: int | None = None
     places: list[tuple[PendingKey, ...]] = field(default_factory=list)
 
     def has_own_bind(self, column: Column[Any], dialect: Dialect) -> bool:
@@ -153,6 +157,7 @@ def keyless_insert(
         may_skip=internals.may_skip_rows(statement),
         are_reported=internals.would_return_keys(statement, table, dialect, len(rows)),
         holds_other=multi is None and internals.holds_other_write(statement),
+        statement=statement,
     )
     _refuse_without_value(insert)
     return insert

@@ -25,6 +25,7 @@ from encfields.orm.write.generated_keys.keyless import (
     with_keys,
     with_keys_to_come,
 )
+from encfields.orm.write.generated_keys.mysql_found_rows import are_skipped
 from encfields.orm.write.generated_keys.pending_key import (
     PendingKey,
     has_own_bind,
@@ -35,10 +36,11 @@ from encfields.orm.write.generated_keys.report import report
 from encfields.orm.write.rows_by_key import rows_by_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from sqlalchemy import Column, Connection
 
+    from encfields.orm.declare.columns import ColumnBinding
     from encfields.orm.write.execution import WriteExecution
     from encfields.orm.write.generated_keys.mysql_side_connection import SideHook
 
@@ -117,6 +119,18 @@ class GeneratedKeys:
             _settle(insert, reserved, context)
         self.under_way[context] = insert, reserved
 
+    def is_skipped(self, context: Any, binding: ColumnBinding, texts: Sequence[str | None]) -> bool:
+        """Whether a row is not stored, and so has no key.
+
+        :param binding: of an encrypted column of the row.
+        :param texts: canonical texts of its identity; ``None`` for those that are not known.
+        """
+        insert, _ = self.under_way.get(context, (None, None))
+        if insert is None or insert.last_number is None:
+            return False
+        parts = zip(binding.identity, texts, strict=True)
+        return all(column in insert.missing for column, text in parts if text is None)
+
     def wording(self, context: Any, statement: str) -> str:
         """The text of the INSERT to send to the database."""
         _, reserved = self.under_way.get(context, (None, None))
@@ -152,19 +166,29 @@ class GeneratedKeys:
             return ()
         _fetch_at_once(result)
         is_mysql = connection.dialect.name in MYSQL_NAMES
-        if is_mysql and _is_untouched(reserved.keys, context, ask):
+        if is_mysql and insert.may_skip:
+            is_stored = _are_stored_or_skipped(connection, insert, reserved.keys, result.rowcount)
+        elif is_mysql and _is_untouched(reserved.keys, context, ask):
             is_stored = True
         else:
             is_stored = are_stored(connection, insert, reserved.keys)
         if not is_stored:
             savepoint.undo(connection)
+            if is_mysql and insert.may_skip:
+                raise insert.unknown(_MET_OTHERS)
             raise insert.unknown(
                 "the database stored the row under another key than the INSERT gave, as a trigger "
                 "or a rule can do, and the value would not open there; the row was taken back. "
                 "Give the key a value that the trigger or rule keeps"
             )
         savepoint.release(connection)
-        return insert.missing
+        return () if is_mysql and insert.may_skip else insert.missing
+
+
+_MET_OTHERS = (
+    "the statement met other rows than in its rehearsal, as if another transaction has stored one "
+    "meanwhile or a trigger changes the key; what it wrote was taken back: execute it again"
+)
 
 
 def _fetch_at_once(result: Any) -> None:
@@ -205,6 +229,23 @@ def _is_untouched(
     if reported and len(keys) == 1:
         return bool(keys == [(reported,)])
     return ask() is None
+
+
+def _are_stored_or_skipped(
+    connection: Connection, insert: KeylessInsert, keys: list[tuple[Any, ...]], written: int
+) -> bool:
+    """Whether all rows of an upsert have their keys, or all that INSERT IGNORE stored.
+
+    :param written: how many rows it wrote.
+    """
+    known = [key for key in dict.fromkeys(keys) if key != (None,)]
+    if internals.upsert_values(insert.statement):
+        return are_stored(connection, insert, known)
+    if written < 0:
+        return are_skipped(connection, insert, keys)
+    query = select(literal(1)).select_from(insert.table)
+    stored = rows_by_key(connection, insert.table, query, insert.missing, known) if known else []
+    return len([*stored]) == written
 
 
 def are_stored(connection: Connection, insert: KeylessInsert, keys: list[tuple[Any, ...]]) -> bool:

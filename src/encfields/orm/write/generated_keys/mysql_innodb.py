@@ -31,10 +31,12 @@ class InnodbTable(NamedTuple):
 
     :ivar takes_blocks: whether one row can take the numbers of many: the table is not partitioned,
         and no other server assigns numbers for it.
+    :ivar is_innodb: whether it is known to be a table of InnoDB, and no view or temporary table.
     :ivar is_undone: whether everything that an INSERT writes can be undone, as far as is known.
     """
 
     takes_blocks: bool
+    is_innodb: bool = False
     is_undone: bool = True
 
 
@@ -81,7 +83,8 @@ def _ask(connection: Connection, insert: KeylessInsert, schema: str | None) -> I
         )
     is_partitioned = "partitioned" in (options or "")
     return InnodbTable(
-        takes_blocks=step == 1 and not is_partitioned and not _is_in_cluster(connection)
+        takes_blocks=step == 1 and not is_partitioned and not _is_in_cluster(connection),
+        is_innodb=engine is not None,
     )
 
 

@@ -162,10 +162,14 @@ class Rehearsal:
     """The option's value: an object of ours, which no application can pass.
 
     :param reword: changes the text of the INSERT before it is sent.
+    :param finds_rows: it has the blind indexes of its values, by which it may find a row.
     """
 
-    def __init__(self, reword: Callable[[str], str] | None = None) -> None:
+    def __init__(
+        self, reword: Callable[[str], str] | None = None, *, finds_rows: bool = False
+    ) -> None:
         self._reword = reword
+        self.finds_rows = finds_rows
 
     def reword(self, statement: str) -> str:
         """The text that is sent."""

@@ -49,15 +49,19 @@ def report(context: Any, result: Any, insert: KeylessInsert, keys: Keys) -> None
 
 def _report_number(context: Any, insert: KeylessInsert, keys: Keys) -> None:
     """Set ``lastrowid`` to the number of a statement's first row, as MySQL reports generated
-    numbers. Of numbers that it is given, it reports the last; if rows are returned, none."""
+    numbers. Of numbers that it is given, as from a Sequence, it reports the last if it might have
+    generated them; if rows are returned, none."""
     if insert.are_reported:
-        context.get_lastrowid = lambda: None
+        none = 0 if context.dialect.driver == "mysqldb" else None
+        context.get_lastrowid = lambda: none
         return
     if len(keys) == 1 and not insert.is_multi:
         return
     counted = internals.autoincrement_column(insert.table)
-    is_sequence = counted is not None and counted.default is not None
+    default = None if counted is None else counted.default
     numbers = [n for n, column in enumerate(insert.missing) if column is counted]
-    is_generated = numbers and not (is_sequence and context.dialect.supports_sequences)
-    first = keys[0][numbers[0]] if is_generated else 0
-    context.get_lastrowid = lambda: first
+    told = [key[numbers[0]] for key in keys] if numbers else []
+    if default is not None and context.dialect.supports_sequences:
+        told = told[-1:] if getattr(default, "optional", False) else []
+    number = next((number for number in told if number is not None), 0)
+    context.get_lastrowid = lambda: number
