@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from encfields import EncryptedType, SqlKeyStore, attach, keyrings
+from encfields import EncryptedType, SqlKeyStore, attach, encryption_of, keyrings
 from encfields.bulk.errors import DatabaseUnavailableError
 from encfields.bulk.reencryption import Options, Reencryption
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
@@ -273,6 +273,28 @@ def test_a_tenant_whose_key_kms_denies_holds_up_none_of_the_others(
     assert {one.error for one in verified.failures} == {"KeyUnavailableError"}
     kms_proxy.heal()
     assert tenants().run().rows_written == 100
+    assert tenants.verify().opened == 50 * TENANTS
+
+
+def test_a_tenant_whose_key_kms_denies_while_its_rows_are_worked_at_holds_up_no_other(
+    tenants, kms_proxy, told
+):
+    told_before: list[Any] = []
+
+    def deny(state: Any) -> None:
+        if not told_before:
+            kms_proxy.fail("deny", branch_keys=["tenant/0"])
+            encryption_of(tenants.engine)._cache.clear()  # as it would expire
+        told_before.append(state)
+
+    report = tenants(batch_rows=5).run(progress=deny)
+
+    assert report.state == "quarantined"
+    assert {one.message.partition(":")[0] for one in report.quarantined} == {
+        "key 'tenant/0', KeyUnavailableError"
+    }
+    kms_proxy.heal()
+    assert tenants().run().finished
     assert tenants.verify().opened == 50 * TENANTS
 
 

@@ -83,6 +83,7 @@ class RunKeys:
         self._set_aside: dict[_Asked, tuple[float, KeyStoreError]] = {}
         self._failed: set[str] = set()
         self._worked: tuple[str, str] | None = None
+        self._worked_before: tuple[str, str] | None = None
 
     def active_key(self, key_id: str) -> BranchKey:
         """The branch key version that seals new values.
@@ -126,17 +127,22 @@ class RunKeys:
             if self._failed:
                 self._failed.clear()
             if isinstance(fetched, BranchKey):
+                if self._worked is not None and self._worked[0] != fetched.id:
+                    self._worked_before = self._worked
                 self._worked = fetched.id, fetched.version
             return fetched
         # Outside the ``except``: an exception keeps the one being handled when it is raised.
         raise self._judged(asked, failure)
 
-    def _another_works(self, error: KeyStoreError) -> bool:
-        """Whether KMS still opens the key that it opened last: else it may deny all of them."""
-        if self._worked is None or isinstance(error, KeyAccessError):
+    def _another_works(self, key_id: str, error: KeyStoreError) -> bool:
+        """Whether KMS still opens another key, the last that it opened: else it may deny all."""
+        worked = self._worked
+        if worked is not None and worked[0] == key_id:
+            worked = self._worked_before
+        if worked is None or isinstance(error, KeyAccessError):
             return True
         try:
-            self._keys.key_store.version(*self._worked)
+            self._keys.key_store.version(*worked)
         except KeyUnavailableError:
             return False
         except KeyStoreError:  # which says nothing of KMS
@@ -154,7 +160,7 @@ class RunKeys:
         if is_outage(error) or key_id in self._shared:
             return error
         self._failed.add(key_id)
-        if len(self._failed) >= MOST_IN_A_ROW or not self._another_works(error):
+        if len(self._failed) >= MOST_IN_A_ROW or not self._another_works(key_id, error):
             return error
         # A new one, without the frames of the one that was raised.
         kind_of_error = KeyAccessError if isinstance(error, KeyAccessError) else KeyUnavailableError
