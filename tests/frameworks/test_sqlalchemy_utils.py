@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from typing import Any
 
 import pytest
-from sqlalchemy import event, select
+from sqlalchemy import String, TypeDecorator, event, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, Mapper, Session, mapped_column
 from sqlalchemy_utils import (
     ChoiceType,
@@ -17,6 +17,7 @@ from sqlalchemy_utils import (
     generic_repr,
 )
 from sqlalchemy_utils.listeners import coercion_listener
+from sqlalchemy_utils.types.scalar_coercible import ScalarCoercible
 
 from encfields import BlindIndex, EncryptedType
 from encfields.testing import attach_locally
@@ -112,6 +113,36 @@ def test_an_attribute_takes_what_its_type_coerces(sqlite: Backend) -> None:
         session.refresh(host)
         host.address = "10.0.0.7"
         assert not session.is_modified(host)
+
+
+class Upper(TypeDecorator[str], ScalarCoercible):
+    """Its mixin comes last, as those of ArrowType and WeekDaysType do."""
+
+    impl = String
+    cache_ok = True
+
+    def _coerce(self, value: Any) -> Any:
+        return None if value is None else str(value).upper()
+
+
+def test_an_attribute_is_coerced_wherever_the_types_mixin_comes(sqlite: Backend) -> None:
+    force_auto_coercion()
+    try:
+
+        class Own(DeclarativeBase):
+            pass
+
+        class Ward(Own):
+            __tablename__ = "ward"
+            id: Mapped[int] = mapped_column(primary_key=True)
+            plain: Mapped[Any] = mapped_column(Upper())
+            sealed: Mapped[Any] = mapped_column(EncryptedType(Upper()))
+
+        ward = Ward(plain="north", sealed="north")
+    finally:
+        event.remove(Mapper, "mapper_configured", coercion_listener)
+
+    assert (ward.plain, ward.sealed) == ("NORTH", "NORTH")
 
 
 def test_a_generated_repr_shows_no_blind_index(sqlite: Backend) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copyreg
 import functools
 import inspect
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
@@ -313,7 +312,8 @@ def _defines_attribute(inner: Any, name: str) -> bool:
     """
     if name.startswith("_") or not isinstance(inner, TypeDecorator):
         return False
-    own = itertools.takewhile(lambda kind: kind is not TypeDecorator, type(inner).__mro__)
+    # A mixin may come before or behind TypeDecorator.
+    own = (kind for kind in type(inner).__mro__ if kind not in TypeDecorator.__mro__)
     return any(name in vars(holder) for holder in (inner, *own))
 
 
