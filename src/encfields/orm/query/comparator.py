@@ -14,12 +14,14 @@ from sqlalchemy.sql.elements import (
     ClauseElement,
     CollectionAggregate,
     ColumnElement,
+    False_,
     Grouping,
     Null,
+    True_,
     TypeCoerce,
 )
 from sqlalchemy.sql.selectable import ScalarSelect
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy.types import Boolean, TypeDecorator
 
 from encfields.errors import UnsupportedOperationError
 from encfields.orm import internals
@@ -114,6 +116,22 @@ def _is_null_test(type_: SealedColumnType, op: Any, operand: object) -> bool:
     return operand is None or isinstance(operand, Null)
 
 
+_OF_TRUTH = (operators.is_, operators.is_not, operators.inv)
+
+
+def _is_indexed_boolean(type_: SealedColumnType) -> bool:
+    return bool(type_.indexes) and isinstance(type_.inner, Boolean) and type_.adopts is None
+
+
+def _truth_asked(op: Any, operand: object = None) -> bool | None:
+    """What a boolean is compared with by NOT and IS [NOT] TRUE or FALSE; ``None``: by neither."""
+    if isinstance(operand, bool):
+        return operand
+    if isinstance(operand, True_ | False_):
+        return isinstance(operand, True_)
+    return False if op is operators.inv else None
+
+
 def refuse_operator(expression: object, operator: Any) -> UnsupportedOperationError:
     """The error for an operator that ciphertext cannot answer."""
     name = getattr(operator, "__name__", str(operator))
@@ -173,6 +191,10 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
         if op in _OF_EACH and isinstance(ungrouped(self.expr), ScalarSelect):
             # What it is compared with, decides.
             return CollectionAggregate(self.expr, operator=op, type_=BOOLEAN)
+        if op in _OF_TRUTH and _is_indexed_boolean(cast("SealedColumnType", self.expr.type)):
+            truth = _truth_asked(op, *other)
+            if truth is not None:
+                return self._truth(op, truth)
         other = tuple(map(_uncoerced, other))
         return self._operate(op, *other, **kwargs)
 
@@ -232,6 +254,17 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
             return OfPlaintext(asked, lambda: refuse_operator(column, op))
         side = _encrypted_side(self.expr, operand)
         return refused_or_later(side, refuse_operator(side, op))
+
+    def _truth(self, op: Any, truth: bool) -> ColumnElement[Any]:
+        """IS [NOT] TRUE or FALSE, and NOT, by what SQLAlchemy's evaluator of
+        ``synchronize_session`` supports too."""
+        if op is operators.inv:
+            return self.operate(operators.eq, truth)
+        if op is operators.is_not:
+            is_null = self.operate(operators.is_, None)
+            return Grouping(or_(is_null, self._compared(operators.ne, truth, op)))
+        is_value = self.operate(operators.is_not, None)
+        return Grouping(and_(is_value, self._compared(operators.eq, truth, op)))
 
     def _distinct_from(self, op: Any, operand: object) -> ColumnElement[Any]:
         """``is_distinct_from()`` and its opposite."""

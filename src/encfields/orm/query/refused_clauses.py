@@ -25,10 +25,11 @@ from sqlalchemy.sql.elements import (
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.selectable import CompoundSelect, Join, ScalarSelect, Select, SelectBase
 from sqlalchemy.sql.visitors import iterate
+from sqlalchemy.types import Boolean
 
 from encfields.errors import UnreadableError, UnsupportedOperationError
 from encfields.orm import internals
-from encfields.orm.declare.columns import is_encrypted
+from encfields.orm.declare.columns import SealedColumnType, is_encrypted
 from encfields.orm.query.ciphertext_uses import (
     ciphertext_refused,
     ciphertexts_among,
@@ -71,9 +72,16 @@ def check_condition(criteria: Iterable[Any], what: str) -> None:
     """
     criteria = list(criteria)
     for element in ciphertexts_among(criteria):
-        raise ciphertext_refused(element, what, "load the rows and decide in Python")
+        raise ciphertext_refused(element, what, _instead_of_truth(element))
     for element in hashes_among(criteria):
         raise hash_refused(element, what)
+
+
+def _instead_of_truth(element: Any) -> str:
+    type_ = getattr(element, "type", None)
+    if isinstance(type_, SealedColumnType) and type_.indexes and isinstance(type_.inner, Boolean):
+        return "write column == True, which its blind index answers"
+    return "load the rows and decide in Python"
 
 
 def check_select(select: Select[Any], around: Columns) -> None:
