@@ -12,6 +12,7 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    create_engine,
     insert,
     select,
     text,
@@ -20,10 +21,14 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.orm import aliased, contains_eager
+from sqlalchemy.pool import NullPool
 
+from encfields import attach
 from encfields.errors import ContextMismatchError, MalformedMessageError, UnreadableError
+from encfields.testing import local_store
 from tests.binding.models import Card, Purchase, Seat
 from tests.binding.test_identity_kinds import KINDS, keyed_table
+from tests.database import WRAPPING_KEY
 from tests.turns import databases_by_turns, on_each_database
 
 pytestmark = databases_by_turns
@@ -237,6 +242,67 @@ def test_keys_in_a_character_set_that_loses_letters_are_refused(mariadb_db):
         with pytest.raises(UnreadableError, match="another key might give the same"):
             connection.execute(raw).all()
         assert connection.execute(select(table.c.v)).all() == [("v",)]
+
+
+LOOK_ALIKE = [
+    ("mariadb", {"charset": "latin1"}, "a?", "a\u0416"),
+    ("mariadb", {"charset": "utf8mb3"}, "a?", "a\U0001f600"),
+    ("mariadb", {"charset": "sjis"}, "a\u2016", "a\u2225"),
+    ("postgresql", {"client_encoding": "sjis"}, "a\u2016", "a\u2225"),
+]
+
+
+@pytest.mark.parametrize(("server", "client", "key", "other"), LOOK_ALIKE)
+def test_keys_that_look_alike_to_the_client_are_refused(request, server, client, key, other):
+    db = request.getfixturevalue(f"{server}_db")
+    table = keyed_table(String(20).with_variant(String(20, collation="utf8mb4_nopad_bin"), "mysql"))
+    db.create(table.metadata)
+    with db.begin() as connection:
+        rows = [{"id": key, "v": "v"}, {"id": other, "v": "w"}]
+        connection.execute(insert(table), rows)
+    db.copy_cell(table.c.v, source=key, target=other)
+    engine = create_engine(db.backend.url, connect_args=client, poolclass=NullPool)
+    attach(engine, local_store(WRAPPING_KEY))
+    raw = text("SELECT id, v FROM keyed").columns(table.c.id, table.c.v)
+    with engine.begin() as connection:
+        with pytest.raises(UnreadableError, match="another key might give the same"):
+            connection.execute(raw).all()
+
+
+@pytest.mark.parametrize(
+    ("server", "client"),
+    [
+        ("mariadb", {"charset": "latin1"}),
+        ("mariadb", {"charset": "utf8mb3"}),
+        ("postgresql", {"client_encoding": "latin1"}),
+    ],
+)
+def test_keys_in_the_letters_of_the_client_are_read(request, server, client):
+    db = request.getfixturevalue(f"{server}_db")
+    table = keyed_table(String(20).with_variant(String(20, collation="utf8mb4_nopad_bin"), "mysql"))
+    db.create(table.metadata)
+    with db.begin() as connection:
+        connection.execute(insert(table).values(id="\xe4", v="v"))
+    engine = create_engine(db.backend.url, connect_args=client, poolclass=NullPool)
+    attach(engine, local_store(WRAPPING_KEY))
+    raw = text("SELECT id, v FROM keyed").columns(table.c.id, table.c.v)
+    with engine.begin() as connection:
+        assert connection.execute(raw).all() == [("\xe4", "v")]
+
+
+def test_a_text_that_an_application_makes_bytes_of_is_no_binary_key(sqlite_db):
+    table = keyed_table(LargeBinary(20))
+    sqlite_db.create(table.metadata)
+    raw = text("SELECT id, v FROM keyed").columns(table.c.id, table.c.v)
+    with sqlite_db.begin() as connection:
+        connection.execute(insert(table).values(id=b"a", v="v"))
+        assert connection.execute(raw).all() == [(b"a", "v")]
+    with sqlite_db.plain.begin() as connection:
+        connection.exec_driver_sql("UPDATE keyed SET id = CAST(id AS TEXT)")
+    with sqlite_db.begin() as connection:  # the statement was planned before, without it
+        connection.connection.driver_connection.text_factory = bytes
+        with pytest.raises(UnreadableError, match="another key might give the same"):
+            connection.execute(raw).all()
 
 
 def test_for_update_of_an_encrypted_column_locks_its_rows(cards):

@@ -322,3 +322,14 @@ def is_of_one_key(text: str, charset: bytes, *, is_same: bool = False) -> bool:
     if charset in _LOSSY:
         return is_same or not _SHARED.intersection(text)
     return charset in _EXACT or (is_same and charset in _REPEATED)
+
+
+_HAS_ONE_OF_EACH = _EXACT | {b"ascii", b"utf8mb3", b"utf8"}
+
+
+def is_kept_by_client(text: str, charset: bytes) -> bool:
+    """Whether no other text is sent to a client as this one.
+
+    :param charset: the client's, not utf8mb4; MySQL's name of it.
+    """
+    return charset in _HAS_ONE_OF_EACH and "?" not in text

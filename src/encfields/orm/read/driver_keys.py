@@ -20,7 +20,7 @@ from encfields.databases import MYSQL_NAMES
 from encfields.identity import IdentityKind
 from encfields.orm import internals
 from encfields.orm.declare.row_keys import date_reader, is_native_uuid, kind_of
-from encfields.orm.read.delivered_keys import NULL_PART, is_of_one_key
+from encfields.orm.read.delivered_keys import NULL_PART, is_kept_by_client, is_of_one_key
 
 if TYPE_CHECKING:
     from sqlalchemy import Column, Connection
@@ -42,6 +42,21 @@ def to_part(column: Column[Any], connection: Connection) -> ToPart:
     """
     convert = _converter(column, connection)
     return lambda value: NULL_PART if value is None else convert(value)
+
+
+def gives_texts_as_stored(connection: Connection) -> bool:
+    """Whether SQLite's driver gives only texts as ``str``, and those as they are.
+
+    A ``text_factory`` gives what it likes for them: ``bytes`` that a BLOB might be, too.
+    """
+    if connection.dialect.name != "sqlite":
+        return True
+    return getattr(connection.connection.driver_connection, "text_factory", str) is str
+
+
+def unsure(value: object) -> bytes | None:
+    """The function for a key of which nothing that the driver gives is known to be stored so."""
+    return None
 
 
 def without_padding(convert: ToPart) -> ToPart:
@@ -114,15 +129,20 @@ def _date(type_: TypeEngine[Any], dialect: Dialect) -> ToPart:
 
         return of_text
     era = b"AD" if dialect.name == "postgresql" else b""
-    # asyncpg reads infinity as one of these days.
-    unsure = {dt.date.min, dt.date.max} if dialect.driver == "asyncpg" else set()
+    # asyncpg and psycopg2 read infinity as one of these days.
+    as_infinity = dialect.name == "postgresql" and dialect.driver not in _TELLS_INFINITY
+    shared = {dt.date.min, dt.date.max} if as_infinity else set()
 
     def of_date(value: object) -> bytes | None:
-        if type(value) is not dt.date or value in unsure:
+        if type(value) is not dt.date or value in shared:
             return None
         return value.isoformat().encode() + era
 
     return of_date
+
+
+_TELLS_INFINITY = frozenset(("psycopg", "psycopg_async", "pg8000"))
+"""Drivers that give no date for it."""
 
 
 def _text_check(column: Column[Any], connection: Connection) -> Callable[[object], bool]:
@@ -131,31 +151,48 @@ def _text_check(column: Column[Any], connection: Connection) -> Callable[[object
     # The server pads a CHAR with blanks, which some drivers show. A VARCHAR tells rows apart by
     # them, and may be what the database has, so they are not taken off.
     may_be_padded = kind_of(column.type, dialect) is IdentityKind.CHAR
-    charset = _charset(column, connection) if dialect.name in MYSQL_NAMES else UTF8
-    if dialect.name == "sqlite":
-        driver = connection.connection.driver_connection
-        if getattr(driver, "text_factory", str) is not str:
-            return lambda value: False
+    charset, client = UTF8, UTF8
+    if dialect.name in MYSQL_NAMES:
+        charset, client = _charsets(column, connection)
+    if dialect.name == "postgresql" and not _is_encoded_one_to_one(connection):
+        return lambda value: False
 
     def is_sure(value: object) -> bool:
         if type(value) is not str or (may_be_padded and value.endswith(" ")):
             return False
-        return charset == UTF8 or is_of_one_key(value, charset)
+        is_stored = charset == UTF8 or is_of_one_key(value, charset)
+        return is_stored and (client == UTF8 or is_kept_by_client(value, client))
 
     return is_sure
+
+
+_ONE_TO_ONE = ("UTF8", "LATIN", "WIN1", "ISO_8859", "KOI8")
+
+
+def _is_encoded_one_to_one(connection: Connection) -> bool:
+    """Whether PostgreSQL sends each text in bytes of its own, or not at all.
+
+    In SJIS, for instance, it sends the same for several letters.
+    """
+    encoding = internals.without_listeners(connection).scalar(
+        text("SELECT pg_catalog.current_setting('client_encoding')")
+    )
+    return str(encoding).startswith(_ONE_TO_ONE)
 
 
 UTF8 = b"utf8"
 _UNICODE = frozenset(("utf8mb4", "utf8mb3", "utf8"))
 
 
-def _charset(column: Column[Any], connection: Connection) -> bytes:
-    """The character set in which MySQL or MariaDB stores a column; empty if it does not say."""
+def _charsets(column: Column[Any], connection: Connection) -> tuple[bytes, bytes]:
+    """The character set in which MySQL or MariaDB stores a column, and that in which it sends it;
+    empty if it does not say."""
     schemas = connection.get_execution_options().get("schema_translate_map") or {}
-    found = internals.without_listeners(connection).scalar(
+    asked = internals.without_listeners(connection).execute(
         text(
-            "SELECT character_set_name FROM information_schema.columns WHERE table_name = :table "
-            "AND column_name = :column AND table_schema = COALESCE(:schema, DATABASE())"
+            "SELECT @@character_set_results, (SELECT character_set_name FROM "
+            "information_schema.columns WHERE table_name = :table AND column_name = :column "
+            "AND table_schema = COALESCE(:schema, DATABASE()))"
         ),
         {
             "table": column.table.name,
@@ -163,4 +200,7 @@ def _charset(column: Column[Any], connection: Connection) -> bytes:
             "schema": schemas.get(column.table.schema, column.table.schema),
         },
     )
-    return UTF8 if found in _UNICODE else str(found or "").encode("ascii", "replace")
+    client, stored = (str(name or "").encode("ascii", "replace") for name in asked.one())
+    # It sends a question mark for a letter that the client's does not have.
+    sent = UTF8 if client == b"utf8mb4" else client
+    return UTF8 if stored.decode() in _UNICODE else stored, sent

@@ -19,7 +19,13 @@ from encfields.orm import internals
 from encfields.orm.adoption.plaintext import adoption_of
 from encfields.orm.declare.columns import SealedColumnType, binding_of, is_encrypted
 from encfields.orm.query.statement_scope import unlabelled
-from encfields.orm.read.driver_keys import ToPart, to_part, without_padding
+from encfields.orm.read.driver_keys import (
+    ToPart,
+    gives_texts_as_stored,
+    to_part,
+    unsure,
+    without_padding,
+)
 from encfields.orm.read.provenance import row_siblings, source_column
 from encfields.orm.read.raw_reader import PutTogether, RawReader
 from encfields.orm.read.results import FetchedRows
@@ -41,11 +47,16 @@ class RawKey(NamedTuple):
     candidates: tuple[object, ...]
     to_part: ToPart
 
-    def place_in(self, result: Any) -> KeyPlace | None:
-        """Where the rows of a result have it."""
+    def place_in(self, result: Any, as_stored: bool) -> KeyPlace | None:
+        """Where the rows of a result have it.
+
+        :param as_stored: whether the driver gives texts as they are stored.
+        """
         place = internals.place_in_row(result, self.candidates)
         if place is None:
             return None
+        if not as_stored:
+            return KeyPlace(self.column.name, place, unsure)
         # PostgreSQL's drivers give a CHAR as it is padded, and say that it is one.
         is_padded = internals.driver_type(result, place) == _POSTGRESQL_CHAR
         convert = without_padding(self.to_part) if is_padded else self.to_part
@@ -119,12 +130,14 @@ def _is_column(one: Any) -> bool:
     return isinstance(one, ColumnElement) and getattr(one, "table", None) is not None
 
 
-def put_together(result: Any, columns: Sequence[RawColumn]) -> None:
+def put_together(result: Any, columns: Sequence[RawColumn], connection: Connection) -> None:
     """Have a raw statement's result deliver cells.
 
     :param columns: the encrypted ones.
+    :param connection: on which it was executed.
     """
-    places = [place for one in columns for place in _places_of(one, result)]
+    as_stored = gives_texts_as_stored(connection)
+    places = [place for one in columns for place in _places_of(one, result, as_stored)]
     if places:
         result.cursor_strategy = RawRows(result.cursor_strategy, places)
 
@@ -144,11 +157,11 @@ class _Place(NamedTuple):
     missing: tuple[str, ...]
 
 
-def _places_of(column: RawColumn, result: Any) -> Iterator[_Place]:
+def _places_of(column: RawColumn, result: Any, as_stored: bool) -> Iterator[_Place]:
     place = internals.place_in_row(result, column.candidates)
     if place is None:
         return
-    found = [(key.column.name, key.place_in(result)) for key in column.key]
+    found = [(key.column.name, key.place_in(result, as_stored)) for key in column.key]
     parts = tuple(part for _, part in found if part is not None)
     missing = tuple(name for name, part in found if part is None)
     begin = column.reader.tag.encode("ascii") + SEPARATOR

@@ -354,7 +354,7 @@ class WriteHook:
             self.binary.note(connection, context, result)
         processors = internals.result_processors(result)
         if self._raw and any(processors) and (raw := self._raw.get(context.compiled)):
-            put_together(result, raw)
+            put_together(result, raw, connection)
         if any(processors):
             open_at_once(result, processors, self._attachment)
         if plan.filters:
