@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from hashlib import sha256
+from typing import Any
 
 import pytest
 from sqlalchemy import (
     Column,
+    ForeignKey,
     Integer,
     LargeBinary,
     MetaData,
@@ -14,16 +16,18 @@ from sqlalchemy import (
     Table,
     create_engine,
     insert,
+    lambda_stmt,
     select,
     text,
     type_coerce,
     update,
 )
 from sqlalchemy.exc import InvalidRequestError
-from sqlalchemy.orm import aliased, contains_eager
+from sqlalchemy.ext.declarative import ConcreteBase
+from sqlalchemy.orm import DeclarativeBase, aliased, contains_eager, mapped_column
 from sqlalchemy.pool import NullPool
 
-from encfields import attach
+from encfields import EncryptedType, attach
 from encfields.errors import ContextMismatchError, MalformedMessageError, UnreadableError
 from encfields.testing import local_store
 from tests.binding.models import Card, Purchase, Seat
@@ -147,6 +151,88 @@ def test_a_key_of_any_kind(db, kind):
         connection.execute(raw).all()
 
 
+def test_a_joined_subclass_by_the_key_of_either_of_its_tables(sqlite_db):
+    class Base(DeclarativeBase):
+        pass
+
+    class Person(Base):
+        __tablename__ = "person"
+        id = mapped_column(Integer, primary_key=True)
+        kind = mapped_column(String(9))
+        ssn = mapped_column(EncryptedType(String))
+        __mapper_args__: Any = {  # noqa: RUF012
+            "polymorphic_on": kind,
+            "polymorphic_identity": "person",
+        }
+
+    class Nurse(Person):
+        __tablename__ = "nurse"
+        nurse_id = mapped_column(ForeignKey(Person.id), primary_key=True)
+        pager = mapped_column(EncryptedType(String))
+        __mapper_args__: Any = {"polymorphic_identity": "nurse"}  # noqa: RUF012
+
+    sqlite_db.create(Base.metadata)
+    with sqlite_db.session() as session:
+        session.add(Nurse(ssn="s", pager="p"))
+        session.commit()
+    joined = "FROM person JOIN nurse ON nurse_id = id"
+    with sqlite_db.session() as session:
+        for columns in ("person.*, pager", "*"):
+            found = select(Nurse).from_statement(text(f"SELECT {columns} {joined}"))
+            session.expunge_all()
+            for nurse in session.scalars(found):
+                assert (nurse.ssn, nurse.pager) == ("s", "p")
+        for key in (Nurse.id, Nurse.nurse_id):
+            raw = text(f"SELECT id, ssn, pager {joined}").columns(key, Nurse.ssn, Nurse.pager)
+            assert session.execute(raw).all() == [(1, "s", "p")]
+
+
+def test_a_concrete_hierarchy_whose_raw_sql_leaves_the_values_out(sqlite_db):
+    class Base(DeclarativeBase):
+        pass
+
+    class Shop(ConcreteBase, Base):
+        __tablename__ = "shop"
+        id = mapped_column(Integer, primary_key=True)
+        pin = mapped_column(EncryptedType(String))
+        __mapper_args__: Any = {  # noqa: RUF012
+            "polymorphic_identity": "shop",
+            "concrete": True,
+        }
+
+    class Kiosk(Shop):
+        __tablename__ = "kiosk"
+        id = mapped_column(Integer, primary_key=True)
+        pin = mapped_column(EncryptedType(String))
+        __mapper_args__: Any = {  # noqa: RUF012
+            "polymorphic_identity": "kiosk",
+            "concrete": True,
+        }
+
+    sqlite_db.create(Base.metadata)
+    with sqlite_db.session() as session:
+        session.add_all([Shop(id=1, pin="a"), Kiosk(id=1, pin="b")])
+        session.commit()
+    with sqlite_db.session() as session:
+        of_all = "SELECT id, 'shop' AS type{0} FROM shop UNION SELECT id, 'kiosk'{0} FROM kiosk"
+        without = select(Shop).from_statement(text(of_all.format("")))
+        assert sorted(one.pin for one in session.scalars(without)) == ["a", "b"]
+        session.expunge_all()
+        with pytest.raises(UnreadableError, match="it comes from a UNION of kiosk"):
+            session.scalars(select(Shop).from_statement(text(of_all.format(", pin")))).all()
+
+
+def test_a_lambda_s_raw_sql(cards):
+    with cards.session() as session:
+        for _ in range(2):
+            raw = lambda_stmt(
+                lambda: text("SELECT id, number FROM card ORDER BY id").columns(
+                    Card.id, Card.number
+                )
+            )
+            assert [number for _, number in session.execute(raw)] == NUMBERS
+
+
 def test_null_is_none(cards):
     with cards.session() as session:
         session.add(Card(id=9))
@@ -252,7 +338,7 @@ LOOK_ALIKE = [
 ]
 
 
-@pytest.mark.parametrize(("server", "client", "key", "other"), LOOK_ALIKE)
+@pytest.mark.parametrize("server, client, key, other", LOOK_ALIKE)
 def test_keys_that_look_alike_to_the_client_are_refused(request, server, client, key, other):
     db = request.getfixturevalue(f"{server}_db")
     table = keyed_table(String(20).with_variant(String(20, collation="utf8mb4_nopad_bin"), "mysql"))
@@ -264,13 +350,13 @@ def test_keys_that_look_alike_to_the_client_are_refused(request, server, client,
     engine = create_engine(db.backend.url, connect_args=client, poolclass=NullPool)
     attach(engine, local_store(WRAPPING_KEY))
     raw = text("SELECT id, v FROM keyed").columns(table.c.id, table.c.v)
-    with engine.begin() as connection:
-        with pytest.raises(UnreadableError, match="another key might give the same"):
-            connection.execute(raw).all()
+    refused = pytest.raises(UnreadableError, match="another key might give the same")
+    with engine.begin() as connection, refused:
+        connection.execute(raw).all()
 
 
 @pytest.mark.parametrize(
-    ("server", "client"),
+    "server, client",
     [
         ("mariadb", {"charset": "latin1"}),
         ("mariadb", {"charset": "utf8mb3"}),

@@ -6,6 +6,7 @@ Read::
     sqlalchemy.engine.cursor.CursorResultMetaData  _keymap _processors
     sqlalchemy.sql.compiler.ResultColumnsEntry     _replace
     sqlalchemy.sql.compiler.SQLCompiler            _loose_column_name_matching _result_columns
+    sqlalchemy.sql.lambdas.LambdaElement           _resolved
 
 Overridden::
 
@@ -18,6 +19,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from sqlalchemy.sql.elements import Label, TextClause
+from sqlalchemy.sql.lambdas import LambdaElement
 from sqlalchemy.sql.selectable import TextualSelect
 from sqlalchemy.types import TypeEngine
 
@@ -49,6 +51,8 @@ def set_result_type(compiled: Any, position: int, type_: TypeEngine[Any]) -> Non
 def is_raw(compiled: Any) -> bool:
     """Whether a whole statement is raw SQL of which columns are known."""
     statement: Any = getattr(compiled, "statement", None)
+    if isinstance(statement, LambdaElement):
+        statement = statement._resolved
     if getattr(statement, "__visit_name__", "") == "orm_from_statement":
         statement = statement.element
     return isinstance(statement, TextClause | TextualSelect) and bool(compiled._result_columns)

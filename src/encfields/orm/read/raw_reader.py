@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy.types import TypeEngine
+
 from encfields.errors import UnreadableError
 from encfields.message import core
 from encfields.orm.read.row_reader import RowReader, holds_text
@@ -51,3 +53,26 @@ class RawReader(RowReader):
             )
 
         return open_put_together
+
+
+class Unreadable(TypeEngine[Any]):
+    """The type of a column in raw SQL whose values cannot be read, if there are any.
+
+    :param message: says why.
+    """
+
+    def __init__(self, message: str, table: str | None, column: str | None) -> None:
+        self.message = message
+        self.table = table
+        self.column = column
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:
+        def refuse(cell: Any) -> Any:
+            if cell is None:
+                return None
+            del cell
+            raise UnreadableError(
+                self.message, table=self.table, column=self.column, reason="untraceable"
+            )
+
+        return refuse

@@ -7,10 +7,12 @@ others, and are put into the form of a cell as they are fetched, before anything
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import Label
+from sqlalchemy import Label, Table
+from sqlalchemy.exc import NoReferenceError
 from sqlalchemy.sql.elements import ColumnElement
 
 from encfields.errors import UnreadableError
@@ -27,7 +29,7 @@ from encfields.orm.read.driver_keys import (
     without_padding,
 )
 from encfields.orm.read.provenance import row_siblings, source_column
-from encfields.orm.read.raw_reader import PutTogether, RawReader
+from encfields.orm.read.raw_reader import PutTogether, RawReader, Unreadable
 from encfields.orm.read.results import FetchedRows
 from encfields.traces import leaves_no_trace
 
@@ -39,28 +41,26 @@ class RawKey(NamedTuple):
     """A column of the row's key, which identifies a message's row.
 
     :ivar column: of the table.
-    :ivar candidates: what a result may have it as.
-    :ivar to_part: converts what the driver gives.
+    :ivar ways: what a result may have it as, first the column itself, with what converts what the
+        driver gives.
     """
 
     column: Column[Any]
-    candidates: tuple[object, ...]
-    to_part: ToPart
+    ways: tuple[tuple[tuple[object, ...], ToPart], ...]
 
     def place_in(self, result: Any, as_stored: bool) -> KeyPlace | None:
         """Where the rows of a result have it.
 
         :param as_stored: whether the driver gives texts as they are stored.
         """
-        place = internals.place_in_row(result, self.candidates)
-        if place is None:
-            return None
-        if not as_stored:
-            return KeyPlace(self.column.name, place, unsure)
-        # PostgreSQL's drivers give a CHAR as it is padded, and say that it is one.
-        is_padded = internals.driver_type(result, place) == _POSTGRESQL_CHAR
-        convert = without_padding(self.to_part) if is_padded else self.to_part
-        return KeyPlace(self.column.name, place, convert)
+        for candidates, given in self.ways:
+            place = internals.place_in_row(result, candidates)
+            if place is not None:
+                # PostgreSQL's drivers give a CHAR as it is padded, and say that it is one.
+                is_padded = internals.driver_type(result, place) == _POSTGRESQL_CHAR
+                convert = without_padding(given) if is_padded else given
+                return KeyPlace(self.column.name, place, convert if as_stored else unsure)
+        return None
 
 
 _POSTGRESQL_CHAR = 1042
@@ -99,30 +99,89 @@ def plan_raw_columns(compiled: Any, connection: Connection) -> tuple[RawColumn, 
 
 def _planned(compiled: Any, connection: Connection) -> Iterator[RawColumn]:
     columns = internals.result_columns(compiled)
-    labels = [one for objects, _ in columns for one in objects if isinstance(one, Label)]
-    is_by_name = internals.has_only_names(compiled)
+    keys = _Keys(compiled, connection)
     for place, (objects, type_) in enumerate(columns):
         column = next(filter(_is_column, map(unlabelled, objects)), None)
         if column is None or not is_encrypted(column):
             continue
         if not isinstance(type_, SealedColumnType | RawReader):
             continue  # the application reads it as another type
-        source = source_column(column)
+        try:
+            source = source_column(column)
+        except UnreadableError as error:  # of a concrete hierarchy; its rows may not have it
+            internals.set_result_type(
+                compiled, place, Unreadable(error.message, error.table, error.column)
+            )
+            continue
         if adoption_of(source) is not None:
             continue
         binding = binding_of(source)
         reader = RawReader(binding, lazy=binding.lazy)
-        key = []
-        for each in binding.bound_to:
-            siblings = list(row_siblings(column, each, source))
-            known = set(map(hash, siblings))
-            labelled = [one for one in labels if hash(one.element) in known]
-            by_name = [each.name] if is_by_name else []
-            candidates = (*siblings, *labelled, *by_name)
-            key.append(RawKey(each, candidates, to_part(each, connection)))
+        key = [keys.of(each, row_siblings(column, each, source)) for each in binding.bound_to]
         internals.set_result_type(compiled, place, reader)
         known_as = tuple(one for one in objects if not isinstance(one, str))
         yield RawColumn(known_as, reader, key)
+
+
+class _Keys:
+    """What a raw statement's result may have the columns of rows' keys as."""
+
+    def __init__(self, compiled: Any, connection: Connection) -> None:
+        objects = [one for several, _ in internals.result_columns(compiled) for one in several]
+        self._labels = [one for one in objects if isinstance(one, Label)]
+        self._columns = {hash(one): one for one in map(unlabelled, objects) if _is_column(one)}
+        self._is_by_name = internals.has_only_names(compiled)
+        self._to_part = cache(lambda column: to_part(column, connection))
+
+    def of(self, key: Column[Any], siblings: Iterable[Any]) -> RawKey:
+        """
+        :param siblings: the columns that are the key where the message is selected from.
+        """
+        found = tuple(siblings)
+        own = set(map(hash, found))
+        by_name = (key.name,) if self._is_by_name else ()
+        ways = [((*found, *self._labelled(found), *by_name), self._to_part(key))]
+        equal = {
+            known: column
+            for known, column in self._columns.items()
+            if known not in own
+            and any(base is key or _is_joined(base, key) for base in _of_tables(column))
+        }
+        if len(equal) == 1:
+            (column,) = equal.values()
+            base = next(_of_tables(column))
+            ways.append(((column, *self._labelled((column,))), self._to_part(base)))
+        return RawKey(key, tuple(ways))
+
+    def _labelled(self, columns: Iterable[Any]) -> list[Any]:
+        known = set(map(hash, columns))
+        return [one for one in self._labels if hash(one.element) in known]
+
+
+def _of_tables(column: Any) -> Iterator[Column[Any]]:
+    """The columns of tables that a column of a statement is."""
+    for base in column.base_columns:
+        if isinstance(getattr(base, "table", None), Table):
+            yield base.table.c[base.key]
+
+
+def _is_joined(one: Column[Any], other: Column[Any]) -> bool:
+    """Whether they are equal in the rows of a joined subclass: a primary key that refers to its
+    parent's."""
+    return _refers(one, other) or _refers(other, one)
+
+
+def _refers(one: Column[Any], other: Column[Any], seen: frozenset[int] = frozenset()) -> bool:
+    if not (one.primary_key and other.primary_key) or hash(one) in seen:
+        return False
+    for foreign_key in one.foreign_keys:
+        try:
+            target = foreign_key.column
+        except NoReferenceError:
+            continue
+        if target is other or _refers(target, other, seen | {hash(one)}):
+            return True
+    return False
 
 
 def _is_column(one: Any) -> bool:
