@@ -95,6 +95,13 @@ def test_an_engine_that_was_never_attached_refuses_to_read(cards):
         assert (caught.value.table, caught.value.column) == ("card", "number")
 
 
+def test_an_engine_that_was_never_attached_reads_no_rows_of_raw_sql(cards):
+    raw = text("SELECT id, number FROM card")
+    for statement in (raw.columns(Card.id, Card.number), select(Card).from_statement(raw)):
+        with cards.plain.begin() as connection, pytest.raises(NotAttachedError):
+            connection.execute(statement).all()
+
+
 def test_an_engine_that_was_never_attached_reads_and_writes_null(cards):
     with cards.plain.begin() as connection:
         connection.execute(insert(Card).values(id=9, number=None))

@@ -257,12 +257,13 @@ class EncryptedType(
         column.
         """
         is_adopted = self.adopts is not None
-        codec, is_lazy = self.codec, self.lazy
+        codec, is_lazy, attachment = self.codec, self.lazy, attachment_of(dialect)
 
         def refuse(value: Any) -> Any:
             if value is None and not is_adopted:
                 return None if is_lazy else null_value(codec, dialect)
             del value
+            attachment.require()
             raise UnreadableError(
                 "a bare ciphertext cannot be opened, because its row is unknown. For raw SQL use "
                 + (_OF_AN_ADOPTION if is_adopted else _RAW_SQL),
