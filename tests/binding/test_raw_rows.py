@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sqlite3
 from typing import Any
 
 import pytest
 from sqlalchemy import (
+    BigInteger,
     Column,
     ForeignKey,
     Integer,
@@ -33,7 +35,7 @@ from encfields.orm.read.row_reader import RowReader
 from encfields.testing import local_store
 from tests.binding.models import Card, Purchase, Seat
 from tests.binding.test_identity_kinds import KINDS, keyed_table
-from tests.database import WRAPPING_KEY
+from tests.database import WRAPPING_KEY, Database
 from tests.turns import databases_by_turns, on_each_database
 
 pytestmark = databases_by_turns
@@ -307,6 +309,22 @@ def test_a_key_in_another_storage_class_is_refused(sqlite_db):
     raw = text("SELECT id, v FROM keyed").columns(table.c.id, table.c.v)
     refused = pytest.raises(UnreadableError, match="another key might give the same")
     with sqlite_db.begin() as connection, refused:
+        connection.execute(raw).all()
+
+
+def test_keys_that_an_application_converts_itself_are_refused(sqlite, monkeypatch):
+    """With the converter an integer 7 and a BLOB "7" are the same in Python."""
+    monkeypatch.setitem(sqlite3.converters, "BIGINT", int)  # as register_converter() does
+    db = Database(sqlite, connect_args={"detect_types": sqlite3.PARSE_DECLTYPES})
+    table = keyed_table(BigInteger)
+    db.create(table.metadata)
+    with db.begin() as connection:
+        connection.execute(insert(table).values(id=7, v="of seven"))
+    with db.plain.begin() as connection:
+        connection.exec_driver_sql("INSERT INTO keyed SELECT CAST('7' AS BLOB), v FROM keyed")
+    raw = text("SELECT id, v FROM keyed").columns(table.c.id, table.c.v)
+    refused = pytest.raises(UnreadableError, match="another key might give the same")
+    with db.begin() as connection, refused:
         connection.execute(raw).all()
 
 

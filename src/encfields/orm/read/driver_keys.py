@@ -11,7 +11,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
@@ -44,14 +44,34 @@ def to_part(column: Column[Any], connection: Connection) -> ToPart:
     return lambda value: NULL_PART if value is None else convert(value)
 
 
-def gives_texts_as_stored(connection: Connection) -> bool:
-    """Whether SQLite's driver gives only texts as ``str``, and those as they are.
+def gives_as_stored(connection: Connection) -> Callable[[TypeEngine[Any]], bool]:
+    """The function that says whether SQLite's driver gives values of a type as they are stored, and
+    only texts as ``str``.
 
-    A ``text_factory`` gives what it likes for them: ``bytes`` that a BLOB might be, too.
+    A ``text_factory`` gives what it likes for texts: ``bytes`` that a BLOB might be, too. So does
+    what an application has registered to convert a column's declared type. Whether a connection
+    uses that (``detect_types``), the driver does not tell.
     """
-    if connection.dialect.name != "sqlite":
-        return True
-    return getattr(connection.connection.driver_connection, "text_factory", str) is str
+    dialect = connection.dialect
+    if dialect.name != "sqlite":
+        return lambda type_: True
+    if getattr(connection.connection.driver_connection, "text_factory", str) is not str:
+        return lambda type_: False
+    registered = _registered_converters()
+    return lambda type_: _declared_name(type_, dialect) not in registered
+
+
+def _registered_converters() -> Set[str]:
+    """The declared types for which an application has registered a converter."""
+    import sqlite3
+
+    # Both of them give what no key is taken from.
+    return {*getattr(sqlite3, "converters", ())} - {"DATE", "TIMESTAMP"}
+
+
+def _declared_name(type_: TypeEngine[Any], dialect: Dialect) -> str:
+    """As the driver looks for it: what stands before a blank or a parenthesis."""
+    return re.split(r"[ (]", type_.compile(dialect=dialect), maxsplit=1)[0].upper()
 
 
 def unsure(value: object) -> bytes | None:

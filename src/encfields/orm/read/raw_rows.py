@@ -7,13 +7,14 @@ others, and are put into the form of a cell as they are fetched, before anything
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import Label, Table
 from sqlalchemy.exc import NoReferenceError
 from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy.types import TypeEngine
 
 from encfields.errors import UnreadableError
 from encfields.message.cell import SEPARATOR
@@ -23,7 +24,7 @@ from encfields.orm.declare.columns import SealedColumnType, binding_of, is_encry
 from encfields.orm.query.statement_scope import unlabelled
 from encfields.orm.read.driver_keys import (
     ToPart,
-    gives_texts_as_stored,
+    gives_as_stored,
     to_part,
     unsure,
     without_padding,
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
     from sqlalchemy import Column, Connection
 
 
+AsStored = Callable[[TypeEngine[Any]], bool]
+
+
 class RawKey(NamedTuple):
     """A column of the row's key, which identifies a message's row.
 
@@ -48,18 +52,20 @@ class RawKey(NamedTuple):
     column: Column[Any]
     ways: tuple[tuple[tuple[object, ...], ToPart], ...]
 
-    def place_in(self, result: Any, as_stored: bool) -> KeyPlace | None:
+    def place_in(self, result: Any, as_stored: AsStored) -> KeyPlace | None:
         """Where the rows of a result have it.
 
-        :param as_stored: whether the driver gives texts as they are stored.
+        :param as_stored: whether the driver gives values of a type as they are stored.
         """
         for candidates, given in self.ways:
             place = internals.place_in_row(result, candidates)
             if place is not None:
                 # PostgreSQL's drivers give a CHAR as it is padded, and say that it is one.
                 is_padded = internals.driver_type(result, place) == _POSTGRESQL_CHAR
-                convert = without_padding(given) if is_padded else given
-                return KeyPlace(self.column.name, place, convert if as_stored else unsure)
+                given = without_padding(given) if is_padded else given
+                if not as_stored(self.column.type):
+                    given = unsure
+                return KeyPlace(self.column.name, place, given)
         return None
 
 
@@ -195,7 +201,7 @@ def put_together(result: Any, columns: Sequence[RawColumn], connection: Connecti
     :param columns: the encrypted ones.
     :param connection: on which it was executed.
     """
-    as_stored = gives_texts_as_stored(connection)
+    as_stored = gives_as_stored(connection)
     places = [place for one in columns for place in _places_of(one, result, as_stored)]
     if places:
         result.cursor_strategy = RawRows(result.cursor_strategy, places)
@@ -216,7 +222,7 @@ class _Place(NamedTuple):
     missing: tuple[str, ...]
 
 
-def _places_of(column: RawColumn, result: Any, as_stored: bool) -> Iterator[_Place]:
+def _places_of(column: RawColumn, result: Any, as_stored: AsStored) -> Iterator[_Place]:
     place = internals.place_in_row(result, column.candidates)
     if place is None:
         return
