@@ -188,8 +188,8 @@ def keyed_table(type_: Any) -> Table:
     )
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_key_of_any_kind_binds_and_tells_rows_apart(db, kind):
+def filled_table(db: Database, kind: str) -> tuple[Table, list[Any]]:
+    """A table with a row for each key of a kind, whose value is "v-" and the key; and the keys."""
     type_, keys = KINDS[kind]
     if db.name == "mysql" and kind == "String, binary collation":
         type_ = String(60, collation="utf8mb4_0900_bin")
@@ -199,6 +199,12 @@ def test_a_key_of_any_kind_binds_and_tells_rows_apart(db, kind):
     db.create(table.metadata)
     with db.begin() as connection:
         connection.execute(insert(table), [{"id": k, "v": f"v-{k}"} for k in keys])
+    return table, keys
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_key_of_any_kind_binds_and_tells_rows_apart(db, kind):
+    table, keys = filled_table(db, kind)
     with db.begin() as connection:
         for key in keys:
             assert connection.scalar(select(table.c.v).where(table.c.id == key)) == f"v-{key}"

@@ -34,7 +34,7 @@ from encfields.orm.declare.columns import binding_of
 from encfields.orm.read.row_reader import RowReader
 from encfields.testing import local_store
 from tests.binding.models import Card, Purchase, Seat
-from tests.binding.test_identity_kinds import KINDS, keyed_table
+from tests.binding.test_identity_kinds import KINDS, filled_table, keyed_table
 from tests.database import WRAPPING_KEY, Database
 from tests.turns import databases_by_turns, on_each_database
 
@@ -136,15 +136,7 @@ def test_a_key_of_two_columns(shop):
 @on_each_database
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_key_of_any_kind(db, kind):
-    type_, keys = KINDS[kind]
-    if db.name == "mysql" and kind == "String, binary collation":
-        type_ = String(60, collation="utf8mb4_0900_bin")
-    table = keyed_table(type_)
-    if db.name == "mariadb" and kind in ("String", "Unicode"):
-        keys = [key for key in keys if key != "trailing"]
-    db.create(table.metadata)
-    with db.begin() as connection:
-        connection.execute(insert(table), [{"id": k, "v": f"v-{k}"} for k in keys])
+    table, keys = filled_table(db, kind)
     raw = text("SELECT v, id FROM keyed").columns(table.c.v, table.c.id)
     with db.begin() as connection:
         by_model = connection.execute(select(table.c.v, table.c.id)).all()

@@ -246,18 +246,8 @@ class RawRows(FetchedRows):
         super().__init__(inner)
         self._places = places
 
-    def fetchone(self, result: Any, dbapi_cursor: Any, hard_close: bool = False) -> Any:
-        row = self._inner.fetchone(result, dbapi_cursor, hard_close)
-        return None if row is None else self.cells([row])[0]
-
-    def fetchmany(self, result: Any, dbapi_cursor: Any, size: int | None = None) -> Any:
-        return self.cells(self._inner.fetchmany(result, dbapi_cursor, size))
-
-    def fetchall(self, result: Any, dbapi_cursor: Any) -> Any:
-        return self.cells(self._inner.fetchall(result, dbapi_cursor))
-
     @leaves_no_trace
-    def cells(self, rows: Sequence[Any]) -> list[Any]:
+    def changed(self, rows: Sequence[Any]) -> list[Any]:
         """The rows, with cells in the place of messages.
 
         :raises UnreadableError: a message's row is not known.
@@ -311,6 +301,6 @@ def cells_at_hand(result: Any, rows: Sequence[Any]) -> Sequence[Any]:
     strategy = result.cursor_strategy
     while isinstance(strategy, FetchedRows):
         if isinstance(strategy, RawRows):
-            return strategy.cells(rows)
+            return strategy.changed(rows)
         strategy = strategy.inner
     return rows

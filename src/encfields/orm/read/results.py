@@ -53,6 +53,20 @@ class FetchedRows(CursorFetchStrategy):
     def __init__(self, inner: Any) -> None:
         self._inner = inner
 
+    def changed(self, rows: Any) -> Any:
+        """What is returned for the rows that were fetched: as many."""
+        raise NotImplementedError
+
+    def fetchone(self, result: Any, dbapi_cursor: Any, hard_close: bool = False) -> Any:
+        row = self._inner.fetchone(result, dbapi_cursor, hard_close)
+        return None if row is None else self.changed([row])[0]
+
+    def fetchmany(self, result: Any, dbapi_cursor: Any, size: int | None = None) -> Any:
+        return self.changed(self._inner.fetchmany(result, dbapi_cursor, size))
+
+    def fetchall(self, result: Any, dbapi_cursor: Any) -> Any:
+        return self.changed(self._inner.fetchall(result, dbapi_cursor))
+
     @property
     def inner(self) -> Any:
         """The strategy that fetches."""
@@ -117,15 +131,10 @@ class OpenedAtOnce(FetchedRows):
         row = self._inner.fetchone(result, dbapi_cursor, hard_close)
         if row is None or len(self._columns) < WORTH_WHILE:
             return row
-        return self._opened([row])[0]
+        return self.changed([row])[0]
 
-    def fetchmany(self, result: Any, dbapi_cursor: Any, size: int | None = None) -> Any:
-        return self._opened(self._inner.fetchmany(result, dbapi_cursor, size))
-
-    def fetchall(self, result: Any, dbapi_cursor: Any) -> Any:
-        return self._opened(self._inner.fetchall(result, dbapi_cursor))
-
-    def _opened(self, rows: Any) -> Any:
+    def changed(self, rows: Any) -> Any:
+        """The rows, with opened cells if that is worth while."""
         encryption = self._attachment.encryption
         if encryption is None or len(rows) * len(self._columns) < WORTH_WHILE:
             return rows
