@@ -44,7 +44,7 @@ __all__ = ["DEFAULT_KEY", "EncryptedType"]
 
 
 class EncryptedType(
-    SealedColumnType, internals.SchemaPart, internals.CacheKeyedType, TypeDecorator[Any]
+    SealedColumnType, internals.SchemaPart, internals.CacheKeyedType, internals.TruthfulType
 ):
     """A column whose every value is an AWS Encryption SDK message bound to its row.
 

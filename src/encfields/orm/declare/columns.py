@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from sqlalchemy import Column, Table
+from sqlalchemy import Boolean, Column, Table
 
 from encfields.codecs.conversion import ChangedCodec
 from encfields.context import RowContext
@@ -53,6 +53,11 @@ class SealedColumnType:
     adopts: Plaintext | None
     formerly: Formerly | None
     guard: bool
+
+    @property
+    def is_condition(self) -> bool:
+        """Whether a blind index tells if a boolean is true, so that it may be a condition."""
+        return bool(self.indexes) and isinstance(self.inner, Boolean) and self.adopts is None
 
 
 class ColumnBinding:

@@ -117,6 +117,7 @@ from encfields.orm.internals.schema import (
     ANY_INTERVAL,
     NegatableComparison,
     SchemaPart,
+    TruthfulType,
     UnmappedColumn,
     WrappedColumn,
     autoincrement_column,

@@ -21,6 +21,7 @@ Overridden::
     sqlalchemy.sql.base.SchemaEventTarget          _set_parent
     sqlalchemy.sql.elements.BinaryExpression       _copy_internals _negate
     sqlalchemy.sql.elements.ColumnElement          _from_objects
+    sqlalchemy.types.TypeDecorator                 _type_affinity
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from sqlalchemy import CheckConstraint, Column, Table
 from sqlalchemy.sql.base import SchemaEventTarget
 from sqlalchemy.sql.elements import BinaryExpression, ColumnElement, conv
 from sqlalchemy.sql.sqltypes import _AbstractInterval, _Binary
-from sqlalchemy.types import TypeEngine
+from sqlalchemy.types import Boolean, TypeDecorator, TypeEngine
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
@@ -144,6 +145,22 @@ class SchemaPart(SchemaEventTarget):
     def _set_parent(self, parent: Any, outer: bool = False, **kw: Any) -> None:
         super()._set_parent(parent, outer=outer, **kw)
         self.given_to(parent)
+
+
+class TruthfulType(TypeDecorator[Any]):
+    """A type whose column may be a condition by itself, as one of booleans may.
+
+    SQLAlchemy then has the compiler ask for its truth.
+    """
+
+    @property
+    def is_condition(self) -> bool:
+        """Whether it is."""
+        raise NotImplementedError
+
+    @property
+    def _type_affinity(self) -> Any:
+        return Boolean if self.is_condition else super()._type_affinity
 
 
 class WrappedColumn(ColumnElement[Any]):

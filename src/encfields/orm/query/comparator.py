@@ -21,7 +21,7 @@ from sqlalchemy.sql.elements import (
     TypeCoerce,
 )
 from sqlalchemy.sql.selectable import ScalarSelect
-from sqlalchemy.types import Boolean, TypeDecorator
+from sqlalchemy.types import TypeDecorator
 
 from encfields.errors import UnsupportedOperationError
 from encfields.orm import internals
@@ -119,10 +119,6 @@ def _is_null_test(type_: SealedColumnType, op: Any, operand: object) -> bool:
 _OF_TRUTH = (operators.is_, operators.is_not, operators.inv)
 
 
-def _is_indexed_boolean(type_: SealedColumnType) -> bool:
-    return bool(type_.indexes) and isinstance(type_.inner, Boolean) and type_.adopts is None
-
-
 def _truth_asked(op: Any, operand: object = None) -> bool | None:
     """What a boolean is compared with by NOT and IS [NOT] TRUE or FALSE; ``None``: by neither."""
     if isinstance(operand, bool):
@@ -191,7 +187,7 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
         if op in _OF_EACH and isinstance(ungrouped(self.expr), ScalarSelect):
             # What it is compared with, decides.
             return CollectionAggregate(self.expr, operator=op, type_=BOOLEAN)
-        if op in _OF_TRUTH and _is_indexed_boolean(cast("SealedColumnType", self.expr.type)):
+        if op in _OF_TRUTH and cast("SealedColumnType", self.expr.type).is_condition:
             truth = _truth_asked(op, *other)
             if truth is not None:
                 return self._truth(op, truth)

@@ -16,15 +16,18 @@ from typing import TYPE_CHECKING, Any, cast
 from sqlalchemy import LargeBinary, and_, or_
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import (
+    AsBoolean,
     BinaryExpression,
     BindParameter,
     Case,
     CollectionAggregate,
     ColumnElement,
+    FunctionFilter,
     Grouping,
     Label,
     Null,
     Tuple,
+    UnaryExpression,
 )
 from sqlalchemy.sql.selectable import CompoundSelect
 from sqlalchemy.types import TupleType
@@ -42,7 +45,7 @@ from encfields.orm.query.comparison import (
     members_of,
     ungrouped,
 )
-from encfields.orm.query.criteria_lookups import is_indexed
+from encfields.orm.query.criteria_lookups import asked_for_truth, is_indexed
 from encfields.orm.query.index_operand import (
     IndexOperand,
     asked,
@@ -79,7 +82,34 @@ class _LookupCompiler(internals.LabelsOfCells, internals.NamesInReturning):
     def visit_case(self, clause: Case[Any], **kw: Any) -> str:
         """Compile a CASE."""
         asked = _as_searched_case(clause) if is_looked_up_by_compiler(clause) else clause
+        if asked.value is None:
+            asked = _with_truth_asked(asked)
         return str(super().visit_case(asked, **kw))  # type: ignore[misc]
+
+    def visit_funcfilter(self, funcfilter: FunctionFilter[Any], **kw: Any) -> str:
+        """Compile a function with a FILTER."""
+        asked = _as_equality(funcfilter.criterion, funcfilter)
+        if asked is not funcfilter.criterion:
+            funcfilter = FunctionFilter(funcfilter.func, asked)
+        return str(super().visit_funcfilter(funcfilter, **kw))  # type: ignore[misc]
+
+    def visit_is_true_unary_operator(
+        self, element: UnaryExpression[Any], operator: Any, **kw: Any
+    ) -> str:
+        """Compile a boolean that is a condition by itself."""
+        asked = _as_equality(element, element)
+        if asked is element:
+            return str(super().visit_is_true_unary_operator(element, operator, **kw))  # type: ignore[misc]
+        return self.process(asked, **kw)
+
+    def visit_is_false_unary_operator(
+        self, element: UnaryExpression[Any], operator: Any, **kw: Any
+    ) -> str:
+        """Compile NOT of one."""
+        asked = _as_equality(element, element)
+        if asked is element:
+            return str(super().visit_is_false_unary_operator(element, operator, **kw))  # type: ignore[misc]
+        return self.process(asked, **kw)
 
     def visit_compound_select(self, cs: CompoundSelect[Any], *args: Any, **kw: Any) -> str:
         """Compile a UNION, INTERSECT or EXCEPT."""
@@ -143,6 +173,8 @@ def is_looked_up_by_compiler(element: Any) -> bool:
     """Whether a look-up compiler replaces an element."""
     if isinstance(element, Case):
         return element.value is not None and is_indexed(element.value)
+    if isinstance(element, AsBoolean):
+        return asked_for_truth(element) is not None
     if not isinstance(element, BinaryExpression):
         return False
     left, right, operator = element.left, element.right, element.operator
@@ -248,6 +280,24 @@ def _as_searched_case(case: Case[Any]) -> Case[Any]:
         for value, result in case.whens
     ]
     return Case(*whens, else_=case.else_)
+
+
+def _with_truth_asked(case: Case[Any]) -> Case[Any]:
+    """A CASE with look-ups of the booleans that are conditions by themselves."""
+    whens = [(_as_equality(condition, case), result) for condition, result in case.whens]
+    is_same = all(new is old for (new, _), (old, _) in zip(whens, case.whens, strict=True))
+    return case if is_same else Case(*whens, else_=case.else_)
+
+
+def _as_equality(condition: Any, place: Any) -> Any:
+    """``column = TRUE`` in the place of a boolean that is a condition by itself."""
+    asked = asked_for_truth(condition)
+    if asked is None:
+        return condition
+    column, truth = asked
+    value = BindParameter(None, truth, column.type, unique=True)
+    is_all = condition is place
+    return IndexComparison.exchanged(column, operators.eq, value, place, is_all=is_all)
 
 
 def _is_in_bound_rows(element: BinaryExpression[Any]) -> bool:

@@ -18,6 +18,7 @@ from sqlalchemy import and_, false, not_, null, or_, true
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.dml import Insert
 from sqlalchemy.sql.elements import (
+    AsBoolean,
     BinaryExpression,
     BindParameter,
     BooleanClauseList,
@@ -96,6 +97,9 @@ def _with_lookups(criterion: Any) -> Any:
     if isinstance(criterion, Grouping):
         part = _with_lookups(criterion.element)
         return criterion if part is criterion.element else part
+    asked = asked_for_truth(criterion)
+    if asked is not None:
+        return asked[0] == asked[1]
     if isinstance(criterion, UnaryExpression):
         return _negation_or_exists_with_lookups(criterion)
     return criterion
@@ -148,6 +152,22 @@ def is_indexed(side: Any) -> bool:
     """Whether it is an encrypted column with a blind index, or ``column.blind()``."""
     type_: Any = getattr(side, "type", None)
     return isinstance(type_, BlindView) or (is_encrypted(side) and bool(type_.indexes))
+
+
+def asked_for_truth(condition: Any) -> tuple[Any, bool] | None:
+    """An encrypted boolean that is a condition by itself, and whether it has to be true; ``None``
+    of any other condition, or if no index answers it."""
+    column, truth = condition, True
+    if isinstance(condition, AsBoolean):
+        column, truth = condition.element, condition.operator is operators.is_true
+    if not is_encrypted(column) or isinstance(column, BindParameter):
+        return None
+    return (column, truth) if column.type.is_condition else None
+
+
+def is_asked_for_truth(condition: Any) -> bool:
+    """Whether it is an encrypted boolean that is a condition by itself, and an index answers it."""
+    return asked_for_truth(condition) is not None
 
 
 # -- lists -------------------------------------------------------------------------------------

@@ -63,14 +63,17 @@ from encfields.orm.query.stored_bytes import is_hash, named_column, sorted_bytes
 from encfields.orm.read.provenance import column_named, table_named
 from encfields.orm.read.union_reads import is_no_value, selects_of
 
+IsAsked = Callable[[Any], bool]
+"""Whether the compiler asks an index whether a column that is a condition by itself is true."""
 
-def check_condition(criteria: Iterable[Any], what: str) -> None:
+
+def check_condition(criteria: Iterable[Any], what: str, is_asked: IsAsked) -> None:
     """Refuse an encrypted column, or its hash, used as a condition.
 
     :param what: the condition's name in the error.
     :raises UnsupportedOperationError: there is one.
     """
-    criteria = list(criteria)
+    criteria = [criterion for criterion in criteria if not is_asked(criterion)]
     for element in ciphertexts_among(criteria):
         raise ciphertext_refused(element, what, _instead_of_truth(element))
     for element in hashes_among(criteria):
@@ -84,15 +87,15 @@ def _instead_of_truth(element: Any) -> str:
     return "load the rows and decide in Python"
 
 
-def check_select(select: Select[Any], around: Columns) -> None:
+def check_select(select: Select[Any], around: Columns, is_asked: IsAsked) -> None:
     """Refuse a SELECT that filters, sorts, groups or deduplicates by ciphertext.
 
     :param around: gives the columns of the whole statement.
     :raises UnsupportedOperationError: names the clause.
     """
-    check_condition(internals.where_criteria(select), "a condition")
-    check_condition(internals.having_criteria(select), "a condition")
-    check_condition(internals.join_conditions(select), "the condition of a JOIN")
+    check_condition(internals.where_criteria(select), "a condition", is_asked)
+    check_condition(internals.having_criteria(select), "a condition", is_asked)
+    check_condition(internals.join_conditions(select), "the condition of a JOIN", is_asked)
     _check_order_by(select)
     froms = cache(lambda: internals.top_level_from(select))
     _check_raw_order(select, froms)
@@ -190,30 +193,30 @@ def _refuse_raw_order(element: Any | None) -> None:
         )
 
 
-def check_join(join: Join, around: Columns) -> None:
+def check_join(join: Join, around: Columns, is_asked: IsAsked) -> None:
     """Refuse a JOIN whose condition uses ciphertext.
 
     :raises UnsupportedOperationError: it is, or names in raw SQL, an encrypted column.
     """
-    check_condition((join.onclause,), "the condition of a JOIN")
+    check_condition((join.onclause,), "the condition of a JOIN", is_asked)
     _refuse_raw_operand(encrypted_operand_of_join(join, around))
 
 
-def check_criterion(criterion: Any, around: Columns) -> None:
+def check_criterion(criterion: Any, around: Columns, is_asked: IsAsked) -> None:
     """Refuse a criterion of ``with_loader_criteria()`` that uses ciphertext.
 
     :raises UnsupportedOperationError: it is, or names in raw SQL, an encrypted column.
     """
-    check_condition((criterion,), "the condition of with_loader_criteria()")
+    check_condition((criterion,), "the condition of with_loader_criteria()", is_asked)
     _refuse_raw_operand(encrypted_operand_of_criterion(criterion, around))
 
 
-def check_write(statement: Any, around: Columns) -> None:
+def check_write(statement: Any, around: Columns, is_asked: IsAsked) -> None:
     """Refuse a write that filters by ciphertext, or computes with it.
 
     :raises UnsupportedOperationError: names the clause.
     """
-    check_condition(internals.where_criteria(statement), "a condition")
+    check_condition(internals.where_criteria(statement), "a condition", is_asked)
     if isinstance(statement, UpdateBase):
         _refuse_raw_operand(encrypted_operand_of_write(statement, around))
 

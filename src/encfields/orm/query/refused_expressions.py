@@ -5,6 +5,7 @@ An encrypted column may be a direct part of a few known elements, and of no othe
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import LargeBinary
@@ -13,6 +14,7 @@ from sqlalchemy.sql.elements import (
     BinaryExpression,
     Case,
     ClauseList,
+    FunctionFilter,
     Grouping,
     Label,
     Null,
@@ -54,9 +56,10 @@ from encfields.orm.query.stored_bytes import (
 )
 
 
-def check_expression(element: Any) -> None:
+def check_expression(element: Any, is_asked: Callable[[Any], bool]) -> None:
     """Refuse an encrypted column, or ``column.blind()``, as a part of an expression.
 
+    :param is_asked: whether the compiler asks an index for the truth of a condition.
     :raises UnsupportedOperationError: the expression would use ciphertext, or a hash.
     """
     if isinstance(element, FunctionElement) and not isinstance(element, count):
@@ -74,6 +77,8 @@ def check_expression(element: Any) -> None:
         raise _bytes_refused(stored, "CASE" if is_case else repr(operator_name(element.operator)))
     elif not _may_hold_ciphertext(element):
         parts = [*element.get_children(), *_listed(element)]
+        if isinstance(element, Case | FunctionFilter):
+            parts = _without_asked(element, is_asked) or parts
         # Prefer one that no index can answer.
         for ciphertext in sorted(ciphertexts_among(parts), key=lambda one: bool(one.type.indexes)):
             raise ciphertext_refused(ciphertext, _use(element), _instead(element, ciphertext))
@@ -82,6 +87,17 @@ def check_expression(element: Any) -> None:
                 operator = getattr(element, "operator", None)
                 fix = any_or_all_advice(operator, *element.get_children()) or COLUMN_FIRST
                 raise hash_refused(hashed, _use(element), fix)
+
+
+def _without_asked(element: Any, is_asked: Callable[[Any], bool]) -> list[Any]:
+    """The parts of a CASE, or of a function with a FILTER, but for conditions that are asked."""
+    if isinstance(element, FunctionFilter):
+        return [element.func, *(() if is_asked(element.criterion) else (element.criterion,))]
+    if element.value is not None:
+        return []
+    conditions = [condition for condition, _ in element.whens if not is_asked(condition)]
+    results = [*(result for _, result in element.whens), element.else_]
+    return [*conditions, *(result for result in results if result is not None)]
 
 
 def _instead_of_function(name: str) -> str:

@@ -41,8 +41,10 @@ from encfields.orm.query.compiler_lookups import (
     is_from_lookup_compiler,
     is_looked_up_by_compiler,
 )
+from encfields.orm.query.criteria_lookups import is_asked_for_truth
 from encfields.orm.query.raw_operands import Columns
 from encfields.orm.query.refused_clauses import (
+    IsAsked,
     check_compound,
     check_criterion,
     check_join,
@@ -67,20 +69,18 @@ def refuse_usage(compiled: Any) -> None:
     statement = internals.compiled_statement(compiled)
     if isinstance(statement, UpdateBase) and compiled.dialect.name == "sqlite":
         _check_returning(statement)
-    is_exchanged = (
-        is_looked_up_by_compiler if is_from_lookup_compiler(compiled) else exchanges_nothing
-    )
+    is_exchanged, is_asked = _answered_by(compiled)
     roots = [statement]
     if is_written_by_application(compiled.statement):
         roots.append(compiled.statement)  # compiled.statement is its SELECT
     around = cache(lambda: list(_columns_in(statement)))
     for criterion in _loader_criteria(compiled, statement):
-        check_criterion(criterion, around)
+        check_criterion(criterion, around, is_asked)
         roots.append(criterion)  # in a subquery it is not among the statement's elements
     while roots:
         for element in every_element(roots.pop(), is_exchanged):
             if not is_exchanged(element):
-                _check(element, around)
+                _check(element, around, is_asked)
             if isinstance(element, count):
                 _check_count(element)
             if isinstance(element, Insert | Update):
@@ -92,6 +92,13 @@ def refuse_usage(compiled: Any) -> None:
             if is_written_by_application(element):
                 columns = chain.from_iterable(map(_columns_in, (statement, element)))
                 roots += refuse_ciphertext_written(element, compiled, columns)
+
+
+def _answered_by(compiled: Any) -> tuple[IsAsked, IsAsked]:
+    """What its compiler replaces, and of which conditions it asks an index."""
+    if is_from_lookup_compiler(compiled):
+        return is_looked_up_by_compiler, is_asked_for_truth
+    return exchanges_nothing, exchanges_nothing
 
 
 def _loader_criteria(compiled: Any, statement: Any) -> Iterator[Any]:
@@ -108,19 +115,19 @@ def _columns_in(statement: Any) -> Iterator[Any]:
             yield from element.c
 
 
-def _check(element: Any, around: Columns) -> None:
+def _check(element: Any, around: Columns, is_asked: IsAsked) -> None:
     if isinstance(element, Select):
-        check_select(element, around)
+        check_select(element, around, is_asked)
     elif isinstance(element, CompoundSelect):
         check_compound(element)
     elif isinstance(element, Executable) and not isinstance(element, FunctionElement):
-        check_write(element, around)
+        check_write(element, around, is_asked)
     elif isinstance(element, Join):
-        check_join(element, around)
+        check_join(element, around, is_asked)
     else:
         check_index_column(element)
         check_whole_row(element)
-        check_expression(element)
+        check_expression(element, is_asked)
 
 
 def _check_returning(statement: UpdateBase) -> None:
