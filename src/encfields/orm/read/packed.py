@@ -52,30 +52,15 @@ class Packed(WrappedColumn):
 
 @compiles(Packed)
 def _compile_packed(element: Packed, compiler: Any, **kw: Any) -> str:
-    """The portable form, for SQLite and SQLAlchemy's default dialect."""
     if internals.is_part_of_ddl(compiler):
-        return _stored(element, compiler, kw)
-    pieces = _pieces(element, compiler, compiler.dialect.name, kw)
-    return "CAST(" + " || ".join(pieces) + " AS BLOB)"
-
-
-@compiles(Packed, "postgresql")
-def _compile_packed_postgresql(element: Packed, compiler: Any, **kw: Any) -> str:
-    if internals.is_part_of_ddl(compiler):
-        return _stored(element, compiler, kw)
-    *head, ciphertext = _pieces(element, compiler, "postgresql", kw)
-    return f"(CAST({' || '.join(head)} AS BYTEA) || {ciphertext})"
-
-
-@compiles(Packed, *sorted(MYSQL_NAMES))
-def _compile_packed_mysql(element: Packed, compiler: Any, **kw: Any) -> str:
-    if internals.is_part_of_ddl(compiler):
-        return _stored(element, compiler, kw)
-    return "CONCAT(" + ", ".join(_pieces(element, compiler, "mysql", kw)) + ")"
-
-
-def _stored(element: Packed, compiler: Any, kw: dict[str, Any]) -> str:
-    return str(compiler.process(element.ciphertext, **without_result_map(kw)))
+        return str(compiler.process(element.ciphertext, **without_result_map(kw)))
+    name = compiler.dialect.name
+    *head, ciphertext = _pieces(element, compiler, kw)
+    if name == "postgresql":
+        return f"(CAST({' || '.join(head)} AS BYTEA) || {ciphertext})"
+    if name in MYSQL_NAMES:
+        return f"CONCAT({', '.join((*head, ciphertext))})"
+    return f"CAST({' || '.join((*head, ciphertext))} AS BLOB)"
 
 
 def without_result_map(kw: dict[str, Any]) -> dict[str, Any]:
@@ -89,16 +74,17 @@ DELIVERED = "encfields_delivered"
 """Compiler option that marks a part of a result column."""
 
 
-def _pieces(element: Packed, compiler: Any, dialect_name: str, kw: dict[str, Any]) -> list[str]:
+def _pieces(element: Packed, compiler: Any, kw: dict[str, Any]) -> list[str]:
     """The SQL of each part of the cell, the ciphertext last."""
+    name = compiler.dialect.name
     inner = without_result_map(kw)
     pieces = [f"'{element.reader.tag}:'"]
     for key, declared in zip(element.identity, element.reader.key_columns, strict=True):
         kind = kind_of(declared.type, compiler.dialect)
         sql = compiler.process(key, **inner)
-        if dialect_name == "postgresql" and needs_aggregate(key, compiler):
+        if name == "postgresql" and needs_aggregate(key, compiler):
             sql = f"(array_agg({sql}))[1]"
-        pieces += [delivered_sql(sql, kind, dialect_name), "':'"]
+        pieces += [delivered_sql(sql, kind, name), "':'"]
     return [*pieces, compiler.process(element.ciphertext, **inner)]
 
 
