@@ -6,6 +6,9 @@ import uuid
 from collections.abc import Callable
 from typing import NoReturn
 
+from encfields.errors import ConfigurationError
+from encfields.traces import leaves_no_trace
+
 BRANCH_KEY_BYTES = 32
 """Bytes of a branch key's material, fixed by the hierarchical keyring's specification."""
 
@@ -23,6 +26,8 @@ class BranchKey:
         store does not number them.
 
     Its ``repr`` does not show the material, and it cannot be pickled.
+
+    :raises ConfigurationError: the material has another length, or the version is no UUID.
     """
 
     __slots__ = (
@@ -37,15 +42,20 @@ class BranchKey:
         "wrapping",
     )
 
+    @leaves_no_trace  # of a store's key that is none
     def __init__(self, id: str, version: str, material: bytes, number: int = 0) -> None:
         if len(material) != BRANCH_KEY_BYTES:
-            raise ValueError(f"a branch key has {BRANCH_KEY_BYTES} bytes, not {len(material)}")
+            raise ConfigurationError(
+                f"a branch key has {BRANCH_KEY_BYTES} bytes, not {len(material)}",
+                key_id=id,
+                reason="branch-key",
+            )
         self.id = id
         self.version = version
         self.material = material
         self.number = number
         self.id_bytes = id.encode("utf-8")
-        self.version_bytes = uuid.UUID(version).bytes
+        self.version_bytes = _bytes_of(version, id)
         # Whether messages that were opened are opened again with what is kept of them, see
         # encfields.message.data_key_cache. It is read when the next two are derived.
         self.keeps_data_keys = False
@@ -64,6 +74,17 @@ class BranchKey:
 
     def __deepcopy__(self, memo: object) -> BranchKey:
         return self
+
+
+def _bytes_of(version: str, key_id: str) -> bytes:
+    try:
+        return uuid.UUID(version).bytes
+    except ValueError:
+        raise ConfigurationError(
+            "the version of a branch key is a UUID in its hyphenated form: str(uuid.uuid4())",
+            key_id=key_id,
+            reason="branch-key",
+        ) from None
 
 
 FindKey = Callable[[str, str], BranchKey]

@@ -204,6 +204,7 @@ def engine_encryption(encryption: Encryption) -> EngineEncryption:
     return encryption._inner
 
 
+@leaves_no_trace  # also of a key that was given in a key store's place
 def attach(
     engine: Engine | AsyncEngine,
     key_store: KeyStore,

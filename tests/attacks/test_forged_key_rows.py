@@ -304,6 +304,59 @@ def test_a_deleted_tombstone_ends_in_an_error_and_never_in_plaintext(backend, st
         a_store(backend).version("default", version)
 
 
+def put_back(attacker: Engine, store: SqlKeyStore, rows: list[Any]) -> None:
+    for row in rows:
+        values = {"wrapped": row.wrapped, "active": row.active, "destroyed_at": None}
+        change(attacker, store, row, **values)
+
+
+def all_rows(store: SqlKeyStore) -> list[Any]:
+    return [row for purpose in (BRANCH, BEACON) for row in store._table.rows_of("default", purpose)]
+
+
+@pytest.mark.parametrize("saw", ["destroyed", "active", "version", "beacons"])
+def test_a_process_that_has_seen_a_key_destroyed_uses_it_no_more(backend, store, attacker, saw):
+    rows, version = all_rows(store), newest(store).version
+    uses = {
+        "active": lambda of: of.active("default"),
+        "version": lambda of: of.version("default", version),
+        "beacons": lambda of: of.beacons("default"),
+    }
+    running = store if saw == "destroyed" else a_store(backend)
+    store.destroy("default")
+    if saw != "destroyed":
+        with pytest.raises(KeyDestroyedError):
+            uses[saw](running)
+    put_back(attacker, store, rows)
+
+    uses[saw if saw in uses else "active"](a_store(backend))  # a new process cannot know
+    for name in uses if saw == "destroyed" else [saw]:
+        with pytest.raises(KeyDestroyedError) as caught:
+            uses[name](running)
+        assert caught.value.reason == "put-back"
+
+
+def test_a_key_whose_destruction_was_undone_is_used_again(backend, store):
+    running = a_store(backend)
+    store.refuse("default")
+    with pytest.raises(KeyDestroyedError):
+        running.active("default")
+    store.readmit("default")
+
+    assert running.active("default").version == newest(store).version
+
+
+def test_a_retired_version_whose_row_is_restored_opens_again(backend, store, attacker):
+    old = oldest(store)
+    store.retire("default", old.version)
+    running = a_store(backend)
+    with pytest.raises(KeyDestroyedError):
+        running.version("default", old.version)
+    put_back(attacker, store, [old])
+
+    assert running.version("default", old.version).version == old.version
+
+
 @on_each_database
 def test_a_second_row_of_a_number_is_refused_by_the_database(store, attacker):
     """What keeps two processes that rotate at once from making the same version."""

@@ -48,6 +48,7 @@ from encfields.keys.versions import (
     WrappedKeyList,
     check_key_id,
 )
+from encfields.traces import leaves_no_trace
 
 OWN_CONTEXT: Mapping[str, str] = {"enc:purpose": "branch-key"}
 """Pairs with which a key is created: AWS's key store requires some if the id is given."""
@@ -81,6 +82,7 @@ class DynamoDbKeyStore(KeyStore):
     confirms_at_once = MAX_IN_BATCH
     """See :class:`~encfields.keys.store.KeyStore`: so many take one request."""
 
+    @leaves_no_trace
     def __init__(
         self,
         keyring: AwsKmsKeyring,

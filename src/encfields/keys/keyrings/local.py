@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 from encfields.arguments import kind
 from encfields.errors import ConfigurationError
 from encfields.keys.keyrings.keyring import Keyring, models, providers
+from encfields.traces import leaves_no_trace
 
 LOCAL_KEY_BYTES = 32
 """Length of an AES-256 wrapping key."""
@@ -48,6 +49,7 @@ class LocalKeyring(Keyring):
         )
 
 
+@leaves_no_trace
 def local(key: bytes | str | PathLike[str]) -> LocalKeyring:
     """A wrapping key held by the application, for development and tests.
 
@@ -88,6 +90,7 @@ def generate_local_key(path: str | PathLike[str]) -> None:
         os.fsync(file.fileno())
 
 
+@leaves_no_trace
 def read_local_key(key: bytes | str | PathLike[str]) -> bytes:
     """The 32 bytes of a wrapping key given as themselves or as a file's path.
 
@@ -104,6 +107,13 @@ def read_local_key(key: bytes | str | PathLike[str]) -> bytes:
         raise ConfigurationError(
             "a local wrapping key is 32 bytes, or the path of the file that holds them, not a "
             f"{type(key).__name__}",
+            reason="local-key",
+        )
+    if _is_key(key) and not os.path.exists(key):
+        raise ConfigurationError(
+            "a local wrapping key is 32 bytes, or the path of the file that holds them; what was "
+            "given is no file but looks like a key's text, and is not shown: decode it, with "
+            "bytes.fromhex() or base64.b64decode()",
             reason="local-key",
         )
     try:
@@ -131,6 +141,19 @@ def _decode(content: bytes) -> bytes | None:
         if len(key) == LOCAL_KEY_BYTES:
             return key
     return None
+
+
+def _is_key(path: str | PathLike[str]) -> bool:
+    """Whether somebody gave a key's text where a path belongs, so that no error may show it."""
+    try:
+        text = os.fsencode(path).strip()
+    except UnicodeEncodeError:
+        return False
+    try:
+        # A part of a key is not shown either.
+        return len(binascii.unhexlify(text)) >= LOCAL_KEY_BYTES // 2
+    except ValueError:
+        return _decode(text) is not None
 
 
 def _unbase64(text: bytes) -> bytes:

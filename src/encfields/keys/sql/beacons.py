@@ -68,6 +68,7 @@ class Beacons:
             require_one_order(in_force, self._table.fullname)
             return in_force
         if rows:
+            self._table.gone.note(rows)
             raise was_destroyed(key_id, rows[-1].destroyed_at)
         # Does not query whether there is a branch key, so that a missing key costs one query.
         raise no_beacon_key(self._table.fullname, key_id)

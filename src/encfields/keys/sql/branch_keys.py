@@ -136,6 +136,7 @@ class BranchKeys:
             require_one_order(in_force, self._table.fullname, self._table.name_if_known)
             return in_force[-1]
         if rows:
+            self._table.gone.note(rows)
             raise was_destroyed(key_id, rows[-1].destroyed_at)
         raise no_such_key(self._table.fullname, key_id)
 

@@ -100,6 +100,7 @@ def destroy(table: KeyTable, key_id: str) -> list[KeyVersion]:
         if not left and not wiped:
             raise was_destroyed(key_id, max(row.destroyed_at or when for row in rows))
         if not left:
+            table.gone.note(rows)
             return wiped
         # Again afterwards: a rotation may have committed a version meanwhile.
         with suppress(Conflict):

@@ -67,15 +67,17 @@ class RowWrapper:
     def _unwrap(self, row: KeyRow) -> bytes:
         if row.wrapped is None or row.destroyed_at is not None:
             raise self._gone_error(row)
+        self._table.gone.refuse(row)
         row.require_sound(self._table.fullname)
         name = self._table.known_name()
         require_of_store(row, name, self._table.table)
         return self.unwrap(row.wrapped, row.place(name))
 
     def _gone_error(self, row: KeyRow) -> EncFieldsError:
-        others = in_order(self._table.rows_of(row.key_id, BRANCH))
-        if others and row.purpose == BRANCH:
+        rows = self._table.rows_of(row.key_id, BRANCH)
+        if in_order(rows) and row.purpose == BRANCH:
             return was_retired(row.key_id, row.version, row.destroyed_at)
+        self._table.gone.note(rows)
         return was_destroyed(row.key_id, row.destroyed_at)
 
     def unwrap(self, wrapped: bytes, context: WrappingContext) -> bytes:

@@ -14,6 +14,7 @@ from encfields.errors import ConfigurationError, EncFieldsError, KeyStoreError, 
 from encfields.keys.keyrings.wrapping import Purpose
 from encfields.keys.sql.connection import OwnConnection, TableChange, change_as_one, connected
 from encfields.keys.sql.failures import database_error
+from encfields.keys.sql.gone import GoneVersions
 from encfields.keys.sql.rows import KeyRow, KeyRows, NewRow, read_row, readable_columns
 from encfields.keys.sql.store_name import (
     NAME_PURPOSE,
@@ -44,6 +45,7 @@ class KeyTable:
         database, and may have been rolled back with it. Such a database lives no longer than this
         process, so it is safe to keep them here, and what their keys have sealed since stays
         readable.
+    :ivar gone: what this process has seen destroyed.
     """
 
     def __init__(self, table: Table, given_name: str | None) -> None:
@@ -51,6 +53,7 @@ class KeyTable:
         self.given_name = given_name
         self.name_if_known = given_name
         self.uncommitted: list[NewRow] = []
+        self.gone = GoneVersions()
         self._own: OwnConnection | None = None
 
     @property

@@ -52,7 +52,7 @@ from encfields.orm.query.index_operand import index_column_of_view
 from encfields.orm.query.listed_by_query import columns_listed, selects_listed
 from encfields.orm.query.loaded_form import OF_SEVERAL_FORMS, asks_for_null, in_loaded_form
 from encfields.orm.query.operator_names import operator_name
-from encfields.orm.query.operator_refusal import refused_or_later
+from encfields.orm.query.operator_refusal import refused_or_later, require_list
 from encfields.orm.query.resolution import null_given, resolved
 from encfields.orm.read.provenance import column_named, source_column, table_named
 from encfields.traces import leaves_no_trace
@@ -174,6 +174,7 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
         if isinstance(self.expr, TypeCoerce) and self.expr.clause.type is self.expr.type:
             return self.expr.clause.operate(op, *other, **kwargs)
         if op in MEMBERSHIP and cast("SealedColumnType", self.expr.type).indexes:
+            require_list(op, other[0], self._place)
             selects = selects_listed(other[0])
             if selects is not None:
                 return self._in_one_of(op, selects, **kwargs)
@@ -193,6 +194,9 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
                 return self._truth(op, truth)
         other = tuple(map(_uncoerced, other))
         return self._operate(op, *other, **kwargs)
+
+    def _place(self) -> dict[str, Any]:
+        return {"table": table_named(self.expr), "column": column_named(self.expr)}
 
     def _in_one_of(self, op: Any, selects: list[Any], **kwargs: Any) -> ColumnElement[Any]:
         return self._either(op, [self._operate(op, select, **kwargs) for select in selects])

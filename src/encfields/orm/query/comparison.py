@@ -32,6 +32,7 @@ from encfields.errors import UnboundValueError, UnsupportedOperationError
 from encfields.orm.declare.columns import SealedColumnType
 from encfields.orm.internals import CacheKeyedType, NegatableComparison
 from encfields.orm.query.operator_names import operator_name
+from encfields.orm.query.operator_refusal import require_list
 from encfields.orm.write.hidden_values import veil, veil_all
 from encfields.traces import leaves_no_trace
 
@@ -238,6 +239,8 @@ class BlindView(CacheKeyedType):
             if op in NULL_TESTS and (other[0] is None or isinstance(other[0], Null)):
                 return super().operate(op, *other, **kwargs)
             if op in (*EQUALITY, *MEMBERSHIP):
+                if op in MEMBERSHIP:
+                    require_list(op, other[0], lambda: _viewed_place(self.expr))
                 compared = super().operate(op, *other, **kwargs)
                 if isinstance(compared, BinaryExpression):
                     return IndexComparison.of(compared)
@@ -251,16 +254,21 @@ class BlindView(CacheKeyedType):
 
 def _refuse_for_hash(expression: Any, operator: Any) -> UnsupportedOperationError:
     """The error for an operator that a hash cannot answer."""
-    view = expression if isinstance(expression, BlindValue) else viewed(expression)
-    column: Any = None if view is None else next(iter(view.clause.base_columns))
     return UnsupportedOperationError(
         f"a blind index answers ==, != and IN, not {operator_name(operator)!r}: hashes have no "
         "order and no parts. Index what you search for with a transform such as first(n), or "
         "compare in Python after loading",
-        table=getattr(getattr(column, "table", None), "fullname", None),
-        column=getattr(column, "name", None),
+        **_viewed_place(expression),
         reason="operator",
     )
+
+
+def _viewed_place(expression: Any) -> dict[str, Any]:
+    """Table and column of a ``column.blind()``, or of a subquery's column that it is behind."""
+    view = expression if isinstance(expression, BlindValue) else viewed(expression)
+    column: Any = None if view is None else next(iter(view.clause.base_columns))
+    table = getattr(getattr(column, "table", None), "fullname", None)
+    return {"table": table, "column": getattr(column, "name", None)}
 
 
 class BlindValue(TypeCoerce[Any]):

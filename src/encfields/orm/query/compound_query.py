@@ -13,6 +13,7 @@ from encfields.orm.declare.index_binding import IndexBinding
 from encfields.orm.declare.table_indexes import indexes_of
 from encfields.orm.query.comparison import BlindValue, BlindView, is_column
 from encfields.orm.query.lookup_type import CompoundValue
+from encfields.traces import leaves_no_trace
 
 if TYPE_CHECKING:
     from sqlalchemy import Column, ColumnElement
@@ -31,6 +32,7 @@ class CompoundQuery:
         self._names = names
         self.value = value
 
+    @leaves_no_trace
     def matches(self, **values: object) -> ColumnElement[bool]:
         """Rows that have these values, as far as the index's transforms tell.
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql import operators
-from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy.sql.elements import ClauseElement, ColumnElement
 from sqlalchemy.types import NullType, TypeEngine
 
+from encfields.arguments import kind
 from encfields.errors import UnsupportedOperationError
 from encfields.orm.internals import WrappedColumn
+from encfields.orm.query.operator_names import operator_name
 
 _HYBRIDS = "sqlalchemy.ext.hybrid"
 
@@ -77,6 +80,24 @@ def refused_or_later(column: Any, refusal: UnsupportedOperationError) -> ColumnE
     if _is_asked_for_hybrid():
         return Unanswerable(column, refusal)
     raise refusal
+
+
+def require_list(operator: Any, given: Any, place: Callable[[], dict[str, Any]]) -> None:
+    """Refuse ``in_()`` of something that is no list before SQLAlchemy does, whose error shows it.
+
+    :param place: gives table and column.
+    :raises UnsupportedOperationError: it is a text, or nothing that SQLAlchemy takes.
+    """
+    is_query = isinstance(given, ClauseElement) or hasattr(given, "__clause_element__")
+    if is_query or (isinstance(given, Iterable) and not isinstance(given, str | bytes)):
+        return
+    name = operator_name(operator)
+    raise UnsupportedOperationError(
+        f"{name} takes a list of values or a SELECT, not {kind(given)}: write "
+        f"{name.removesuffix('()')}([value])",
+        **place(),
+        reason="operand",
+    )
 
 
 def _is_asked_for_hybrid() -> bool:
