@@ -14,6 +14,7 @@
 ``branch_keys``      reads, creates and rotates branch keys
 ``beacons``          versions of beacon keys
 ``removal``          refuses, retires and destroys keys
+``gone``             what this process has seen destroyed
 ``rewrap``           moves rows to another keyring
 ``bring_over``       imports tables of development versions
 ``failures``         translates database errors
