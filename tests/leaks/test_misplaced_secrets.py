@@ -63,7 +63,7 @@ COLUMN = Person.__table__.c.ssn
         pytest.param(lambda: Person.ssn.not_in(SECRET.encode()), id="in-bytes"),
         pytest.param(lambda: aliased(Person).ssn.in_(SECRET), id="in-of-an-alias"),
         pytest.param(lambda: COLUMN.in_(SECRET), id="in-of-a-column"),
-        pytest.param(lambda: Person.ssn.blind("exact").in_(SECRET), id="in-of-an-index"),  # type: ignore[attr-defined]
+        pytest.param(lambda: Person.ssn.blind("exact").in_(SECRET), id="in-of-an-index"),
     ],
 )
 def test_a_value_that_is_asked_for_wrongly(ask: Callable[[], Any]) -> None:
