@@ -6,12 +6,13 @@ from functools import partial
 from typing import Any
 
 import pytest
-from sqlalchemy import event, insert, select
-from sqlalchemy.dialects import mysql
+from sqlalchemy import event, insert, select, text
+from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from encfields.errors import EncFieldsError
 from tests.drivers.conftest import Leg
 from tests.drivers.model import Patient, Visit
+from tests.servers.drivers import with_driver
 
 
 @pytest.mark.parametrize("count", [1, 2, 300])
@@ -63,6 +64,71 @@ def test_rows_that_are_found_or_skipped(driver: Leg) -> None:
         ("f", "bffg-1"),
         ("g", "bffg-3"),
     ]
+
+
+def _on_conflict(driver: Leg) -> Any:
+    make = postgresql.insert if driver.server == "postgresql" else sqlite.insert
+    upsert: Any = make(Visit)
+    return upsert.on_conflict_do_update(
+        index_elements=[Visit.code], set_={"reason": upsert.excluded.reason}
+    )
+
+
+@pytest.mark.filterwarnings("ignore:Class OnConflict")
+def test_rows_that_are_found_by_another_key(driver: Leg) -> None:
+    if driver.server in ("mysql", "mariadb"):
+        pytest.skip("it has no ON CONFLICT")
+    upsert = _on_conflict(driver)
+    for codes in ("ab", "bcb", "d", "a"):
+        rows = [{"code": code, "reason": f"{codes}-{n}"} for n, code in enumerate(codes)]
+        driver.run(partial(_execute, upsert, rows))
+    kept = upsert.values(code="d", reason="single").returning(Visit.reason)
+    assert driver.run(lambda c: c.execute(kept).scalars().all()) == ["single"]
+    driver.run(partial(_execute, upsert.values(code="e"), [{"reason": "e"}]))
+    found = driver.run(lambda c: c.execute(select(Visit.code, Visit.reason)).all())
+    assert sorted(map(tuple, found)) == [
+        ("a", "a-0"),
+        ("b", "bcb-2"),
+        ("c", "bcb-1"),
+        ("d", "single"),
+        ("e", "e"),
+    ]
+
+
+@pytest.mark.filterwarnings("ignore:Class OnConflict")
+@pytest.mark.parametrize("codes", ["a", "az"])
+@pytest.mark.parametrize("is_found", [True, False])
+def test_rows_that_somebody_else_stores_before_they_are_found(
+    driver: Leg, codes: str, is_found: bool
+) -> None:
+    """Nothing is written, whether the driver counts rows or not."""
+    if driver.server != "postgresql":
+        pytest.skip("nobody else writes meanwhile")
+    if is_found:
+        driver.run(lambda c: c.execute(insert(Visit), [{"code": "a", "reason": "old"}]))
+    rehearsed: list[str] = []
+
+    def store(connection: Any, cursor: Any, sql: str, *rest: Any) -> None:
+        if sql.startswith("ROLLBACK TO") and not rehearsed:
+            rehearsed.append(sql)
+            with other.begin() as theirs:
+                theirs.execute(text("UPDATE visit SET code = 'was' WHERE code = 'a'"))
+                theirs.execute(insert(Visit), [{"code": "a", "reason": "theirs"}])
+
+    rows = [{"code": code, "reason": "ours"} for code in codes]
+    somebody = Leg(driver.server, with_driver(driver.url, "psycopg")).attach()
+    other = somebody.engine
+    listened = getattr(driver.engine, "sync_engine", driver.engine)
+    event.listen(listened, "after_cursor_execute", store)
+    try:
+        with pytest.raises(EncFieldsError):
+            driver.run(partial(_execute, _on_conflict(driver), rows))
+    finally:
+        event.remove(listened, "after_cursor_execute", store)
+        somebody.dispose()
+    found = driver.run(lambda c: c.execute(select(Visit.code, Visit.reason)).all())
+    left = [("was", "old")] if is_found else []
+    assert sorted(map(tuple, found)) == [("a", "theirs"), *left]
 
 
 def _autocommit(driver_connection: Any) -> None:

@@ -21,6 +21,7 @@ from encfields.orm.read.union_reads import with_bare_nulls
 from encfields.orm.write.application_bindparams import type_application_bindparams
 from encfields.orm.write.default_context import show_all_parameters, show_given_parameters
 from encfields.orm.write.execution import WriteExecution
+from encfields.orm.write.generated_keys.rehearsal import rehearsal_of
 from encfields.orm.write.hidden_values import veil_written
 from encfields.orm.write.hook import WriteHook
 from encfields.orm.write.indexes_along import write_indexes_along
@@ -32,9 +33,9 @@ from encfields.orm.write.update_rewording import (
     with_nulls_elsewhere,
     with_row_named,
 )
-from encfields.orm.write.upsert import target_indexes
 from encfields.orm.write.upsert_choices import mark_choices
 from encfields.orm.write.upsert_set_values import bind_set_values
+from encfields.orm.write.upsert_targets import columns_to_find, target_indexes
 from encfields.traces import leaves_no_trace
 
 if TYPE_CHECKING:
@@ -154,4 +155,6 @@ class EngineListeners:
             target_indexes(execution)
             parts.append(execution.statement)
         execution.statement = internals.with_all_conflict_clauses(whole, parts)
+        if rehearsal_of(execution.options) is None:
+            execution.to_find = columns_to_find(execution)
         self.hook.keys.ask(execution)

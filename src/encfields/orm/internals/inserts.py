@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
-from sqlalchemy import Column, Table, insert
+from sqlalchemy import Column, Table, and_, insert
 from sqlalchemy.sql.dml import Insert, Update
 from sqlalchemy.sql.elements import BindParameter, ClauseElement, ColumnElement
 from sqlalchemy.sql.functions import FunctionElement
@@ -270,6 +270,31 @@ def with_conflict_elements(statement: Any, elements: list[Any]) -> Insert:
     changed: Any = statement._post_values_clause._clone()
     changed.inferred_target_elements = elements
     return cast("Insert", _with_clause(statement, changed))
+
+
+def with_upsert_condition(statement: Any, condition: Any) -> Insert:
+    """The same upsert with one more condition in its ``where=``."""
+    changed: Any = statement._post_values_clause._clone()
+    where = changed.update_whereclause
+    changed.update_whereclause = condition if where is None else and_(where, condition)
+    return cast("Insert", _with_clause(statement, changed))
+
+
+def upsert_that_keeps(statement: Any, column: Column[Any]) -> Insert:
+    """An upsert that finds the rows that another finds, and changes nothing.
+
+    :param column: set to its own value.
+    """
+    changed: Any = statement._post_values_clause._clone()
+    changed.update_whereclause = None
+    is_mapping = isinstance(changed.update_values_to_set, Mapping)
+    changed.update_values_to_set = {column.key: column} if is_mapping else [(column.key, column)]
+    return cast("Insert", _with_clause(statement, changed))
+
+
+def has_set_clause(statement: Any) -> bool:
+    """Whether it is an upsert by ON CONFLICT DO UPDATE, in a single clause."""
+    return hasattr(post_values_clause(statement), "update_values_to_set")
 
 
 def with_upsert_where(statement: Any, rewrite: Callable[[Any], Any]) -> Any:

@@ -3,10 +3,16 @@
 Read::
 
     sqlalchemy.engine.cursor.CursorResult          _metadata
+    sqlalchemy.engine.cursor.FullyBufferedCursorFetchStrategy _rowbuffer
+    sqlalchemy.engine.default.DefaultExecutionContext _is_implicit_returning _rowcount
     sqlalchemy.engine.cursor.CursorResultMetaData  _keymap _processors
     sqlalchemy.sql.compiler.ResultColumnsEntry     _replace
     sqlalchemy.sql.compiler.SQLCompiler            _loose_column_name_matching _result_columns
     sqlalchemy.sql.lambdas.LambdaElement           _resolved
+
+Written::
+
+    sqlalchemy.engine.default.DefaultExecutionContext _rowcount
 
 Overridden::
 
@@ -79,6 +85,36 @@ def place_in_row(result: Any, candidates: Iterable[object]) -> int | None:
             place: int | None = columns[candidate][0]
             return place
     return None
+
+
+def keep_count(context: Any) -> bool:
+    """Have an execution keep the number of rows that the driver reports.
+
+    :returns: whether this release of SQLAlchemy does.
+    """
+    if not hasattr(type(context), "_rowcount"):
+        return False
+    options = context.execution_options
+    if not options.get("preserve_rowcount"):
+        context.execution_options = options.union({"preserve_rowcount": _FOR_US})
+    return True
+
+
+_FOR_US = "for encfields"
+"""Marks the option where the application has not asked for the number."""
+
+
+def rows_written(context: Any, result: Any) -> int | None:
+    """How many rows an INSERT wrote; ``None`` if nobody tells. What it returns is fetched."""
+    count: int | None = getattr(context, "_rowcount", None)
+    if context.execution_options.get("preserve_rowcount") is _FOR_US:
+        context._rowcount = None
+    returned = getattr(result.cursor_strategy, "_rowbuffer", None)
+    if returned is None and context._is_implicit_returning:
+        returned = context.returned_default_rows
+    if returned is not None:
+        return len(returned)
+    return count if count is not None and count >= 0 else None
 
 
 def driver_type(result: Any, place: int) -> object:

@@ -9,6 +9,7 @@ Before compilation, the statement is completed:
 ``rows_of_defaults``              ``insert(table).values([{}, {}])``
 ``update_rewording``              ``key.in_([value])`` is ``key == value``; ``coalesce(:new, ssn)``
 ``upsert_choices``                ``coalesce(excluded.ssn, table.ssn)`` and CASE
+``upsert_targets``                what an upsert finds its row by
 ``upsert_set_values``             ``set_={"ssn": "..."}``
 ``application_bindparams``        a ``bindparam()`` that the application named
 ``hidden_values``                 removes values from cached statements

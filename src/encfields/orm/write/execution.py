@@ -14,7 +14,7 @@ from encfields.orm import internals
 from encfields.orm.declare.columns import ColumnBinding, bindings_of
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from sqlalchemy import Column, Connection
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -26,6 +26,8 @@ class WriteExecution:
     :ivar multiparams: parameter sets of many rows, as SQLAlchemy's event has them.
     :ivar params: the parameters of one row, where those are empty.
     :ivar options: execution options.
+    :ivar to_find: the parts of the key of a row that an upsert finds by another one, which are
+        found out before.
     """
 
     connection: Connection
@@ -35,6 +37,7 @@ class WriteExecution:
     multiparams: Any
     params: Any
     options: Mapping[str, Any]
+    to_find: tuple[Column[Any], ...] = ()
 
     @classmethod
     def of(

@@ -260,7 +260,10 @@ class WriteHook:
         """Seal every parked value of every row of the execution."""
         binds = plan.sealed_in_order
         ready: list[Ready] = []
-        is_told, keys = self._to_read_back(plan, connection, is_rehearsal=is_rehearsal)
+        is_uncounted = plan.may_skip and self.keys.is_uncounted(context)
+        is_told, keys = self._to_read_back(
+            plan, connection, is_rehearsal=is_rehearsal, is_uncounted=is_uncounted
+        )
         for values, given in rows:
             for bind, pending in parked_in(binds, values, given, Pending):
                 texts = identity_texts(bind, values)
@@ -290,15 +293,16 @@ class WriteHook:
                 context,
                 rows_to_read_back(ready, keys, context.compiled),
                 count=len(context.compiled_parameters) * internals.values_count(context.compiled),
-                may_match_none=plan.may_skip or not plan.may_be_generated,
+                may_match_none=(plan.may_skip or not plan.may_be_generated) and not is_uncounted,
                 is_required=is_told,
             )
 
     def _to_read_back(
-        self, plan: StatementPlan, connection: Connection, *, is_rehearsal: bool
+        self, plan: StatementPlan, connection: Connection, *, is_rehearsal: bool, is_uncounted: bool
     ) -> tuple[bool | None, list[list[Any]] | None]:
         """Whether triggers may change rows' keys, and a list to record the rows to check.
 
+        :param is_uncounted: nobody tells whether all rows were written.
         :returns: for the first, ``None`` if the database is queried only after the write.
         :raises UnknownIdentityError: they may, and this role cannot check.
         """
@@ -308,7 +312,7 @@ class WriteHook:
             if internals.is_autocommit(connection):
                 raise plan.hits_unseen()
             return True, []
-        if plan.may_cut:
+        if plan.may_cut or is_uncounted:
             return True, []
         is_told = self._triggered.may_move_before(
             connection, plan.table, plan.read_back, plan.kinds

@@ -18,21 +18,19 @@ from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import Column, PrimaryKeyConstraint, Table, UniqueConstraint
 from sqlalchemy.sql import operators
-from sqlalchemy.sql.elements import BindParameter, Null
+from sqlalchemy.sql.elements import BindParameter, ClauseElement, Null
+from sqlalchemy.sql.visitors import iterate
 
 from encfields.errors import (
     AmbiguousRowError,
     BindingError,
     CiphertextCopyError,
-    EncFieldsError,
     IdentityChangeError,
-    UnsupportedOperationError,
 )
 from encfields.orm import internals
 from encfields.orm.adoption.plaintext import adoption_of
 from encfields.orm.declare.columns import is_encrypted
 from encfields.orm.declare.row_keys import may_match_another_spelling
-from encfields.orm.declare.table_indexes import known_indexes
 from encfields.orm.internals import Assigned, BoundValue
 from encfields.orm.query.statement_scope import equated
 from encfields.orm.write.upsert_choices import ChosenValue, is_excluded
@@ -43,7 +41,6 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
 
     from encfields.orm.declare.columns import ColumnBinding
-    from encfields.orm.write.execution import WriteExecution
 
 
 _UNIQUE = (PrimaryKeyConstraint, UniqueConstraint)
@@ -70,7 +67,7 @@ def refuse_upsert(
     if internals.upsert_values(statement):
         if bindings:
             _refuse_misspelt(statement)
-        upsert = _Upsert(statement, rows, dialect)
+        upsert = Upsert(statement, rows, dialect)
         for binding in bindings.values():
             upsert.check(binding)
         return upsert.unseen, upsert.unfound
@@ -155,13 +152,18 @@ def targeted_name(element: Any) -> str | None:
     return column.name if isinstance(column, Column) else None
 
 
-class _Upsert:
+class Upsert:
     """One upsert, and what is known about the row that it hits."""
 
     def __init__(
-        self, statement: Any, rows: Sequence[Mapping[Any, Assigned]], dialect: Dialect
+        self,
+        statement: Any,
+        rows: Sequence[Mapping[Any, Assigned]],
+        dialect: Dialect,
+        table: Table | None = None,
     ) -> None:
         self._statement = statement
+        self._table = statement.table if table is None else table
         self._dialect = dialect
         is_single = len(rows) == 1 and not internals.has_select_source(statement)
         self._inserted_row = rows[0] if is_single else None
@@ -170,7 +172,7 @@ class _Upsert:
         self.unfound: Callable[[], BindingError] | None = None
         clause = internals.post_values_clause(statement)
         self._hits_any = not hasattr(clause, "update_values_to_set")
-        self._agreeing = _targeted(clause, statement.table) | set(self._compared(clause))
+        self._agreeing = _targeted(clause, self._table) | set(self._compared(clause))
 
     def check(self, binding: ColumnBinding) -> None:
         """Refuse to leave a value of this column in a row that it is not bound to."""
@@ -207,13 +209,39 @@ class _Upsert:
             + (" in the same statement" if is_inserted else ", or leave it out"),
         )
 
-    def _check_row(self, binding: ColumnBinding) -> None:
-        """Refuse an upsert that may hit a row with another key, and does not set the key."""
-        missing = [
+    def to_find(self, binding: ColumnBinding) -> list[Column[Any]]:
+        """The parts of the key of a row that may be hit under another one, if they can be found out
+        before; none if there is nothing to find out, or the upsert is refused."""
+        values = self._set_to(binding.column)
+        missing = [] if all(isinstance(v, Null) for v in values) else self._missing(binding)
+        return missing if self._is_findable(missing) else []
+
+    def _missing(self, binding: ColumnBinding) -> list[Column[Any]]:
+        """The parts of the key in which a row that is hit may differ and is not changed."""
+        return [
             column
             for column in binding.identity
             if not self._agrees(column) and not self._becomes_inserted(column)
         ]
+
+    def _is_findable(self, missing: list[Column[Any]]) -> bool:
+        """Whether RETURNING tells these columns, and the upsert has no other use for them."""
+        if self._hits_any or not internals.has_set_clause(self._statement):
+            return False
+        given = (value for _, value in self._given)
+        parts = [*given, *internals.upsert_conditions(self._statement)]
+        used = [e for part in parts if isinstance(part, ClauseElement) for e in iterate(part)]
+        return all(
+            column.primary_key
+            and not self._set_to(column)
+            and not may_match_another_spelling(column.type, self._dialect)
+            and not any(is_excluded(element, column) for element in used)
+            for column in missing
+        )
+
+    def _check_row(self, binding: ColumnBinding) -> None:
+        """Refuse an upsert that may hit a row with another key, and does not set the key."""
+        missing = self._missing(binding)
         if not missing:
             return
         names = ", ".join(column.name for column in missing)
@@ -238,6 +266,9 @@ class _Upsert:
                 f"({key}), compare {where} in its where=, or set it in the same statement "
                 f"({along})"
             )
+        if self._is_findable(missing):
+            self.unfound = partial(_refusal, AmbiguousRowError, binding, message)
+            return
         if self._hits_any and self._is_hit_by(missing):
             self.unseen = partial(_refusal, AmbiguousRowError, binding, message)
             return
@@ -253,12 +284,12 @@ class _Upsert:
 
     def _is_counted(self, missing: list[Column[Any]]) -> bool:
         """Whether only a key is missing that MySQL counts."""
-        counted = internals.autoincrement_column(self._statement.table)
+        counted = internals.autoincrement_column(self._table)
         return len(missing) == 1 and missing[0] is counted
 
     def _is_hit_by(self, missing: Sequence[Column[Any]]) -> bool:
         """Whether every declared unique key contains all key columns that SET does not assign."""
-        table = self._statement.table
+        table = self._table
         unique = [
             *(
                 constraint.columns
@@ -311,7 +342,7 @@ class _Upsert:
 
     def _compared(self, clause: Any) -> Iterator[Column[Any]]:
         """The columns that the clause's WHERE compares with those of the inserted row."""
-        columns = {hash(column): column for column in self._statement.table.c}
+        columns = {hash(column): column for column in self._table.c}
         where = getattr(clause, "update_whereclause", None)
         for side, other in equated(() if where is None else (where,)):
             column = columns.get(hash(side))
@@ -325,53 +356,3 @@ class _Upsert:
 
 def _refusal(cls: type[BindingError], binding: ColumnBinding, message: str) -> BindingError:
     return cls(message, table=binding.table, column=binding.column_name, reason="upsert")
-
-
-# -- the target --------------------------------------------------------------------------------
-
-
-def target_indexes(execution: WriteExecution) -> None:
-    """Replace encrypted columns in a conflict target by their blind indexes.
-
-    :raises UnsupportedOperationError: a column in it has no index that is equal for equal values
-        and no others.
-    """
-    elements = internals.conflict_elements(execution.statement)
-    encrypted = {binding.column.name: binding for binding in execution.bindings.values()}
-    named = [encrypted.get(targeted_name(element) or "") for element in elements]
-    if not any(named):
-        return
-    is_alone = len(named) == 1
-    target = [
-        element if binding is None else _index_of(binding, execution.table, is_alone=is_alone)
-        for element, binding in zip(elements, named, strict=True)
-    ]
-    execution.statement = internals.with_conflict_elements(execution.statement, target)
-
-
-def _index_of(binding: ColumnBinding, table: Table, *, is_alone: bool) -> Column[Any]:
-    """The column in which the database detects a second row with the same value.
-
-    :param is_alone: whether the target is this column alone, whose index then only needs to be
-        unique by itself, such as one of the letters regardless of case.
-    """
-    full = [
-        index
-        for index in known_indexes(table)
-        if index.is_full and [source.column for source in index.sources] == [binding.column]
-    ]
-    unique = [index for index in full if index.unique] if is_alone else []
-    suitable = [index for index in (*unique, *full) if index.is_exact] or unique
-    if not suitable:
-        raise _no_index(binding)
-    return suitable[0].index_column
-
-
-def _no_index(binding: ColumnBinding) -> EncFieldsError:
-    return UnsupportedOperationError(
-        "it is the target of ON CONFLICT, and no two ciphertexts are alike: give the column "
-        "index=BlindIndex(unique=True), which is asked in its place",
-        table=binding.table,
-        column=binding.column_name,
-        reason="upsert",
-    )

@@ -12,6 +12,7 @@ ever stored.
 ``sqlite_rowids``          predicts SQLite's next row ids while holding its write lock
 ``mysql_autoincrement``    takes MySQL's numbers by an INSERT that is rolled back
 ``mysql_found_rows``       rehearses an upsert, which tells the rows that it finds
+``upserted``               rehearses PostgreSQL's and SQLite's, which finds rows by another key
 ``mysql_side_connection``  takes numbers on a separate connection if necessary
 ``mysql_innodb``           checks that it leaves nothing behind
 ``rehearsal``              otherwise executes the INSERT with random bytes and rolls it back

@@ -15,6 +15,7 @@ from encfields.orm.write.generated_keys.postgresql_sequences import take_numbers
 from encfields.orm.write.generated_keys.rehearsal import Keys, refuse_skipping, rehearse
 from encfields.orm.write.generated_keys.savepoint import REASON as NOT_UNDONE
 from encfields.orm.write.generated_keys.sqlite_rowids import lock_for_writing, next_row_ids
+from encfields.orm.write.generated_keys.upserted import keys_of_upserted_rows
 
 if TYPE_CHECKING:
     from sqlalchemy import Column, Connection
@@ -76,14 +77,20 @@ def reserve(connection: Connection, insert: KeylessInsert, context: Any, mysql: 
     :param mysql: the state kept for MySQL and MariaDB.
     :raises UnknownIdentityError: they cannot be determined; says what to do instead.
     """
+    if insert.is_found:
+        keys = keys_of_upserted_rows(connection, insert, context)
+        return Reserved(keys, to_check=True, overriding=_is_always(insert))
     if connection.dialect.name == "postgresql":
         _require_check(connection, insert)
         keys = rehearse(connection, insert, context)
-        always = any(getattr(c.identity, "always", False) for c in insert.missing)
-        return Reserved(keys, to_check=True, overriding=always)
+        return Reserved(keys, to_check=True, overriding=_is_always(insert))
     if connection.dialect.name in MYSQL_NAMES:
         return Reserved(_of_mysql(connection, insert, context, mysql), to_check=True)
     return _of_sqlite(connection, insert, context)
+
+
+def _is_always(insert: KeylessInsert) -> bool:
+    return any(getattr(column.identity, "always", False) for column in insert.missing)
 
 
 def _of_mysql(connection: Connection, insert: KeylessInsert, context: Any, mysql: MySql) -> Keys:

@@ -49,6 +49,10 @@ class KeylessInsert:
         parameter for a value of that one's column of the name, too.
     :ivar statement: as the application gave it, with what is written along.
     :ivar last_number: the last one that MySQL generated before it is executed, if it may skip rows.
+    :ivar is_found: whether an upsert may find its rows by another unique key, and then under
+        another key than they are given.
+    :ivar is_counted: whether it is told how many rows such an upsert has written.
+    :ivar skipped: the numbers of the rows that such an upsert leaves as they are.
     :ivar places: the keys' places, row by row, in the order of `missing`.
     """
 
@@ -64,6 +68,9 @@ class KeylessInsert:
     holds_other: bool
     statement: Insert
     last_number: int | None = None
+    is_found: bool = False
+    is_counted: bool = False
+    skipped: set[int] = field(default_factory=set)
     places: list[tuple[PendingKey, ...]] = field(default_factory=list)
 
     def has_own_bind(self, column: Column[Any], dialect: Dialect) -> bool:
@@ -123,11 +130,11 @@ def keyless_insert(
     if statement.select is not None:
         return None
     multi = internals.multi_value_rows(statement)
-    values = {} if multi is not None else _values_of_table(statement, table)
+    values = {} if multi is not None else values_of_table(statement, table)
     given = parameters if multi is None else multi
     rows = [internals.row_by_key(statement, row) for row in given or [{}]]
     identity = dict.fromkeys([c for binding in bindings.values() for c in binding.identity])
-    lacking = [column for column in identity if _is_missing(column, values, rows)]
+    lacking = [column for column in identity if is_missing(column, values, rows)]
     if not lacking or any(_lacks_parameter(column, values, rows) for column in lacking):
         return None
     written = [b for key, b in bindings.items() if _has_values(b.column, key, values, rows)]
@@ -163,7 +170,7 @@ def keyless_insert(
     return insert
 
 
-def _values_of_table(statement: Insert, table: Table) -> dict[str, Any]:
+def values_of_table(statement: Insert, table: Table) -> dict[str, Any]:
     """What an INSERT's own ``values()`` assigns, by key of the table's column.
 
     The INSERT of a joined subclass is executed for each of its tables, with the values of all.
@@ -267,7 +274,7 @@ def _is_null(value: Any) -> bool:
     return value is None or isinstance(value, Null)
 
 
-def _is_missing(column: Column[Any], values: Mapping[str, Any], rows: list[dict[str, Any]]) -> bool:
+def is_missing(column: Column[Any], values: Mapping[str, Any], rows: list[dict[str, Any]]) -> bool:
     """Whether no plain value is given to a column of the key in some row."""
     key, default = column.key, column.default
     if key in values or key in rows[0] or any(key in row for row in rows):

@@ -33,7 +33,9 @@ from encfields.orm.write.generated_keys.pending_key import (
 )
 from encfields.orm.write.generated_keys.rehearsal import rehearsal_of
 from encfields.orm.write.generated_keys.report import report
+from encfields.orm.write.generated_keys.upserted import upsert_to_rehearse, were_written
 from encfields.orm.write.rows_by_key import rows_by_key
+from encfields.orm.write.upsert_targets import only_of_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -72,9 +74,14 @@ class GeneratedKeys:
         if rehearsal_of(execution.options):
             return
         parameters = execution.rows if execution.multiparams or execution.params else []
-        insert = keyless_insert(
-            statement, execution.table, execution.bindings, parameters, connection.dialect
-        )
+        insert: KeylessInsert | None
+        if execution.to_find:
+            insert = upsert_to_rehearse(execution, parameters)
+            statement = only_of_key(statement, execution.table, execution.to_find)
+        else:
+            insert = keyless_insert(
+                statement, execution.table, execution.bindings, parameters, connection.dialect
+            )
         if insert is None:
             return
         known = reserve_at_once(connection, insert)
@@ -131,6 +138,13 @@ class GeneratedKeys:
         parts = zip(binding.identity, texts, strict=True)
         return all(column in insert.missing for column, text in parts if text is None)
 
+    def is_uncounted(self, context: Any) -> bool:
+        """Whether nobody will tell if all rows of an upsert were written under the keys found."""
+        insert, _ = self.under_way.get(context, (None, None))
+        if insert is None or not insert.is_found:
+            return False
+        return not (insert.is_counted or insert.skipped)
+
     def wording(self, context: Any, statement: str) -> str:
         """The text of the INSERT to send to the database."""
         _, reserved = self.under_way.get(context, (None, None))
@@ -158,6 +172,10 @@ class GeneratedKeys:
         insert, reserved = self.under_way.pop(context, (None, None))
         if insert is None or reserved is None:
             return ()
+        written = None
+        if insert.is_found:
+            _fetch_at_once(result)
+            written = internals.rows_written(context, result)
         if internals.is_part_of_insert(context.invoked_statement) and not result.returns_rows:
             # Its keys were given and need not be returned, but the ORM reads the rows nevertheless.
             result.cursor_strategy = FullyBufferedCursorFetchStrategy(None, initial_buffer=[])
@@ -166,7 +184,9 @@ class GeneratedKeys:
             return ()
         _fetch_at_once(result)
         is_mysql = connection.dialect.name in MYSQL_NAMES
-        if is_mysql and insert.may_skip:
+        if insert.is_found:
+            is_stored = _are_written_as_rehearsed(connection, insert, reserved.keys, written)
+        elif is_mysql and insert.may_skip:
             is_stored = _are_stored_or_skipped(connection, insert, reserved.keys, result.rowcount)
         elif is_mysql and _is_untouched(reserved.keys, context, ask):
             is_stored = True
@@ -174,7 +194,7 @@ class GeneratedKeys:
             is_stored = are_stored(connection, insert, reserved.keys)
         if not is_stored:
             savepoint.undo(connection)
-            if is_mysql and insert.may_skip:
+            if insert.is_found or (is_mysql and insert.may_skip):
                 raise insert.unknown(_MET_OTHERS)
             raise insert.unknown(
                 "the database stored the row under another key than the INSERT gave, as a trigger "
@@ -182,7 +202,7 @@ class GeneratedKeys:
                 "Give the key a value that the trigger or rule keeps"
             )
         savepoint.release(connection)
-        return () if is_mysql and insert.may_skip else insert.missing
+        return () if insert.is_found or (is_mysql and insert.may_skip) else insert.missing
 
 
 _MET_OTHERS = (
@@ -246,6 +266,22 @@ def _are_stored_or_skipped(
     query = select(literal(1)).select_from(insert.table)
     stored = rows_by_key(connection, insert.table, query, insert.missing, known) if known else []
     return len([*stored]) == written
+
+
+def _are_written_as_rehearsed(
+    connection: Connection,
+    insert: KeylessInsert,
+    keys: list[tuple[Any, ...]],
+    written: int | None,
+) -> bool:
+    """Whether all rows that an upsert found, or inserted, in its rehearsal have their values.
+
+    :param written: how many rows it wrote, if known.
+    """
+    if written is not None:
+        return were_written(insert, written)
+    known = [key for number, key in enumerate(keys) if number not in insert.skipped]
+    return not known or are_stored(connection, insert, [*dict.fromkeys(known)])
 
 
 def are_stored(connection: Connection, insert: KeylessInsert, keys: list[tuple[Any, ...]]) -> bool:
