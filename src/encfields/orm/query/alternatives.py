@@ -2,18 +2,21 @@
 
 A row that an index found belongs to the result if any part of the OR holds for it. So each part has
 to be known of the row: a comparison of an encrypted column that is selected, whether such a column
-is NULL, or whether a bind is.
+is NULL, or whether a bind is. A comparison under a tenant's key may have the tenant beside it,
+which the row's own key tells: so are several tenants asked, each for the value's hash.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import permutations
 from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import (
     BinaryExpression,
+    BindParameter,
     BooleanClauseList,
     False_,
     Null,
@@ -22,6 +25,7 @@ from sqlalchemy.sql.elements import (
 from sqlalchemy.sql.selectable import Select
 from sqlalchemy.types import TypeDecorator
 
+from encfields.orm import internals
 from encfields.orm.declare.columns import is_encrypted
 from encfields.orm.query.comparison import ungrouped
 from encfields.orm.query.lookup_plan import LookupBind
@@ -33,10 +37,13 @@ from encfields.orm.query.recheck_conditions import (
     Condition,
     NoValueGiven,
     NullTest,
+    OfTenant,
+    RowFilter,
     delivered_cell,
     known_filter,
 )
 from encfields.orm.query.statement_scope import conjunction_of
+from encfields.orm.read.provenance import sibling
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
@@ -66,7 +73,7 @@ class Alternatives:
         for compared, group in (*needed.items(), *exact.items()):
             if compared.element.is_all and not compared.is_nested:
                 self._groups.setdefault(id(compared.element.place), []).append(group)
-        self._used: list[Group] = []
+        self._used: list[tuple[Group, RowFilter]] = []
 
     def conditions(self, statement: Any) -> Iterator[tuple[Condition, list[Group]]]:
         """What the rows must meet for each OR, and its comparisons that may find too many."""
@@ -77,7 +84,8 @@ class Alternatives:
                 continue
             self._used = []
             condition = self._known(criterion)
-            found = [group for group in self._used if group[0].type.compared in self._needed]
+            used = (group for group, _ in self._used)
+            found = [group for group in used if group[0].type.compared in self._needed]
             if condition is not None and found:
                 yield condition, found
 
@@ -85,16 +93,44 @@ class Alternatives:
         """What a part of an OR is of a row; ``None`` if that is not known."""
         part = ungrouped(part)
         if isinstance(part, BooleanClauseList):
-            parts = [self._known(each) for each in part.clauses]
-            known = tuple(each for each in parts if each is not None)
-            if len(known) < len(parts):
-                return None
-            return AnyOf(known) if part.operator is operators.or_ else AllOf(known)
+            return self._known_parts(part)
         if isinstance(part, True_ | False_):
             return AllOf(()) if isinstance(part, True_) else AnyOf(())
         if id(part) in self._groups:
             return self._comparison(self._groups[id(part)])
         return self._null_test(part) if type(part) is BinaryExpression else None
+
+    def _known_parts(self, whole: BooleanClauseList) -> Condition | None:
+        is_or, before = whole.operator is operators.or_, len(self._used)
+        parts = [(part, self._known(part)) for part in whole.clauses]
+        known = [condition for _, condition in parts if condition is not None]
+        unknown = [part for part, condition in parts if condition is None]
+        if unknown and is_or:
+            return None
+        for part in unknown:
+            # Last, because the cells that tell a row's key are opened by the comparisons.
+            tenant = self._tenant_test(part, self._used[before:])
+            if tenant is None:
+                return None
+            known.append(tenant)
+        return AnyOf(tuple(known)) if is_or else AllOf(tuple(known))
+
+    def _tenant_test(self, part: Any, beside: list[tuple[Group, RowFilter]]) -> OfTenant | None:
+        """Whether a row is of the tenant that a part of an AND names for comparisons beside it."""
+        part = ungrouped(part)
+        if type(part) is not BinaryExpression or part.operator is not operators.eq:
+            return None
+        for column, bind in permutations((part.left, part.right)):
+            if not isinstance(bind, BindParameter):
+                continue
+            name = internals.bind_name(self._compiled, bind)
+            for (lookup, *_), found in beside:
+                scope = lookup.type.compared.scope
+                for key, told in zip(lookup.type.index.key_columns, lookup.key, strict=True):
+                    is_key = hash(sibling(scope.expression, key, scope.column)) == hash(column)
+                    if is_key and told.bind == name and _tells_its_row(found):
+                        return OfTenant(found.cells[0], key.name, told.bind, told.to_text)
+        return None
 
     def _comparison(self, groups: list[Group]) -> Condition | None:
         if len(groups) > 1:  # the same object is compared elsewhere too
@@ -103,7 +139,7 @@ class Alternatives:
         found = known_filter(group, self._compiled, self._dialect)
         if found is None:
             return None
-        self._used.append(group)
+        self._used.append((group, found))
         # A row that another part found is no sign of tampering.
         return replace(found, is_full=False)
 
@@ -131,3 +167,9 @@ class Alternatives:
         ]
         types = [cast("Any", source.column.type).inner for i in indexes for source in i.sources]
         return bool(types) and not any(isinstance(type_, TypeDecorator) for type_ in types)
+
+
+def _tells_its_row(found: RowFilter) -> bool:
+    """Whether rows that meet a comparison have a message in its cell, beside which their key is."""
+    adopts = any(cast("Any", source.column.type).adopts for source in found.index.sources)
+    return not adopts and not found.is_negative

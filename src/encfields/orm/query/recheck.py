@@ -25,6 +25,7 @@ from encfields.orm.query.recheck_conditions import (
     DeliveredCell,
     NoValueGiven,
     NullTest,
+    OfTenant,
     RowFilter,
 )
 from encfields.orm.read.results import FetchedRows
@@ -72,6 +73,12 @@ class FoundRow:
     def is_null_at(self, position: int) -> bool:
         """Whether the cell at a position is NULL."""
         return self._delivered[position] is None
+
+    def key_text(self, cell: DeliveredCell, column: str, dialect: Dialect) -> str | None:
+        """What a column of the row's key is, as a cell that opens tells it; ``None`` if the cell
+        is NULL."""
+        delivered = self._delivered[cell.position]
+        return None if delivered is None else cell.reader.row_of(delivered, dialect)[column]
 
     def as_opened(self) -> tuple[Any, ...]:
         """The row with the opened values in place of their cells."""
@@ -148,9 +155,18 @@ def _as_test(condition: Condition, context: Any) -> Callable[[FoundRow], bool]:
         (given,) = internals.bound_values(context, condition.bind)
         is_met = (given is None) is condition.is_null
         return lambda row: is_met
+    if isinstance(condition, OfTenant):
+        return _tenant_test(condition, context)
     parts = [_as_test(each, context) for each in condition.parts]
     among = any if isinstance(condition, AnyOf) else all
     return lambda row: among(part(row) for part in parts)
+
+
+def _tenant_test(condition: OfTenant, context: Any) -> Callable[[FoundRow], bool]:
+    cell, column, bind, to_text = condition
+    given = internals.bound_values(context, bind)
+    texts = {to_text(value) for value in given if value is not None}  # NULL equals nothing
+    return lambda row: row.key_text(cell, column, context.dialect) in texts
 
 
 def _single_text_condition(

@@ -203,4 +203,18 @@ class NoValueGiven(NamedTuple):
     is_null: bool
 
 
-Condition = RowFilter | AnyOf | AllOf | NullTest | NoValueGiven
+class OfTenant(NamedTuple):
+    """Whether a row is of the tenant whose key a value beside is looked up under.
+
+    :ivar cell: of an encrypted column of the row. It is asked for its row once it was opened.
+    :ivar column: the name of the tenant's column.
+    :ivar bind: gives the tenant, as `to_text` writes it.
+    """
+
+    cell: DeliveredCell
+    column: str
+    bind: str
+    to_text: Callable[[object], str]
+
+
+Condition = RowFilter | AnyOf | AllOf | NullTest | NoValueGiven | OfTenant
