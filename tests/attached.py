@@ -160,7 +160,7 @@ def _made(engine: Engine, encryption: Encryption, key_id: str, *, is_first: bool
 
 def _put_into_cache(encryption: Encryption, key_id: str, kept: Kept) -> None:
     entries = engine_encryption(encryption).cache._entries
-    entries.keep(key_id, entries.own(kept.active), monotonic())
+    entries.keep(key_id, entries.own(key_id, kept.active), monotonic())
     entries.keep((key_id, None), kept.beacons, None)
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NoReturn
 
+from encfields.arguments import is_unicode, kind
 from encfields.errors import ConfigurationError
 from encfields.traces import leaves_no_trace
 
@@ -27,7 +29,7 @@ class BranchKey:
 
     Its ``repr`` does not show the material, and it cannot be pickled.
 
-    :raises ConfigurationError: the material has another length, or the version is no UUID.
+    :raises ConfigurationError: one of these is something else.
     """
 
     __slots__ = (
@@ -44,18 +46,14 @@ class BranchKey:
 
     @leaves_no_trace  # of a store's key that is none
     def __init__(self, id: str, version: str, material: bytes, number: int = 0) -> None:
-        if len(material) != BRANCH_KEY_BYTES:
-            raise ConfigurationError(
-                f"a branch key has {BRANCH_KEY_BYTES} bytes, not {len(material)}",
-                key_id=id,
-                reason="branch-key",
-            )
+        if not isinstance(id, str) or not is_unicode(id):
+            raise ConfigurationError("the id of a branch key is a string", reason="branch-key")
         self.id = id
-        self.version = version
-        self.material = material
+        self.version_bytes = _version_bytes(version, id)
+        self.version = version.lower()
+        self.material = key_material("a branch key", id, material, BRANCH_KEY_BYTES)
         self.number = number
         self.id_bytes = id.encode("utf-8")
-        self.version_bytes = _bytes_of(version, id)
         # Whether messages that were opened are opened again with what is kept of them, see
         # encfields.message.data_key_cache. It is read when the next two are derived.
         self.keeps_data_keys = False
@@ -76,15 +74,33 @@ class BranchKey:
         return self
 
 
-def _bytes_of(version: str, key_id: str) -> bytes:
-    try:
-        return uuid.UUID(version).bytes
-    except ValueError:
+def key_material(what: str, key_id: str, material: object, size: int) -> bytes:
+    """Secret bytes that a key store gave.
+
+    :raises ConfigurationError: they are no bytes, or have another length.
+    """
+    if not isinstance(material, bytes | bytearray | memoryview):
         raise ConfigurationError(
-            "the version of a branch key is a UUID in its hyphenated form: str(uuid.uuid4())",
+            f"the material of {what} is {size} bytes, not {kind(material)}",
             key_id=key_id,
-            reason="branch-key",
-        ) from None
+            reason="key-material",
+        )
+    if len(material) != size:
+        raise ConfigurationError(
+            f"{what} has {size} bytes, not {len(material)}", key_id=key_id, reason="key-material"
+        )
+    return bytes(material)
+
+
+def _version_bytes(version: object, key_id: str) -> bytes:
+    if isinstance(version, str):
+        with suppress(ValueError):
+            return uuid.UUID(version).bytes
+    raise ConfigurationError(
+        "the version of a branch key is a UUID in its hyphenated form: str(uuid.uuid4())",
+        key_id=key_id,
+        reason="branch-key",
+    )
 
 
 FindKey = Callable[[str, str], BranchKey]

@@ -175,6 +175,7 @@ class Encryption:
         self._cache.close()
 
 
+@leaves_no_trace  # a URL has a password
 def encryption_of(bind: Engine | AsyncEngine | Connection | AsyncConnection) -> Encryption:
     """The encryption that :func:`attach` put on an engine.
 

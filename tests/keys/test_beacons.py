@@ -218,7 +218,7 @@ def test_a_beacon_key_shows_no_material_and_is_never_copied_out(made):
     with pytest.raises(TypeError, match="never pickled"):
         pickle.dumps(one)
     assert copy.deepcopy(one) is one
-    with pytest.raises(ValueError, match="32 bytes"):
+    with pytest.raises(ConfigurationError, match="32 bytes"):
         BeaconKey("default", 1, b"short")
 
 

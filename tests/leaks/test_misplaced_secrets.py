@@ -14,21 +14,24 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, aliased, mapped_column
 from encfields import (
     BlindIndex,
     CompoundBlindIndex,
+    DynamoDbKeyStore,
     EncryptedType,
     Sealed,
     SqlKeyStore,
     attach,
     blind,
+    encryption_of,
     keyrings,
 )
 from encfields.errors import ConfigurationError, EncFieldsError, UnsupportedOperationError
 from encfields.index import casefold, year
-from encfields.keys import BranchKey
+from encfields.keys import BeaconKey, BranchKey
 from encfields.testing import assert_absent, assert_absent_from_frames
 from encfields.testing.search import SQLALCHEMY
 
 SECRET = "canary-4711-ssn"
 KEY = bytes(range(200, 232))
+ARN = "arn:aws:kms:eu-west-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 KEY_FORMS = (KEY.hex(), base64.b64encode(KEY).decode(), repr(KEY)[2:-1])
 
 
@@ -105,6 +108,18 @@ def _file_of(content: bytes, tmp_path: Any) -> str:
             lambda _: attach(create_engine("sqlite://"), KEY),  # type: ignore[arg-type]
             id="key-for-a-key-store",
         ),
+        pytest.param(
+            lambda _: keyrings.aws_kms(ARN, aws_secret_access_key=KEY.hex()),  # type: ignore[call-arg]
+            id="credentials-for-a-keyring",
+        ),
+        pytest.param(
+            lambda _: DynamoDbKeyStore(keyrings.aws_kms(ARN), "Keys", aws_session_token=KEY.hex()),  # type: ignore[call-arg]
+            id="credentials-for-a-key-store",
+        ),
+        pytest.param(
+            lambda _: encryption_of(f"postgresql://app:{KEY.hex()}@db/clinic"),  # type: ignore[arg-type]
+            id="url-for-an-engine",
+        ),
     ],
 )
 def test_a_key_that_is_given_wrongly(use: Callable[[Any], Any], tmp_path: Any) -> None:
@@ -128,6 +143,8 @@ def test_a_file_of_a_key_s_own_name_is_read(tmp_path: Any, monkeypatch: Any) -> 
         pytest.param(
             lambda: BranchKey("a", "580780e0-505a-4eac-8705-cf4ad8666bd1", KEY[:31]), id="length"
         ),
+        pytest.param(lambda: BranchKey(None, "x", KEY), id="no-id"),  # type: ignore[arg-type]
+        pytest.param(lambda: BeaconKey("a", 1, KEY[:31]), id="beacon"),
     ],
 )
 def test_a_branch_key_of_a_store_of_one_s_own_that_is_none(make: Callable[[], Any]) -> None:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, NoReturn
 
 from encfields.arguments import is_unicode
-from encfields.branch_key import BEACON_KEY_BYTES, BranchKey
+from encfields.branch_key import BEACON_KEY_BYTES, BranchKey, key_material
 from encfields.errors import ConfigurationError
+from encfields.traces import leaves_no_trace
 
 MAX_KEY_ID_CHARS = 255
 """Most characters of a branch key id."""
@@ -65,14 +66,13 @@ class BeaconKey:
 
     __slots__ = ("created_at", "derived", "id", "material", "version")
 
+    @leaves_no_trace
     def __init__(
         self, id: str, version: int, material: bytes, created_at: dt.datetime | None = None
     ) -> None:
-        if len(material) != BEACON_KEY_BYTES:
-            raise ValueError(f"a beacon key has {BEACON_KEY_BYTES} bytes, not {len(material)}")
         self.id = id
         self.version = version
-        self.material = material
+        self.material = key_material("a beacon key", id, material, BEACON_KEY_BYTES)
         self.created_at = created_at
         self.derived: dict[Any, Any] = {}
 

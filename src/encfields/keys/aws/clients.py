@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NamedTuple, TypedDict
 
+from encfields.errors import ConfigurationError
 from encfields.keys.aws.kms_calls import watch
 
 ClientFactory = Callable[[str], Any]
@@ -71,6 +72,22 @@ class ClientOptions(NamedTuple):
             ),
             self.timeout,
         )
+
+
+def client_options(given: ClientArguments) -> ClientOptions:
+    """The options of a keyring or key store.
+
+    :raises ConfigurationError: there is no such option.
+    """
+    unknown = sorted(set(given) - set(ClientOptions._fields))
+    if unknown:
+        raise ConfigurationError(
+            f"there is no option {unknown[0]}=, only {', '.join(ClientOptions._fields)}: "
+            "credentials and the like come from AWS's own configuration, or from the client that "
+            "client_factory= returns",
+            reason="option",
+        )
+    return ClientOptions(**given)
 
 
 @functools.cache

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
+from encfields.arguments import kind
 from encfields.branch_key import BranchKey
-from encfields.errors import EncFieldsError, shortened
+from encfields.errors import ConfigurationError, EncFieldsError, shortened
 from encfields.keys.cache.stats import CacheStats, KeyCounters, What
 from encfields.keys.store import KeyStore
-from encfields.keys.versions import WrappedKey
+from encfields.keys.versions import BeaconKey, WrappedKey
 
 CacheKey = str | tuple[str, str | None]
 """``key_id`` for the active version, ``(key_id, version)`` for a version, ``(key_id, None)``
@@ -65,6 +66,28 @@ def named(key: CacheKey) -> str:
     if what == "version":
         return f"version {key[1]!r} of key {key_id}"
     return f"{'active version' if what == 'active' else 'beacon key'} of key {key_id}"
+
+
+def _require_answer(asked: CacheKey, fetched: Any) -> None:
+    """Refuse what a key store answers to another question: what is sealed under it opens nowhere.
+
+    :raises ConfigurationError: names the store's method, and what it returned.
+    """
+    key_id, version = (asked, None) if isinstance(asked, str) else asked
+    if isinstance(asked, str) or version is not None:
+        is_good = isinstance(fetched, BranchKey) and fetched.id == key_id
+        is_good = is_good and version in (None, fetched.version)
+        method, takes = "active" if version is None else "version", "the BranchKey of that id"
+    else:
+        is_good = bool(fetched) and all(isinstance(one, BeaconKey) for one in fetched)
+        method, takes = "beacons", "a list of BeaconKeys"
+    if not is_good:
+        what = "another one" if isinstance(fetched, BranchKey) else kind(fetched)
+        raise ConfigurationError(
+            f"the key store's {method}() has to return {takes}, and returned {what}",
+            key_id=key_id,
+            reason="key-store",
+        )
 
 
 MISSING_PAUSE = 1.0
@@ -166,13 +189,16 @@ class Entries:
         entry = self.held.get(key)
         return entry.value if entry is not None and monotonic() < entry.expires else None
 
-    def own(self, fetched: Any) -> Any:
+    def own(self, asked: CacheKey, fetched: Any) -> Any:
         """A branch key as an object that is this cache's alone; beacon keys as they are.
 
         A key store may return one object for ever, and to several caches. What is derived from a
         key and kept in its object is to be dropped when this cache drops the key, and to be what
         this cache's options say.
+
+        :raises ConfigurationError: it is not what was asked for.
         """
+        _require_answer(asked, fetched)
         if not isinstance(fetched, BranchKey):
             return fetched
         key = BranchKey(fetched.id, fetched.version, fetched.material, fetched.number)

@@ -208,7 +208,7 @@ class Fetcher:
     ) -> None:
         meter = FetchMeter(key_id_of(key), what_of(key), renewal=renewal)
         try:
-            value = self._entries.own(call())
+            value = self._entries.own(key, call())
         except Exception as error:
             self._settle_failure(key, flight, meter.stop(error), error)
             flight.set_exception(error)

@@ -17,7 +17,7 @@ from encfields.errors import (
     KeyNotFoundError,
     KeyUnavailableError,
 )
-from encfields.keys.aws.clients import ClientArguments, ClientOptions, preload
+from encfields.keys.aws.clients import ClientArguments, client_options, preload
 from encfields.keys.dynamodb import items
 from encfields.keys.dynamodb.failures import no_such_key
 from encfields.keys.dynamodb.opened_keys import OpenedKeys
@@ -111,7 +111,7 @@ class DynamoDbKeyStore(KeyStore):
         self.logical_name = name or logical_name or table_name
         self.context = dict(context)
         self.region = region or keyring.arns[0].split(":")[3]
-        self._options = ClientOptions(**options)
+        self._options = client_options(options)
         self._use(keyring, former)
 
     def _use(self, keyring: AwsKmsKeyring, former: Sequence[AwsKmsKeyring]) -> None:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Unpack
 
 from encfields.errors import ConfigurationError
-from encfields.keys.aws.clients import ClientArguments, ClientOptions
+from encfields.keys.aws.clients import ClientArguments, ClientOptions, client_options
 from encfields.keys.keyrings.keyring import Keyring, models, providers
+from encfields.traces import leaves_no_trace
 
 _KEY_ARN = re.compile(r"arn:aws[a-z-]*:kms:([a-z0-9-]+):[0-9]{12}:key/[A-Za-z0-9-]+", re.ASCII)
 _ACCOUNT = re.compile(r"[0-9]{12}", re.ASCII)
@@ -77,6 +78,7 @@ class DiscoveryKeyring(Keyring):
         )
 
 
+@leaves_no_trace
 def aws_kms(
     arn: str,
     *more_arns: str,
@@ -96,10 +98,11 @@ def aws_kms(
     :raises ConfigurationError: something is not the full ARN of a key.
     """
     return AwsKmsKeyring(
-        tuple(_key_arn(each_arn) for each_arn in (arn, *more_arns)), ClientOptions(**options)
+        tuple(_key_arn(each_arn) for each_arn in (arn, *more_arns)), client_options(options)
     )
 
 
+@leaves_no_trace
 def aws_kms_mrk(
     arn: str,
     *more_arns: str,
@@ -115,9 +118,10 @@ def aws_kms_mrk(
     :raises ConfigurationError: something is not the full ARN of a key.
     """
     arns = tuple(_key_arn(each_arn) for each_arn in (arn, *more_arns))
-    return AwsKmsKeyring(arns, ClientOptions(**options), multi_region=True)
+    return AwsKmsKeyring(arns, client_options(options), multi_region=True)
 
 
+@leaves_no_trace
 def aws_kms_discovery(
     account_ids: str | Iterable[str],
     *,
@@ -139,7 +143,7 @@ def aws_kms_discovery(
     places = (regions,) if isinstance(regions, str) else tuple(regions)
     _check_all(accounts, _ACCOUNT, "AWS account id of 12 digits")
     _check_all(places, _REGION, "AWS region such as 'eu-west-1'")
-    return DiscoveryKeyring(accounts, partition, places, ClientOptions(**options))
+    return DiscoveryKeyring(accounts, partition, places, client_options(options))
 
 
 def _key_arn(arn: str) -> str:
