@@ -7,7 +7,7 @@ import uuid
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, String, Uuid, event, func, select, text
+from sqlalchemy import Connection, String, Uuid, event, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -61,7 +61,10 @@ class PlainOfOurKey(_Plain, Base):
     id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True, default=uuid.uuid4)
 
 
-PAIRS = {"generated": (User, Plain), "client-side": (UserOfOurKey, PlainOfOurKey)}
+PAIRS: dict[str, tuple[Any, Any]] = {
+    "generated": (User, Plain),
+    "client-side": (UserOfOurKey, PlainOfOurKey),
+}
 FIRST, SECOND = uuid.UUID(int=1), uuid.UUID(int=2)
 
 
@@ -301,7 +304,7 @@ def test_a_row_that_another_transaction_stores_meanwhile_gets_no_value_of_anothe
         if sql.startswith("ROLLBACK TO") and not rehearsed:
             rehearsed.append(sql)
             with users.engine.begin() as other:
-                other.execute(of.__table__.update().where(of.mail == mail).values(mail="elsewhere"))
+                other.execute(update(of).where(of.mail == mail).values(mail="elsewhere"))
                 other.execute(_insert(users, of).values(mail=mail, notes="theirs"))
 
     event.listen(users.engine, "after_cursor_execute", store)
@@ -353,6 +356,56 @@ def test_several_parts_of_a_key_are_found(db):
         session.commit()
         found = session.execute(select(Member.team, Member.number, Member.notes).order_by("mail"))
         assert [tuple(row) for row in found] == [(1, 1, "new"), (2, 9, "inserted")]
+
+
+@pytest.mark.parametrize("form", ["values", "parameters", "returning"])
+def test_a_key_of_another_default_than_a_sequence_s_is_taken_before(postgresql_db, form):
+    class Own(DeclarativeBase):
+        pass
+
+    class Member(Own):
+        __tablename__ = "member"
+        id: Mapped[uuid.UUID] = mapped_column(
+            Uuid, primary_key=True, server_default=text("gen_random_uuid()")
+        )
+        mail: Mapped[str] = mapped_column(unique=True)
+        visits: Mapped[int] = mapped_column(default=1)
+        notes: Mapped[str] = mapped_column(EncryptedType())
+
+    db: Database = postgresql_db
+    db.create(Own.metadata)
+    made = postgresql_insert(Member)
+    of_mail = ["mail"]
+    upserts = {
+        "skipped": made.on_conflict_do_nothing(),
+        "counted": made.on_conflict_do_update(
+            index_elements=of_mail, set_={"visits": Member.visits + 1}
+        ),
+        "set": made.on_conflict_do_update(
+            index_elements=of_mail, set_={"notes": made.excluded.notes}
+        ),
+    }
+    with db.session() as session:
+        session.add(Member(mail="a", notes="old"))
+        session.flush()
+        for name, upsert in upserts.items():
+            rows = [{"mail": mail, "notes": name} for mail in ("a", name, f"{name} too")]
+            if form == "values":
+                session.execute(upsert.values(rows))
+            elif form == "parameters":
+                session.execute(upsert, rows)
+            else:
+                returned = session.scalars(upsert.returning(Member.mail), rows).all()
+                assert sorted(returned) == sorted(
+                    ["a"] * (name != "skipped") + [name, f"{name} too"]
+                )
+            session.expire_all()
+            a = session.scalars(select(Member).where(Member.mail == "a")).one()
+            assert a.notes == ("set" if name == "set" else "old")
+            assert session.scalars(
+                select(Member.notes).where(Member.mail == f"{name} too")
+            ).all() == [name]
+        assert len(set(session.scalars(select(Member.id)))) == 7
 
 
 REFUSED: dict[str, Any] = {

@@ -11,7 +11,11 @@ from encfields.orm.write.generated_keys.mysql_autoincrement import is_counted, n
 from encfields.orm.write.generated_keys.mysql_found_rows import keys_of_found_rows
 from encfields.orm.write.generated_keys.mysql_innodb import InnodbTables, require_transaction
 from encfields.orm.write.generated_keys.mysql_side_connection import SideConnections, SideHook
-from encfields.orm.write.generated_keys.postgresql_sequences import take_numbers
+from encfields.orm.write.generated_keys.postgresql_sequences import (
+    Taken,
+    take_defaults,
+    take_numbers,
+)
 from encfields.orm.write.generated_keys.rehearsal import Keys, refuse_skipping, rehearse
 from encfields.orm.write.generated_keys.savepoint import REASON as NOT_UNDONE
 from encfields.orm.write.generated_keys.sqlite_rowids import lock_for_writing, next_row_ids
@@ -58,16 +62,26 @@ def reserve_at_once(connection: Connection, insert: KeylessInsert) -> Reserved |
         return None
     (column,) = insert.missing
     taken = take_numbers(connection, column, len(insert.rows))
-    if taken.numbers is None:
+    if taken.numbers is None and not insert.may_skip:
         return None
     if taken.may_change:
         _require_check(connection, insert)
-    keys = _as_python_sees(connection, column, taken.numbers)
+    keys = _taken_keys(connection, insert, taken)
+    if keys is None:
+        return None
     # A trigger that runs afterwards rarely changes a key, so rows that cannot be checked are
     # accepted.
     can_look = not (internals.is_autocommit(connection) or insert.may_skip)
     to_check = taken.may_change or (taken.is_followed and can_look)
     return Reserved(keys, to_check=to_check, overriding=taken.always)
+
+
+def _taken_keys(connection: Connection, insert: KeylessInsert, taken: Taken) -> Keys | None:
+    (column,) = insert.missing
+    if taken.numbers is not None:
+        return _as_python_sees(connection, column, taken.numbers)
+    values = take_defaults(connection, column, len(insert.rows))
+    return None if values is None or None in values else [(value,) for value in values]
 
 
 def reserve(connection: Connection, insert: KeylessInsert, context: Any, mysql: MySql) -> Reserved:

@@ -1,4 +1,4 @@
-"""PostgreSQL: numbers of a sequence, taken before the INSERT.
+"""PostgreSQL: numbers of a sequence, or values of another default, taken before the INSERT.
 
 One query finds the sequence that this connection would use now (its ``search_path``, its role and
 the table's present definition decide, and each may change from one statement to the next) and
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import Column, Sequence, column, text
+from sqlalchemy import Column, Sequence, column, func, literal_column, select, text
 
 from encfields.orm.internals import UNTRANSLATED
 
@@ -89,6 +89,30 @@ def take_numbers(connection: Connection, column: Column[Any], count: int) -> Tak
         may_change=bool(row.may_change),
         is_followed=bool(row.is_followed),
     )
+
+
+_DEFAULT = text("""
+SELECT pg_catalog.pg_get_expr(e.adbin, e.adrelid) FROM pg_catalog.pg_attribute a
+JOIN pg_catalog.pg_attrdef e ON e.adrelid = a.attrelid AND e.adnum = a.attnum
+WHERE a.attrelid = CAST(CAST(:table AS text) AS regclass) AND a.attname = CAST(:column AS text)
+  AND a.attidentity = ''
+""")
+
+
+def take_defaults(connection: Connection, column: Column[Any], count: int) -> list[Any] | None:
+    """New values of the default of `column`, such as ``gen_random_uuid()``.
+
+    :returns: as Python sees them; ``None`` if it has none.
+    """
+    table = _qualified(connection.schema_for_object(column.table), column.table.name)
+    parameters = {"table": table, "column": column.name}
+    default = connection.execute(_DEFAULT, parameters, execution_options=UNTRANSLATED).scalar()
+    if default is None:
+        return None
+    # What the database itself would compute; it may refer to no column.
+    value = literal_column(f"({default})", column.type)
+    rows = func.generate_series(1, count).table_valued("n")
+    return [*connection.scalars(select(value).select_from(rows))]
 
 
 def _qualified(schema: str | None, name: str) -> str:
