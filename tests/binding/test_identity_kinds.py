@@ -452,8 +452,10 @@ def test_bind_to_another_column_than_the_primary_key(db):
         connection.execute(update(table).where(table.c.row_key == keys[0]).values(v="new"))
         rows = {row.row_key: row.v for row in connection.execute(select(table))}
         assert rows == {keys[0]: "new", keys[1]: str(keys[1])}
+        connection.execute(update(table).where(table.c.id == 1).values(v="by id"))
+        assert connection.scalar(select(table.c.v).where(table.c.id == 1)) == "by id"
     with db.begin() as connection, db.refused(AmbiguousRowError, table):
-        connection.execute(update(table).where(table.c.id == 1).values(v=CANARY))
+        connection.execute(update(table).where(table.c.id <= 1).values(v=CANARY))
 
 
 def test_bind_to_a_column_without_a_value_is_refused(db):

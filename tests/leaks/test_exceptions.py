@@ -144,7 +144,7 @@ def test_a_value_in_text(engine: Engine) -> None:
 
 def test_an_ambiguous_update(engine: Engine) -> None:
     _caught(AmbiguousRowError, _executed(engine, update(PATIENT).values(ssn=SSN)))
-    by_name = update(PATIENT).where(PATIENT.c.name == "a").values(notes={"n": NOTE})
+    by_name = update(PATIENT).where(PATIENT.c.name != "a").values(notes={"n": NOTE})
     _caught(AmbiguousRowError, _executed(engine, by_name))
 
 

@@ -28,6 +28,7 @@ from encfields.orm.write.indexes_along import write_indexes_along
 from encfields.orm.write.redaction import Redaction
 from encfields.orm.write.row_update import complete_row_update
 from encfields.orm.write.rows_of_defaults import store_one_row_of_defaults
+from encfields.orm.write.update_by_unique_key import name_row_of_unique_key
 from encfields.orm.write.update_rewording import (
     decide_values,
     with_nulls_elsewhere,
@@ -134,7 +135,8 @@ class EngineListeners:
         if isinstance(execution.statement, Update):
             execution.statement = with_row_named(execution)
             type_application_bindparams(execution)
-            complete_row_update(execution)
+            if not complete_row_update(execution):
+                name_row_of_unique_key(execution)
             veil_written(execution)
             write_indexes_along(execution)
             return

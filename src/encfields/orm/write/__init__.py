@@ -6,6 +6,7 @@ Before compilation, the statement is completed:
 ``execution``                     a statement and its parameters
 ``indexes_along``                 sets index columns wherever an encrypted one is set
 ``row_update``, ``current_rows``  an UPDATE by primary key, and its rows' present values
+``update_by_unique_key``          an UPDATE that names its row by another unique key
 ``rows_of_defaults``              ``insert(table).values([{}, {}])``
 ``update_rewording``              ``key.in_([value])`` is ``key == value``; ``coalesce(:new, ssn)``
 ``upsert_choices``                ``coalesce(excluded.ssn, table.ssn)`` and CASE

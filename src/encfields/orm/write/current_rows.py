@@ -158,19 +158,23 @@ class CurrentRows:
             return  # the UPDATE itself compares the identity
         if self._connection.dialect.name != "sqlite":
             return
-        key = self._keys[0].name
-        bare = sql_table(
-            self._table.name,
-            sql_column(key),
-            schema=self._connection.schema_for_object(self._table),
-        )
-        # SQLite has no FOR UPDATE, but only one writer: beginning an UPDATE locks
-        self._connection.execute(
-            update(bare).values({key: bare.c[key]}).where(false()),
-            execution_options=internals.UNTRANSLATED,
-        )
+        lock_on_sqlite(self._connection, self._table)
         if has_values and not internals.in_sqlite_transaction(self._connection):
             raise _no_lock_error(self._table)
+
+
+def lock_on_sqlite(connection: Connection, table: Table) -> None:
+    """Lock an SQLite database, which has no FOR UPDATE but only one writer: beginning an UPDATE
+    locks. Others have locks of rows."""
+    if connection.dialect.name != "sqlite":
+        return
+    key = next(iter(table.primary_key)).name
+    schema = connection.schema_for_object(table)
+    bare = sql_table(table.name, sql_column(key), schema=schema)
+    connection.execute(
+        update(bare).values({key: bare.c[key]}).where(false()),
+        execution_options=internals.UNTRANSLATED,
+    )
 
 
 def _binding(column: Column[Any]) -> ColumnBinding | None:

@@ -312,8 +312,8 @@ def _row_not_pinned(binding: ColumnBinding, missing: list[str]) -> Refusal:
         default = ". Its onupdate default gives it one where the UPDATE does not set the column"
     return lambda: AmbiguousRowError(
         f"the UPDATE does not say which row the value is for: its WHERE must pin {names} with =, "
-        "each to one value. To update many rows, execute it with a list of parameters, one for "
-        f"each row{default}",
+        "each to one value, or another unique key. To update many rows, execute it with a list of "
+        f"parameters, one for each row{default}",
         table=binding.table,
         column=binding.column_name,
         reason="row-not-pinned",

@@ -43,16 +43,20 @@ _PIN = "encfields_was_"
 """Prefix of the binds that the row's identity is compared with."""
 
 
-def complete_row_update(execution: WriteExecution) -> None:
-    """Complete an UPDATE, if it is by primary key."""
+def complete_row_update(execution: WriteExecution) -> bool:
+    """Complete an UPDATE, if it is by primary key.
+
+    :returns: whether it is one that the ORM emits for rows of a session.
+    """
     rows = execution.rows
     if not all(isinstance(row, Mapping) for row in rows):
-        return
+        return False
     keys = _compared_keys(execution.statement, execution.table, rows[0])
     if keys:
         change = RowUpdate(execution, keys, rows)
         execution.statement = change.complete()
         execution.multiparams, execution.params = change.rows, {}
+    return bool(keys)
 
 
 def _compared_keys(statement: Update, table: Table, row: Mapping[str, Any]) -> list[Column[Any]]:
@@ -74,10 +78,10 @@ def _compared_keys(statement: Update, table: Table, row: Mapping[str, Any]) -> l
     primary_key = [column for column in compared if column.primary_key]
     if primary_key and len(primary_key) == len(table.primary_key.columns):
         return primary_key
-    return list(compared) if any(key <= set(compared) for key in _unique_keys(table)) else []
+    return list(compared) if any(key <= set(compared) for key in unique_keys(table)) else []
 
 
-def _unique_keys(table: Table) -> Iterator[set[Column[Any]]]:
+def unique_keys(table: Table) -> Iterator[set[Column[Any]]]:
     """The keys of which no two rows have the same, the primary key included."""
     rules: list[Any] = [r for r in table.constraints if isinstance(r, _KEYS)]
     for index in table.indexes:

@@ -1,0 +1,118 @@
+"""An UPDATE that names its row by another unique key than the one that values are bound to.
+
+``update(user).where(user.c.mail == "...").values(ssn="...")`` changes one row at most. Which one is
+read before, in the same transaction and under a lock, and the UPDATE then names that row as well.
+So whatever somebody else does in between, the value gets into no other row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Column, bindparam, select
+from sqlalchemy.sql import operators
+from sqlalchemy.sql.elements import BinaryExpression, BindParameter
+from sqlalchemy.sql.visitors import iterate
+
+from encfields.orm import internals
+from encfields.orm.adoption.plaintext import adoption_of
+from encfields.orm.declare.columns import is_encrypted
+from encfields.orm.declare.table_indexes import known_indexes
+from encfields.orm.query.statement_scope import conjunction
+from encfields.orm.write.current_rows import lock_on_sqlite
+from encfields.orm.write.row_update import unique_keys
+
+if TYPE_CHECKING:
+    from sqlalchemy import Table
+
+    from encfields.orm.declare.columns import ColumnBinding
+    from encfields.orm.write.execution import WriteExecution
+
+_FOUND = "encfields_found_"
+"""Prefix of the binds of the key that was read."""
+
+
+def name_row_of_unique_key(execution: WriteExecution) -> None:
+    """Have an UPDATE name the key of the row that it finds by another unique one."""
+    rows = execution.rows
+    if not all(isinstance(row, Mapping) for row in rows):
+        return
+    criteria = list(conjunction(internals.where_criteria(execution.statement)))
+    compared = set(_compared(criteria, execution.table))
+    missing = [column for column in _needed(execution, rows) if column not in compared]
+    templated = {column for one in _written(execution, rows) for column in one.key_columns}
+    if templated.intersection(missing):
+        return  # the database does not choose under which key a value is sealed
+    if not missing or not any(key <= compared for key in unique_keys(execution.table)):
+        return
+    if len(rows) > 1 and _stated(execution, rows) & {column.key for column in compared}:
+        return  # a row may be found by what the one before it sets
+    query = select(*missing).where(*criteria)
+    if [*map(hash, query.get_final_froms())] != [hash(execution.table)]:
+        return
+    found = _found(execution, query.with_for_update(key_share=True), rows)
+    if found is None:
+        return
+    binds = [bindparam(_FOUND + column.key, type_=column.type) for column in missing]
+    named = (column == bind for column, bind in zip(missing, binds, strict=True))
+    execution.statement = execution.statement.where(*named)
+    names = [bind.key for bind in binds]
+    given = [{**row, **dict(zip(names, key, strict=True))} for row, key in found]
+    if execution.multiparams:
+        execution.multiparams, execution.params = given, {}
+    else:
+        execution.params = given[0]
+
+
+def _needed(execution: WriteExecution, rows: Sequence[Mapping[str, Any]]) -> list[Column[Any]]:
+    """What the values that are set are bound to; nothing of a column that is being adopted."""
+    written = _written(execution, rows)
+    if any(adoption_of(binding.column) is not None for binding in written):
+        return []
+    return list(dict.fromkeys(column for one in written for column in one.identity))
+
+
+def _written(execution: WriteExecution, rows: Sequence[Mapping[str, Any]]) -> list[ColumnBinding]:
+    stated = _stated(execution, rows)
+    return [one for key, one in execution.bindings.items() if key in stated]
+
+
+def _stated(execution: WriteExecution, rows: Sequence[Mapping[str, Any]]) -> set[str]:
+    """Keys of the columns that the UPDATE sets, and names of its other parameters."""
+    return {*internals.update_values_by_key(execution.statement), *rows[0]}
+
+
+def _compared(criteria: Iterable[Any], table: Table) -> Iterable[Column[Any]]:
+    """The columns that WHERE compares with one value; of an encrypted one, its index's."""
+    columns = {hash(column): column for column in table.c}
+    for criterion in criteria:
+        if not isinstance(criterion, BinaryExpression) or criterion.operator is not operators.eq:
+            continue
+        column = columns.get(hash(criterion.left))
+        if column is None or not isinstance(criterion.right, BindParameter):
+            continue
+        if not is_encrypted(column):
+            yield column
+            continue
+        for index in known_indexes(table):
+            is_whole = [source.column for source in index.sources] == [column]
+            if is_whole and index.is_full and index.is_exact:
+                yield index.index_column
+
+
+def _found(
+    execution: WriteExecution, query: Any, rows: Sequence[Mapping[str, Any]]
+) -> list[tuple[Mapping[str, Any], Sequence[Any]]] | None:
+    """Each parameter set with the key of its row, which is NULL if there is none; ``None`` if there
+    are several rows after all."""
+    lock_on_sqlite(execution.connection, execution.table)
+    names = {e.key for e in iterate(query) if isinstance(e, BindParameter)}
+    found: list[tuple[Mapping[str, Any], Sequence[Any]]] = []
+    for row in rows:
+        asked = {name: value for name, value in row.items() if name in names}
+        keys = execution.connection.execute(query, asked).all()
+        if len(keys) > 1:
+            return None
+        found.append((row, keys[0] if keys else [None] * len(query.selected_columns)))
+    return found

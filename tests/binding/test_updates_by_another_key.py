@@ -1,0 +1,216 @@
+"""An UPDATE may name its row by another unique key than the one that its values are bound to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, String, bindparam, event, exists, select, text, update
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from encfields import BlindIndex, EncryptedType
+from encfields.errors import AmbiguousRowError
+from tests.database import CANARY, Database
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class User(Base):
+    __tablename__ = "user_"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    mail: Mapped[str | None] = mapped_column(String(40), unique=True)
+    team: Mapped[str] = mapped_column(String(9))
+    visits: Mapped[int] = mapped_column(default=1)
+    ssn: Mapped[str | None] = mapped_column(EncryptedType(index=BlindIndex(unique=True)))
+    notes: Mapped[str | None] = mapped_column(EncryptedType(index=BlindIndex()))
+
+
+class Plain(Base):
+    """The same without encryption."""
+
+    __tablename__ = "plain"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    mail: Mapped[str | None] = mapped_column(String(40), unique=True)
+    team: Mapped[str] = mapped_column(String(9))
+    visits: Mapped[int] = mapped_column(default=1)
+    ssn: Mapped[str | None] = mapped_column(String(20), unique=True)
+    notes: Mapped[str | None] = mapped_column(String(20))
+
+
+@pytest.fixture
+def users(db: Database) -> Database:
+    db.create(Base.metadata)
+    with db.session() as session:
+        for of in (User, Plain):
+            session.add_all(
+                of(id=n, mail=f"m{n}", team="x", ssn=f"s{n}", notes=f"n{n}") for n in (1, 2, 3)
+            )
+        session.commit()
+    return db
+
+
+def _left(connection: Any, of: Any) -> list[tuple[Any, ...]]:
+    columns = of.id, of.mail, of.visits, of.ssn, of.notes
+    return [tuple(row) for row in connection.execute(select(*columns).order_by(of.id))]
+
+
+STATEMENTS: dict[str, Any] = {
+    "a plain column": lambda of: update(of).where(of.mail == "m2").values(notes="new"),
+    "an encrypted one": lambda of: update(of).where(of.ssn == "s2").values(notes="new"),
+    "itself": lambda of: update(of).where(of.ssn == "s2").values(ssn="other", visits=7),
+    "filter_by": lambda of: update(of).filter_by(mail="m2").values(notes=None, ssn="new"),
+    "a list of one": lambda of: update(of).where(of.mail.in_(["m2"])).values(notes="new"),
+    "more": lambda of: (
+        update(of)
+        .where(of.mail == "m2", of.team == "x", of.notes == "n2")
+        .values(notes="new", visits=of.visits + 1)
+    ),
+    "more that does not hold": lambda of: (
+        update(of).where(of.mail == "m2", of.team == "y").values(notes="new")
+    ),
+    "a subquery too": lambda of: (
+        update(of)
+        .where(of.mail == "m2", exists().where(Plain.id == of.id).correlate(of))
+        .values(notes="new")
+        if of is User
+        else update(of).where(of.mail == "m2").values(notes="new")
+    ),
+    "no row": lambda of: update(of).where(of.mail == "nobody").values(notes="new"),
+    "NULL": lambda of: update(of).where(of.mail == bindparam("q", None)).values(notes="new"),
+}
+
+
+@pytest.mark.parametrize("strategy", ["auto", "evaluate", "fetch", False])
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_it_does_what_it_does_of_plain_columns(users, name, strategy):
+    told = []
+    for of in (User, Plain):
+        with users.session() as session:
+            known = session.scalars(select(of).order_by(of.id)).all()
+            statement = STATEMENTS[name](of)
+            if strategy == "evaluate" and "subquery" in name:
+                strategy = "fetch"
+            options = {"synchronize_session": strategy}
+            result = session.execute(statement, execution_options=options)
+            seen = [] if strategy is False else [(one.notes, one.ssn, one.visits) for one in known]
+            session.commit()
+            told.append((result.rowcount, seen, _left(session, of)))
+    assert told[0] == told[1]
+    users.assert_no_plaintext()
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_list_of_parameters_names_a_row_each(users, count):
+    told = []
+    rows = [{"m": f"m{n}", "n": f"new-{n}"} for n in (3, 9, 1)]
+    for of in (User, Plain):
+        table: Any = of.__table__
+        statement = update(table).where(table.c.mail == bindparam("m"))
+        with users.begin() as connection:
+            connection.execute(statement.values(notes=bindparam("n")), rows[:count])
+            told.append(_left(connection, of))
+    assert told[0] == told[1]
+
+
+def test_rows_are_returned_as_of_plain_columns(users):
+    if not users.engine.dialect.update_returning:
+        pytest.skip("it returns nothing of an UPDATE")
+    with users.session() as session:
+        statement = update(User).where(User.mail == "m2").values(notes="new")
+        assert session.execute(statement.returning(User.id, User.notes)).all() == [(2, "new")]
+        found = session.scalars(statement.values(notes="newer").returning(User)).one()
+        session.commit()
+        assert (found.id, found.notes) == (2, "newer")
+
+
+def test_the_database_does_not_choose_the_key_that_a_value_is_sealed_under(db):
+    """Who may write to the table would move a row to a tenant whose key he has."""
+
+    class Own(DeclarativeBase):
+        pass
+
+    class Member(Own):
+        __tablename__ = "member"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        tenant: Mapped[int]
+        mail: Mapped[str] = mapped_column(String(40), unique=True)
+        notes: Mapped[str] = mapped_column(EncryptedType(key="team/{tenant}", index=BlindIndex()))
+
+    db.create(Own.metadata)
+    for tenant in (1, 2):
+        db.encryption.keys.create(f"team/{tenant}")
+    with db.session() as session:
+        session.add_all(Member(id=n, tenant=n, mail=f"m{n}", notes="old") for n in (1, 2))
+        session.commit()
+        for where in (Member.mail == "m2", Member.id == 2):
+            with pytest.raises(AmbiguousRowError, match="tenant"):
+                session.execute(update(Member).where(where).values(notes=CANARY))
+        named = update(Member).where(Member.mail == "m2", Member.tenant == 2)
+        session.execute(named.values(notes="new"))
+        session.commit()
+        found = select(Member.id).where(Member.tenant == 2, Member.notes == "new")
+        assert session.scalars(found).all() == [2]
+        assert session.scalars(select(Member.notes).order_by(Member.id)).all() == ["old", "new"]
+
+
+def test_a_row_that_takes_the_place_meanwhile_gets_no_value_of_another(users):
+    """The row is locked; where nobody locks it, as in AUTOCOMMIT, the UPDATE compares its key."""
+    if users.backend.name == "sqlite":
+        pytest.skip("it lets nobody write while it reads")
+    table: Any = User.__table__
+    read: list[str] = []
+
+    def exchange(connection: Connection, cursor: Any, sql: str, *rest: Any) -> None:
+        if sql.startswith("SELECT user_.id") and not read:
+            read.append(sql)
+            with users.plain.begin() as other:
+                other.execute(text("UPDATE user_ SET mail = 'gone' WHERE id = 2"))
+                other.execute(text("UPDATE user_ SET mail = 'm2' WHERE id = 3"))
+
+    event.listen(users.engine, "after_cursor_execute", exchange)
+    with users.engine.connect() as connection:
+        autocommit = connection.execution_options(isolation_level="AUTOCOMMIT")
+        result = autocommit.execute(update(table).where(table.c.mail == "m2").values(notes="new"))
+        assert result.rowcount == 0
+    event.remove(users.engine, "after_cursor_execute", exchange)
+    assert read
+    with users.begin() as connection:
+        assert [row[4] for row in _left(connection, User)] == ["n1", "n2", "n3"]
+
+
+REFUSED: dict[str, Any] = {
+    "a column that is not unique": lambda of: update(of).where(of.team == "x"),
+    "an index that is not unique": lambda of: update(of).where(of.notes == "n2"),
+    "one or the other": lambda of: update(of).where((of.mail == "m2") | (of.mail == "m3")),
+    "all but one": lambda of: update(of).where(of.mail != "m2"),
+    "a list": lambda of: update(of).where(of.mail.in_(["m2", "m3"])),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_may_be_several_rows_is_refused(users, name):
+    statement = REFUSED[name](User).values(ssn=CANARY)
+    with users.begin() as connection, users.refused(AmbiguousRowError, User.__table__):
+        connection.execute(statement)
+
+
+def test_several_rows_that_set_what_they_are_found_by_are_refused(users):
+    table: Any = User.__table__
+    statement = (
+        update(table)
+        .where(table.c.mail == bindparam("m"))
+        .values(mail=bindparam("to"), notes=bindparam("n"))
+    )
+    rows = [{"m": "m1", "to": "m9", "n": CANARY}, {"m": "m9", "to": "m8", "n": CANARY}]
+    with users.begin() as connection, users.refused(AmbiguousRowError, table):
+        connection.execute(statement, rows)
+
+
+def test_a_row_that_gets_another_key_along_has_its_values_there(users):
+    table: Any = User.__table__
+    statement = update(table).where(table.c.mail == "m2").values(id=9, ssn="x", notes="y")
+    with users.begin() as connection:
+        connection.execute(statement)
+        assert _left(connection, User)[-1] == (9, "m2", 1, "x", "y")
