@@ -334,11 +334,9 @@ def test_several_parts_of_a_key_are_found(db):
         team: Mapped[int] = mapped_column(primary_key=True)
         number: Mapped[int] = mapped_column(primary_key=True)
         mail: Mapped[str] = mapped_column(unique=True)
-        notes: Mapped[str] = mapped_column(EncryptedType(key="team/{team}"))
+        notes: Mapped[str] = mapped_column(EncryptedType())
 
     db.create(Own.metadata)
-    for team in (1, 2):
-        db.encryption.keys.create(f"team/{team}")
     upsert = _insert(db, Member)
     upsert = upsert.on_conflict_do_update(
         index_elements=["mail"], set_={"notes": upsert.excluded.notes}
@@ -406,6 +404,47 @@ def test_a_key_of_another_default_than_a_sequence_s_is_taken_before(postgresql_d
                 select(Member.notes).where(Member.mail == f"{name} too")
             ).all() == [name]
         assert len(set(session.scalars(select(Member.id)))) == 7
+
+
+def test_the_database_does_not_choose_the_key_that_a_value_is_sealed_under(db):
+    """Who may write to the table would move a row to a tenant whose key he has."""
+    if db.backend.name in ("mariadb", "mysql"):
+        pytest.skip("it has no ON CONFLICT")
+
+    class Own(DeclarativeBase):
+        pass
+
+    class Member(Own):
+        __tablename__ = "member"
+        team: Mapped[int] = mapped_column(primary_key=True)
+        number: Mapped[int] = mapped_column(primary_key=True)
+        mail: Mapped[str] = mapped_column(unique=True)
+        notes: Mapped[str] = mapped_column(EncryptedType(key="team/{team}"))
+
+    db.create(Own.metadata)
+    for team in (1, 2):
+        db.encryption.keys.create(f"team/{team}")
+    upsert = _insert(db, Member)
+    upsert = upsert.on_conflict_do_update(
+        index_elements=["mail"], set_={"notes": upsert.excluded.notes}
+    )
+    with db.session() as session:
+        session.add(Member(team=1, number=1, mail="a", notes="old"))
+        session.commit()
+    row = {"team": 2, "number": 9, "mail": "a", "notes": CANARY}
+    with db.begin() as connection, db.refused(AmbiguousRowError, Member.__table__):
+        connection.execute(upsert, row)
+    made = _insert(db, Member)
+    of_team = made.on_conflict_do_update(
+        index_elements=["mail"],
+        set_={"notes": made.excluded.notes},
+        where=Member.team == made.excluded.team,
+    )
+    with db.begin() as connection:
+        connection.execute(of_team, row)
+        connection.execute(of_team, {**row, "team": 1, "notes": "new"})
+        found = connection.execute(select(Member.team, Member.number, Member.notes)).all()
+        assert [tuple(one) for one in found] == [(1, 1, "new")]
 
 
 REFUSED: dict[str, Any] = {

@@ -214,7 +214,7 @@ class Upsert:
         before; none if there is nothing to find out, or the upsert is refused."""
         values = self._set_to(binding.column)
         missing = [] if all(isinstance(v, Null) for v in values) else self._missing(binding)
-        return missing if self._is_findable(missing) else []
+        return missing if self._is_findable(binding, missing) else []
 
     def _missing(self, binding: ColumnBinding) -> list[Column[Any]]:
         """The parts of the key in which a row that is hit may differ and is not changed."""
@@ -224,9 +224,14 @@ class Upsert:
             if not self._agrees(column) and not self._becomes_inserted(column)
         ]
 
-    def _is_findable(self, missing: list[Column[Any]]) -> bool:
-        """Whether RETURNING tells these columns, and the upsert has no other use for them."""
+    def _is_findable(self, binding: ColumnBinding, missing: list[Column[Any]]) -> bool:
+        """Whether RETURNING tells these columns, and the upsert has no other use for them.
+
+        The database does not choose under which key a value is sealed.
+        """
         if self._hits_any or not internals.has_set_clause(self._statement):
+            return False
+        if any(column in binding.key_columns for column in missing):
             return False
         given = (value for _, value in self._given)
         parts = [*given, *internals.upsert_conditions(self._statement)]
@@ -266,7 +271,7 @@ class Upsert:
                 f"({key}), compare {where} in its where=, or set it in the same statement "
                 f"({along})"
             )
-        if self._is_findable(missing):
+        if self._is_findable(binding, missing):
             self.unfound = partial(_refusal, AmbiguousRowError, binding, message)
             return
         if self._hits_any and self._is_hit_by(missing):
