@@ -116,7 +116,8 @@ def _is_null_test(type_: SealedColumnType, op: Any, operand: object) -> bool:
     return operand is None or isinstance(operand, Null)
 
 
-_OF_TRUTH = (operators.is_, operators.is_not, operators.inv)
+_OF_CONDITIONS = {operators.and_: and_, operators.or_: or_}
+_OF_TRUTH = (operators.is_, operators.is_not, operators.inv, *_OF_CONDITIONS)
 
 
 def _truth_asked(op: Any, operand: object = None) -> bool | None:
@@ -189,9 +190,9 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
             # What it is compared with, decides.
             return CollectionAggregate(self.expr, operator=op, type_=BOOLEAN)
         if op in _OF_TRUTH and cast("SealedColumnType", self.expr.type).is_condition:
-            truth = _truth_asked(op, *other)
-            if truth is not None:
-                return self._truth(op, truth)
+            asked = self._of_truth(op, *other)
+            if asked is not None:
+                return asked
         other = tuple(map(_uncoerced, other))
         return self._operate(op, *other, **kwargs)
 
@@ -255,9 +256,14 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
         side = _encrypted_side(self.expr, operand)
         return refused_or_later(side, refuse_operator(side, op))
 
-    def _truth(self, op: Any, truth: bool) -> ColumnElement[Any]:
-        """IS [NOT] TRUE or FALSE, and NOT, by what SQLAlchemy's evaluator of
-        ``synchronize_session`` supports too."""
+    def _of_truth(self, op: Any, *other: Any) -> ColumnElement[Any] | None:
+        """IS [NOT] TRUE or FALSE, NOT, AND and OR, by what SQLAlchemy's evaluator of
+        ``synchronize_session`` supports too; ``None`` if it is none of them."""
+        if op in _OF_CONDITIONS:
+            return _OF_CONDITIONS[op](self.expr, *other)
+        truth = _truth_asked(op, *other)
+        if truth is None:
+            return None
         if op is operators.inv:
             return self.operate(operators.eq, truth)
         if op is operators.is_not:
