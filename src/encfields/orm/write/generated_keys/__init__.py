@@ -6,6 +6,7 @@ ever stored.
 =========================  =================================================================
 ``listener``               finds INSERTs that lack a key, and completes and checks them
 ``keyless``                what such an INSERT inserts, and which keys it lacks
+``keyed_insert``           the INSERT with places for them, or with the keys themselves
 ``pending_key``            a key that is not known yet
 ``choice``                 picks the method
 ``postgresql_sequences``   takes numbers from a PostgreSQL sequence

@@ -19,12 +19,8 @@ from encfields.databases import MYSQL_NAMES
 from encfields.orm import internals
 from encfields.orm.write.generated_keys import savepoint
 from encfields.orm.write.generated_keys.choice import MySql, Reserved, reserve, reserve_at_once
-from encfields.orm.write.generated_keys.keyless import (
-    KeylessInsert,
-    keyless_insert,
-    with_keys,
-    with_keys_to_come,
-)
+from encfields.orm.write.generated_keys.keyed_insert import with_keys, with_keys_to_come
+from encfields.orm.write.generated_keys.keyless import KeylessInsert, keyless_insert
 from encfields.orm.write.generated_keys.mysql_found_rows import are_skipped
 from encfields.orm.write.generated_keys.pending_key import (
     PendingKey,

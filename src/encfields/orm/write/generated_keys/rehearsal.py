@@ -20,7 +20,7 @@ from encfields.orm import internals
 from encfields.orm.declare.index_column_type import IndexColumnType
 from encfields.orm.declare.stored_size import stored_size
 from encfields.orm.write.generated_keys import savepoint
-from encfields.orm.write.generated_keys.keyless import without
+from encfields.orm.write.generated_keys.keyed_insert import without
 from encfields.orm.write.generated_keys.savepoint import refuse_what_stayed
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from encfields.databases import MYSQL_NAMES
 from encfields.orm import internals
-from encfields.orm.write.generated_keys.keyless import is_expected
+from encfields.orm.write.generated_keys.keyed_insert import is_expected
 
 if TYPE_CHECKING:
     from encfields.orm.write.generated_keys.keyless import KeylessInsert
