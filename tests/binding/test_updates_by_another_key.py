@@ -5,7 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, String, bindparam, event, exists, select, text, update
+from sqlalchemy import (
+    Column,
+    Connection,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    bindparam,
+    event,
+    exists,
+    insert,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from encfields import BlindIndex, EncryptedType
@@ -214,3 +228,21 @@ def test_a_row_that_gets_another_key_along_has_its_values_there(users):
     with users.begin() as connection:
         connection.execute(statement)
         assert _left(connection, User)[-1] == (9, "m2", 1, "x", "y")
+
+
+def test_the_table_needs_no_primary_key(db: Database) -> None:
+    badge = Table(
+        "badge",
+        MetaData(),
+        Column("number", Integer, nullable=False),
+        Column("mail", String(40), unique=True),
+        Column("ssn", EncryptedType(bind_to=["number"])),
+    )
+    db.create(badge.metadata)
+    rows = [{"number": n, "mail": f"m{n}", "ssn": f"s{n}"} for n in (1, 2)]
+    with db.engine.begin() as connection:
+        connection.execute(insert(badge), rows)
+        changed = update(badge).where(badge.c.mail == "m2").values(ssn="new")
+        assert connection.execute(changed).rowcount == 1
+        found = select(badge.c.number, badge.c.ssn).order_by(badge.c.number)
+        assert connection.execute(found).all() == [(1, "s1"), (2, "new")]

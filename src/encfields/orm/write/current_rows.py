@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import Column, LargeBinary, Table, false, select, tuple_, type_coerce, update
@@ -168,7 +169,9 @@ def lock_on_sqlite(connection: Connection, table: Table) -> None:
     locks. Others have locks of rows."""
     if connection.dialect.name != "sqlite":
         return
-    key = next(iter(table.primary_key)).name
+    # A table may have no primary key, if its values are bound to other columns.
+    settable = (column for column in table.c if column.computed is None)
+    key = next(chain(table.primary_key, settable)).name
     schema = connection.schema_for_object(table)
     bare = sql_table(table.name, sql_column(key), schema=schema)
     connection.execute(
