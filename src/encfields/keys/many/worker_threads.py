@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from queue import SimpleQueue
-from threading import Lock
+from threading import Condition, Lock
 
 from encfields.errors import ConfigurationError, EncFieldsError, KeyUnavailableError
 from encfields.keys.fetching.threads import MAX_PARALLEL_UNWRAPS
@@ -110,6 +110,8 @@ class _Run:
         self._break = break_
         self._in_a_row = 0
         self._counting = Lock()
+        self._under_way = 0
+        self._changed = Condition()
         self.ended: list[_Outcome] = []
 
     def stop(self) -> None:
@@ -151,16 +153,26 @@ class _Run:
                 # Before the pool waits for its threads: Ctrl-C arrives here, where the caller's
                 # own thread waits.
                 self.stop()
+                # The pool does not know a thread in whose start the interrupt came.
+                with self._changed:
+                    self._changed.wait_for(lambda: not self._under_way)
 
     def _next(self) -> _Outcome | None:
         if self._break.answer():
             return _Outcome("", ends_all=CancelledError())
+        with self._changed:
+            try:
+                key_id = self.waiting.popleft()
+            except IndexError:
+                return None
+            self._under_way += 1
         try:
-            key_id = self.waiting.popleft()
-        except IndexError:
-            return None
-        outcome = _outcome_of(self._work, key_id)
-        self.ended.append(outcome)
+            outcome = _outcome_of(self._work, key_id)
+            self.ended.append(outcome)
+        finally:
+            with self._changed:
+                self._under_way -= 1
+                self._changed.notify_all()
         self._give_up_after(outcome)
         return outcome
 
