@@ -41,11 +41,11 @@ def name_row_of_unique_key(execution: WriteExecution) -> None:
     criteria = list(conjunction(internals.where_criteria(execution.statement)))
     compared = set(_compared(criteria, execution.table))
     missing = [column for column in _needed(execution, rows) if column not in compared]
+    if not missing or not any(key <= compared for key in unique_keys(execution.table)):
+        return
     templated = {column for one in _written(execution, rows) for column in one.key_columns}
     if templated.intersection(missing):
         return  # the database does not choose under which key a value is sealed
-    if not missing or not any(key <= compared for key in unique_keys(execution.table)):
-        return
     if len(rows) > 1 and _stated(execution, rows) & {column.key for column in compared}:
         return  # a row may be found by what the one before it sets
     query = select(*missing).where(*criteria)

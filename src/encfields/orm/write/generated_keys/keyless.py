@@ -124,9 +124,7 @@ def keyless_insert(
     if statement.select is not None:
         return None
     multi = internals.multi_value_rows(statement)
-    values = {} if multi is not None else values_of_table(statement, table)
-    given = parameters if multi is None else multi
-    rows = [internals.row_by_key(statement, row) for row in given or [{}]]
+    values, rows = values_and_rows(statement, table, parameters)
     identity = dict.fromkeys([c for binding in bindings.values() for c in binding.identity])
     lacking = [column for column in identity if is_missing(column, values, rows)]
     if not lacking or any(_lacks_parameter(column, values, rows) for column in lacking):
@@ -164,7 +162,20 @@ def keyless_insert(
     return insert
 
 
-def values_of_table(statement: Insert, table: Table) -> dict[str, Any]:
+def values_and_rows(
+    statement: Insert, table: Table, parameters: list[Any]
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What an INSERT assigns to every row, and what to each, by key.
+
+    :param parameters: the parameter sets that it is executed with; may be empty.
+    """
+    multi = internals.multi_value_rows(statement)
+    values = {} if multi is not None else _values_of_table(statement, table)
+    given = parameters if multi is None else multi
+    return values, [internals.row_by_key(statement, row) for row in given or [{}]]
+
+
+def _values_of_table(statement: Insert, table: Table) -> dict[str, Any]:
     """What an INSERT's own ``values()`` assigns, by key of the table's column.
 
     The INSERT of a joined subclass is executed for each of its tables, with the values of all.

@@ -22,7 +22,7 @@ from encfields.orm.write.generated_keys import savepoint
 from encfields.orm.write.generated_keys.keyless import (
     KeylessInsert,
     is_missing,
-    values_of_table,
+    values_and_rows,
 )
 from encfields.orm.write.generated_keys.rehearsal import (
     REHEARSAL_OPTION,
@@ -47,9 +47,7 @@ def upsert_to_rehearse(execution: WriteExecution, parameters: list[Any]) -> Keyl
     """
     statement, table, columns = execution.statement, execution.table, execution.to_find
     multi = internals.multi_value_rows(statement)
-    values = {} if multi is not None else values_of_table(statement, table)
-    given = parameters if multi is None else multi
-    rows = [internals.row_by_key(statement, row) for row in given or [{}]]
+    values, rows = values_and_rows(statement, table, parameters)
     dialect = execution.connection.dialect
     is_generated = any(is_missing(column, values, rows) for column in columns)
     return KeylessInsert(
