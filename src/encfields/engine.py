@@ -11,6 +11,7 @@ from encfields import context as encryption_context
 from encfields.arguments import kind
 from encfields.databases import SUPPORTED
 from encfields.errors import BindingError, ConfigurationError
+from encfields.expected_arguments import CALLABLE, FLAG, Expected, are_texts, require, takes
 from encfields.keys.admin import KeyAdmin
 from encfields.keys.cache.key_cache import (
     DEFAULT_CHECK,
@@ -36,6 +37,14 @@ if TYPE_CHECKING:
     from encfields.orm.listeners import EngineListeners
 
 _FORMER_METHODS = frozenset({"active_key", "find_key", "index_key"})
+
+_LEGACY_READERS = Expected(
+    'a dictionary from a column\'s logical name to its reader, {"patient.ssn": LegacyReader(...)}',
+    lambda: Mapping,
+    lambda value: (
+        are_texts(value) and all(isinstance(reader, LegacyReader) for reader in value.values())
+    ),
+)
 
 
 class Encryption:
@@ -135,6 +144,7 @@ class Encryption:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     @leaves_no_trace
+    @takes(beacons=FLAG)
     def prefetch(self, key_ids: Iterable[str] | None = None, *, beacons: bool = False) -> int:
         """Load keys before the first value needs them.
 
@@ -262,10 +272,9 @@ def attach(
     sync_engine = _engine_to_attach(engine)
     _check_key_store(key_store)
     _check_sentinel(destroyed)
-    if legacy is not None and not isinstance(legacy, Mapping):
-        raise ConfigurationError(
-            f"legacy= takes a dictionary by column, not {kind(legacy)}", reason="legacy"
-        )
+    require("create", FLAG, create)
+    require("legacy", _LEGACY_READERS.or_none, legacy)
+    require("on_reveal", CALLABLE.or_none, on_reveal)
     if not key_store.is_bound:
         key_store.bind(sync_engine)
     if sync_engine.dialect.is_async:

@@ -158,7 +158,7 @@ class EncFieldsError(DontWrapMixin, Exception):
             row = (f"{name}={printable(text)}" for name, text in self.row.items())
             parts.append("row " + ", ".join(row))
         if self.key_id:
-            parts.append(f"key {shortened(self.key_id)!r}")
+            parts.append(f"key {shortened(str(self.key_id))!r}")
         return ", ".join(parts)
 
 

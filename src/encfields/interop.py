@@ -46,6 +46,7 @@ from encfields.errors import (
     MalformedMessageError,
     TamperedError,
 )
+from encfields.expected_arguments import FLAG, ROW, takes
 from encfields.identity import CANONICAL
 from encfields.keys.cache.key_cache import KeyCache
 from encfields.keys.store import KeyStore
@@ -73,6 +74,7 @@ KeyChoice = str | Callable[[Mapping[str, str]], str]
 """A branch key id, or a function from the encryption context of a value to one."""
 
 
+@takes(require_context=FLAG)
 def materials_manager(
     keys: Encryption | KeyStore | KeyCache,
     *,
@@ -104,6 +106,7 @@ def materials_manager(
     return EncfieldsMaterialsManager(cache.active, cache.find, choices, require_context)
 
 
+@takes(row=ROW)
 def column_context(column: Any, row: Mapping[str, Any]) -> dict[str, str]:
     """The encryption context of an encrypted column's value in one row.
 

@@ -43,6 +43,7 @@ from encfields.errors import (
     TamperedError,
     ValueDecodingError,
 )
+from encfields.expected_arguments import CALLABLE, FLAG, PAIRS, require
 from encfields.keys.aws.kms_calls import KmsFault, kms_calls, worst_reason
 from encfields.keys.keyrings.wrapping import stock_stream
 
@@ -96,6 +97,10 @@ class LegacyReader:
                 f"keyring, not {kind(keyring)}",
                 reason="keyring",
             )
+        if not callable(context):
+            require("context", PAIRS, context)
+        require("decode", CALLABLE.or_none, decode)
+        require("allow_uncommitted", FLAG, allow_uncommitted)
         self._build = build
         self._context = context
         self.decode = decode and _guarded(decode)

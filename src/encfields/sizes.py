@@ -20,12 +20,14 @@ from typing import Any
 from sqlalchemy import Column
 
 from encfields.errors import DeclarationError
+from encfields.expected_arguments import LENGTH, ROW, takes
 from encfields.orm.declare.columns import ColumnBinding, binding_of, is_encrypted
 from encfields.orm.declare.stored_size import max_stored_size, stored_size
 
 __all__ = ["max_stored_bytes", "stored_bytes"]
 
 
+@takes(plaintext_bytes=LENGTH, row=ROW)
 def stored_bytes(column: Any, plaintext_bytes: int, row: Mapping[str, str]) -> int:
     """Exact length of one stored value.
 

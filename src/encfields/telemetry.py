@@ -35,7 +35,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from encfields.bulk.expected import ENCRYPTION
 from encfields.errors import ConfigurationError
+from encfields.expected_arguments import FLAG, takes
 from encfields.keys.cache.stats import Fetch
 
 if TYPE_CHECKING:
@@ -54,6 +56,7 @@ _CACHE_COUNTERS = {
 _VALUE_COUNTERS = {"sealed": "values encrypted", "opened": "values decrypted"}
 
 
+@takes(encryption=ENCRYPTION, by_key=FLAG)
 def instrument(
     encryption: Encryption,
     *,

@@ -11,6 +11,7 @@ from encfields.bulk import UnfinishedError
 from encfields.bulk.reencryption import Reencryption
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.errors import DeclarationError
+from encfields.testing import attach_locally
 from tests.bulk.support import PATIENT, ROWS, VALUES, Clinic, Patient
 from tests.bulk.test_tables import ByPair, fill
 from tests.turns import databases_by_turns, on_each_database
@@ -171,7 +172,7 @@ def test_a_plaintext_that_its_column_does_not_keep_is_named_and_not_there(clinic
 def test_a_description_that_makes_no_sense_is_refused(sqlite, options, message):
     engine = sqlite.create_engine()
     with pytest.raises(DeclarationError, match=message):
-        Reencryption(engine, None, PATIENT, **options)  # type: ignore[arg-type]
+        Reencryption(engine, attach_locally(engine), PATIENT, **options)
 
 
 def test_a_renamed_identity_column_is_recognised_by_its_former_name(clinic):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import create_engine, update
 
 from encfields.bulk.errors import UnfinishedError
 from encfields.bulk.recorded_runs import report_of
 from encfields.bulk.reencryption import ProgressState, Reencryption
 from encfields.engine import engine_encryption
+from encfields.testing import attach_locally
 from tests.bulk.support import NOTES, PATIENT, ROWS, VALUES, Patient
 from tests.turns import databases_by_turns, on_each_database
 
@@ -134,7 +135,7 @@ def test_an_async_engine_is_refused_with_the_way_out(sqlite):
 
     engine = create_async_engine("sqlite+aiosqlite://")
     with pytest.raises(ConfigurationError, match="plain Engine"):
-        Reencryption(engine, None, PATIENT)  # type: ignore[arg-type]
+        Reencryption(engine, attach_locally(create_engine("sqlite://")), PATIENT)  # type: ignore[arg-type]
 
 
 def _version(data: bytes) -> str:

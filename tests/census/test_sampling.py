@@ -22,6 +22,7 @@ from encfields.bulk.survey import scan
 from encfields.bulk.survey.census import census
 from encfields.bulk.survey.scan import RowSource, Sample, count_rows
 from encfields.bulk.survey.verify import verify
+from encfields.errors import ConfigurationError
 from tests.census.clinic import fill, patient_table, spec_of
 from tests.database import Database
 
@@ -149,7 +150,7 @@ def test_a_sample_on_the_callers_connection(engine, filled):
 
 @pytest.mark.parametrize("wanted", [0, -1])
 def test_a_sample_has_rows(engine, filled, wanted):
-    with pytest.raises(ValueError, match="at least one row"):
+    with pytest.raises(ConfigurationError, match="sample= takes a whole number of 1 or more"):
         census(engine, spec_of(filled), sample=wanted)
 
 

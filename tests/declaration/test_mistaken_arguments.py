@@ -65,7 +65,7 @@ DECLARATIONS: dict[str, tuple[str, Callable[[], object]]] = {
 }
 
 SETTINGS: dict[str, tuple[str, Callable[[], object]]] = {
-    "ttl": ("cache_ttl= takes more than 0, not '5'", lambda: attached(cache_ttl="5")),
+    "ttl": ("cache_ttl= takes more than 0, not a str", lambda: attached(cache_ttl="5")),
     "no ttl": ("cache_ttl= takes more than 0, not 0", lambda: attached(cache_ttl=0)),
     "not a number": (
         "cache_ttl= takes more than 0, not nan",
@@ -75,7 +75,7 @@ SETTINGS: dict[str, tuple[str, Callable[[], object]]] = {
     "entries": ("cache_entries= takes 1 or more", lambda: attached(cache_entries=None)),
     "renewal": ("cache_renewal= takes 0 to half of cache_ttl", lambda: attached(cache_renewal=9e9)),
     "data keys": (
-        "data_key_cache= takes True or False, not 0",
+        "data_key_cache= takes True or False, not an int",
         lambda: attached(data_key_cache=0),
     ),
     "keyring": ("a key store takes a keyring", lambda: store(None)),
@@ -83,7 +83,7 @@ SETTINGS: dict[str, tuple[str, Callable[[], object]]] = {
     "local key": ("a local wrapping key is 32 bytes", lambda: local(None)),
     "descriptor": ("a local wrapping key is 32 bytes", lambda: local(0)),
     "half an entry": ("cache_entries= takes 1 or more", lambda: attached(cache_entries=1.5)),
-    "legacy": ("legacy= takes a dictionary by column", lambda: attached(legacy="x")),
+    "legacy": ("legacy= takes a dictionary from a column", lambda: attached(legacy="x")),
     "table name": ("table_name= takes a name", lambda: store(local(bytes(32)), table_name=None)),
     "schema": ("schema= takes a name", lambda: store(local(bytes(32)), schema=5)),
     "engine": ("is bound to an Engine, not to a str", lambda: store(local(bytes(32)), engine="x")),
@@ -108,7 +108,11 @@ ENCRYPTION: dict[str, tuple[type[EncFieldsError], str, Callable[[Any], object]]]
     "a list as context": (BindingError, "is a dictionary of strings", lambda e: e.open(b"", ["a"])),
     "key": (ConfigurationError, "a key id is text, not int", lambda e: e.seal(b"", {}, key=5)),
     "a list as key": (ConfigurationError, "not list", lambda e: e.seal(b"", {}, key=["a"])),
-    "a key to rotate": (ConfigurationError, "not int", lambda e: e.keys.rotate(5)),
+    "a key to rotate": (
+        ConfigurationError,
+        "key_id= takes a key's id, which is text, not an int",
+        lambda e: e.keys.rotate(5),
+    ),
     "no Unicode": (
         ConfigurationError,
         "a key id is text, not text with a lone surrogate",
@@ -120,7 +124,11 @@ ENCRYPTION: dict[str, tuple[type[EncFieldsError], str, Callable[[Any], object]]]
         lambda e: e.open(b"", {}, former_keys=[None]),
     ),
     "keys to load": (ConfigurationError, "a key id is text, not int", lambda e: e.prefetch(5)),
-    "a key to make": (ConfigurationError, "a key id is text of", lambda e: e.keys.create(["a"])),
+    "a key to make": (
+        ConfigurationError,
+        "key_id= takes a key's id, which is text, not a list",
+        lambda e: e.keys.create(["a"]),
+    ),
 }
 
 

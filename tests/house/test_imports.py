@@ -11,7 +11,15 @@ PACKAGE = Path(__file__).parents[2] / "src" / "encfields"
 
 FLOORS = (
     ("databases", "errors", "kept_state", "traces", "version", "orm.internals"),
-    ("arguments", "branch_key", "codecs", "context", "identity", "key_template"),
+    (
+        "arguments",
+        "branch_key",
+        "codecs",
+        "context",
+        "expected_arguments",
+        "identity",
+        "key_template",
+    ),
     ("message", "message_header", "native_core"),
     ("keys", "keyrings"),
     ("index",),

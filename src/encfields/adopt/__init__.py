@@ -5,6 +5,7 @@ The steps, and what they check:
 =====================  =================================================================
 ``adoption``           an adoption as data: which plaintext column becomes which encrypted one
 ``operations``         the steps, each refused out of order
+``a_step``             what the steps have in common
 ``places``             the schema in which its table is
 ``stages``             how far an adoption is, as the database's triggers record it
 ``next_step``          how far a declared adoption is, and what comes next

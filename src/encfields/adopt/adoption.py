@@ -8,12 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
-from encfields.bulk.column_runs import spec_of_column
+from encfields.bulk.column_runs import of_table, spec_of_column
 from encfields.bulk.errors import ReencryptionError
+from encfields.bulk.expected import COLUMN
 from encfields.bulk.rows.job import Adopted, Job
 from encfields.bulk.rows.spec import TableSpec
 from encfields.bulk.rows.types_as_data import DeclaredTypes, declared_to_data
 from encfields.errors import DeclarationError
+from encfields.expected_arguments import takes
 from encfields.index.definition import IndexDefinition
 from encfields.orm.adoption.columns import adopted_columns, plaintext_type
 from encfields.orm.adoption.plaintext import Plaintext, adoption_of
@@ -94,12 +96,14 @@ class Adoption:
         return Job(spec, adopted=adopted)
 
     @classmethod
+    @takes(column=COLUMN)
     def of(cls, column: Column[Any]) -> Adoption:
         """The adoption of a declared column.
 
         :param column: an encrypted column that declares ``adopts=Plaintext(...)``.
         :raises DeclarationError: it adopts nothing, or its type cannot be described in a run.
         """
+        column = of_table(column)
         adopts = adoption_of(column)
         if adopts is None:
             raise DeclarationError(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
+from encfields.adopt.a_step import a_step
 from encfields.adopt.adoption import Adoption, AdoptionError
 from encfields.adopt.comparison import Comparison, compare
 from encfields.adopt.obstacles import (
@@ -25,7 +26,6 @@ from encfields.adopt.schema import Schema
 from encfields.adopt.schema_transactions import done_again_beside_another_host
 from encfields.adopt.stages import last_trigger, what_remains
 from encfields.bulk.connections import Connections, sync_engine
-from encfields.bulk.failures import raises_no_drivers_errors
 from encfields.bulk.options import Options
 from encfields.bulk.reencryption import Reencryption, Report
 from encfields.orm.adoption.trigger_notes import CLOSED, OPEN, READY
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from encfields.engine import Encryption
 
 
-@raises_no_drivers_errors
+@a_step
 @done_again_beside_another_host
 def begin_adoption(engine: Engine, adoption: Adoption) -> None:
     """Add the encrypted column, its indexes and the triggers. The plaintext column becomes
@@ -70,6 +70,7 @@ def begin_adoption(engine: Engine, adoption: Adoption) -> None:
 
 
 @leaves_no_trace
+@a_step
 def adopt(
     engine: Engine,
     encryption: Encryption,
@@ -97,7 +98,7 @@ def adopt(
     return run.run(progress=progress, stop=stop)
 
 
-@raises_no_drivers_errors
+@a_step
 def adopting_run(
     engine: Engine, encryption: Encryption, adoption: Adoption, *, options: Options | None = None
 ) -> Reencryption:
@@ -116,7 +117,7 @@ def adopting_run(
 
 
 @leaves_no_trace
-@raises_no_drivers_errors
+@a_step
 def compare_adopted(engine: Engine, encryption: Encryption, adoption: Adoption) -> Comparison:
     """Open every value and compare it with its plaintext, changing nothing.
 
@@ -134,7 +135,7 @@ def compare_adopted(engine: Engine, encryption: Encryption, adoption: Adoption) 
         own.close()
 
 
-@raises_no_drivers_errors
+@a_step
 def ensure_adopted(engine: Engine, encryption: Encryption, adoption: Adoption) -> Comparison:
     """Check that every value is sealed, equal to its plaintext, and indexed. After that rows may
     have only sealed values: the application may enter the phase ``"write-sealed"``.
@@ -163,7 +164,7 @@ def ensure_adopted(engine: Engine, encryption: Encryption, adoption: Adoption) -
 
 
 @leaves_no_trace
-@raises_no_drivers_errors
+@a_step
 def close_plaintext(engine: Engine, encryption: Encryption, adoption: Adoption) -> Comparison:
     """Make the database refuse plaintext, and set existing plaintext to NULL, each value only if
     the sealed one opens and equals it at that moment.
@@ -194,7 +195,7 @@ def close_plaintext(engine: Engine, encryption: Encryption, adoption: Adoption) 
     return comparison
 
 
-@raises_no_drivers_errors
+@a_step
 @done_again_beside_another_host
 def end_adoption(engine: Engine, adoption: Adoption) -> tuple[str, ...]:
     """Drop the plaintext column and the triggers.
@@ -221,7 +222,7 @@ def end_adoption(engine: Engine, adoption: Adoption) -> tuple[str, ...]:
 
 
 @leaves_no_trace
-@raises_no_drivers_errors
+@a_step
 @done_again_beside_another_host
 def reopen_plaintext(engine: Engine, adoption: Adoption) -> None:
     """Make the database accept plaintext again after ``close_plaintext``, while processes still
@@ -240,7 +241,7 @@ def reopen_plaintext(engine: Engine, adoption: Adoption) -> None:
 
 
 @leaves_no_trace
-@raises_no_drivers_errors
+@a_step
 def refill_plaintext(
     engine: Engine,
     encryption: Encryption,
@@ -288,7 +289,7 @@ def refill_plaintext(
     return report
 
 
-@raises_no_drivers_errors
+@a_step
 @done_again_beside_another_host
 def withdraw_adoption(engine: Engine, adoption: Adoption) -> None:
     """Undo ``begin_adoption``: drop the encrypted column, its indexes and the triggers.

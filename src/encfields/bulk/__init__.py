@@ -14,6 +14,7 @@ What it is made of:
 ``column_runs``    ``rebinding()`` and ``conversion()``
 ``recorded_runs``  ``work()``, ``pause()``, ``abandon()``: runs by their ids
 ``options``        how a run works
+``expected``       what the functions take
 ``rows``           reading a table's rows and changing a batch of them
 ``runs``           a run's records in the database, and its worker processes
 ``writers``        storing a batch, for each database

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import CHAR
 
+from encfields.bulk.expected import COLUMN, ENCRYPTION, OPTIONS, SEALED_COLUMN
 from encfields.bulk.options import Options
 from encfields.bulk.reencryption import Reencryption
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.bulk.rows.spec_base import sealed_column_of
 from encfields.bulk.rows.types_as_data import InnerType, type_to_data
 from encfields.errors import DeclarationError
+from encfields.expected_arguments import INNER_TYPE, takes
 from encfields.identity import IdentityKind
 from encfields.orm.declare.column_rules import refusal
 from encfields.orm.declare.columns import ColumnBinding, SealedColumnType, binding_of, bindings_of
@@ -29,6 +31,12 @@ if TYPE_CHECKING:
     from encfields.orm.declare.formerly import Formerly
 
 
+@takes(
+    encryption=ENCRYPTION,
+    column=COLUMN,
+    was=SEALED_COLUMN.or_none,
+    options=OPTIONS.or_none,
+)
 def rebinding(
     engine: Engine,
     encryption: Encryption,
@@ -50,6 +58,7 @@ def rebinding(
     :param was: the same column as its values are bound now; default what ``formerly=`` says.
     :raises DeclarationError: `was` is another column, or nothing says how values are bound now.
     """
+    column = of_table(column)
     spec = spec_of_column(column)
     if was is None:
         formerly = _formerly(column)
@@ -59,6 +68,13 @@ def rebinding(
     return Reencryption(engine, encryption, spec, source=_source(spec, was), options=options)
 
 
+@takes(
+    encryption=ENCRYPTION,
+    column=COLUMN,
+    was=INNER_TYPE.or_none,
+    was_bound=SEALED_COLUMN.or_none,
+    options=OPTIONS.or_none,
+)
 def conversion(
     engine: Engine,
     encryption: Encryption,
@@ -80,6 +96,7 @@ def conversion(
         between text and JSON, whose stored forms look alike.
     :raises DeclarationError: a type is not one of SQLAlchemy's own, or the stored forms look alike.
     """
+    column = of_table(column)
     spec = spec_of_column(column)
     if was is None:
         was = _formerly(column).inner
@@ -97,6 +114,12 @@ def conversion(
         conversions={column.name: (type_to_data(was), type_to_data(to))},
         options=options,
     )
+
+
+def of_table(column: Any) -> Column[Any]:
+    """The table's own column of a mapped attribute, ``Patient.ssn``, which may be given as well."""
+    of_attribute = getattr(getattr(column, "property", None), "columns", None)
+    return cast("Column[Any]", of_attribute[0] if of_attribute else column)
 
 
 def _formerly(column: Column[Any]) -> Formerly:

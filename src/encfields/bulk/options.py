@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
 from encfields.errors import ConfigurationError
+from encfields.expected_arguments import BY_COLUMN, CALLABLE, FLAG, TEXT, require
 from encfields.orm.types import DEFAULT_KEY
 
 if TYPE_CHECKING:
@@ -109,14 +110,28 @@ class Options:
 
 def _check_type(name: str, declared: str, value: object) -> None:
     kind, _, or_none = declared.partition(" | ")
-    if kind not in _KINDS or (value is None and or_none):
+    if value is None and or_none:
         return
+    if kind in _KINDS:
+        _check_kind(name, kind, value)
+    if name in _EXPECTED:
+        require(name, _EXPECTED[name], value)
+
+
+def _check_kind(name: str, kind: str, value: object) -> None:
     if not isinstance(value, _KINDS[kind]) or isinstance(value, bool):
         article = "an" if kind == "int" else "a"
         raise _refusal(f"{name} must be {article} {kind}, not {type(value).__name__}")
 
 
 _KINDS: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,)}
+
+_EXPECTED = {
+    "setup": CALLABLE,
+    "pause_for_vacuum": FLAG,
+    "run_key": TEXT,
+    "declared_types": BY_COLUMN,
+}
 
 _SMALLEST = {
     "batch_rows": 1,

@@ -18,6 +18,7 @@ from encfields.bulk.errors import (
     ReencryptionError,
     RunRefusedError,
 )
+from encfields.bulk.expected import ENCRYPTION, OPTIONS
 from encfields.bulk.failures import Patience, TranslatedFailure
 from encfields.bulk.options import Options
 from encfields.bulk.runs.coordinator import Coordinator, setup_for
@@ -35,6 +36,7 @@ from encfields.bulk.runs.store import (
 from encfields.bulk.runs.worker import new_owner
 from encfields.bulk.runs.worker_setup import require_sendable, sendable_setup
 from encfields.errors import DeclarationError, EncFieldsError, KeyUnavailableError, shortened
+from encfields.expected_arguments import CALLABLE, FLAG, STOP, TEXT, takes
 from encfields.traces import leaves_no_trace
 
 if TYPE_CHECKING:
@@ -45,6 +47,13 @@ T = TypeVar("T")
 
 
 @leaves_no_trace
+@takes(
+    encryption=ENCRYPTION,
+    run_id=TEXT.or_none,
+    options=OPTIONS.or_none,
+    progress=CALLABLE.or_none,
+    stop=STOP.or_none,
+)
 def work(
     engine: Engine,
     encryption: Encryption,
@@ -131,6 +140,7 @@ def _report_of_stopped(engine: Engine, run_id: str, error: EncFieldsError) -> Re
     return Report(error.run_id, False, REFUSED, 0, 0, 0, 0, (), 0, 0.0, str(error))
 
 
+@takes(run_id=TEXT, encryption=ENCRYPTION.or_none, options=OPTIONS.or_none)
 def report_of(
     engine: Engine,
     run_id: str,
@@ -155,6 +165,7 @@ def report_of(
     )
 
 
+@takes(run_id=TEXT, paused=FLAG)
 def pause(engine: Engine, run_id: str, *, paused: bool = True) -> None:
     """Pause all workers of a run, or let them continue. They check about once a second.
 
@@ -174,6 +185,7 @@ def pause(engine: Engine, run_id: str, *, paused: bool = True) -> None:
     patiently(sync_engine(engine), 0.0, None, set_flag)
 
 
+@takes(run_id=TEXT)
 def abandon(engine: Engine, run_id: str) -> None:
     """End a run without finishing it. What it has written stays, and is valid.
 

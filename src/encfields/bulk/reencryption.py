@@ -20,6 +20,7 @@ from encfields.bulk.errors import (
     ReencryptionError,
     UnfinishedError,
 )
+from encfields.bulk.expected import ENCRYPTION, OPTIONS, SPEC
 from encfields.bulk.options import Options
 from encfields.bulk.recorded_runs import T, abandon, patiently, pause, report_of, work, work_on_run
 from encfields.bulk.rows.job import Adopted, Conversions, Job
@@ -43,6 +44,7 @@ from encfields.bulk.survey.dry_run import (
     dry_run_of,
     estimated_rows,
 )
+from encfields.expected_arguments import BY_COLUMN, CALLABLE, COLUMN_NAMES, STOP, takes
 from encfields.traces import leaves_no_trace
 
 if TYPE_CHECKING:
@@ -90,6 +92,15 @@ class Reencryption:
     :raises ConfigurationError: `engine` is an ``AsyncEngine``.
     """
 
+    @takes(
+        encryption=ENCRYPTION,
+        spec=SPEC,
+        source=SPEC.or_none,
+        to_plaintext=COLUMN_NAMES.or_none,
+        conversions=BY_COLUMN.or_none,
+        adopted=BY_COLUMN.or_none,
+        options=OPTIONS.or_none,
+    )
     def __init__(
         self,
         engine: Engine,
@@ -156,6 +167,7 @@ class Reencryption:
         )
 
     @leaves_no_trace
+    @takes(progress=CALLABLE.or_none, stop=STOP.or_none)
     def run(self, *, progress: Progress | None = None, stop: Event | None = None) -> Report:
         """Record the run if needed and work on it until nothing is left, or `stop` is set.
 

@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from encfields.errors import ConfigurationError
+from encfields.expected_arguments import ANY_TEXT, CALLABLE, COUNT, FLAG, KEY_ID, SPECS, takes
 from encfields.keys.cache.key_cache import KeyCache
 from encfields.keys.coroutine_twins import twin_for_coroutines
 from encfields.keys.keyrings.keyring import Keyring
@@ -69,6 +70,7 @@ class KeyAdmin:
         return self._store.name
 
     @leaves_no_trace
+    @takes(key_id=KEY_ID)
     def create(self, key_id: str) -> KeyVersion:
         """Create a new key.
 
@@ -85,6 +87,7 @@ class KeyAdmin:
     acreate = twin_for_coroutines(create)
 
     @leaves_no_trace
+    @takes(key_id=KEY_ID)
     def rotate(self, key_id: str) -> KeyVersion:
         """Create a new version, which seals new values from now on; old values stay readable.
 
@@ -94,7 +97,6 @@ class KeyAdmin:
         :raises KeyDestroyedError: it was destroyed.
         :raises KeyUnavailableError: KMS or the database is unreachable.
         """
-        asked_ids((key_id,))
         made = self._store.rotate(key_id)
         self._cache.forget(key_id, active_only=True)
         return made
@@ -102,6 +104,7 @@ class KeyAdmin:
     arotate = twin_for_coroutines(rotate)
 
     @leaves_no_trace
+    @takes(key_id=KEY_ID)
     def rotate_beacon(self, key_id: str) -> BeaconVersion:
         """Create a second beacon key version besides the active one. Values are then indexed and
         looked up under both, until :meth:`retire_beacon`.
@@ -115,13 +118,13 @@ class KeyAdmin:
         :raises KeyNotFoundError: there is no such key.
         :raises KeyDestroyedError: it was destroyed.
         """
-        asked_ids((key_id,))
         made = self._store.rotate_beacon(key_id)
         self._cache.forget_beacons(key_id)
         return made
 
     arotate_beacon = twin_for_coroutines(rotate_beacon)
 
+    @takes(key_id=KEY_ID, version=COUNT, at_once=FLAG)
     def retire_beacon(self, key_id: str, version: int, *, at_once: bool = False) -> None:
         """Wipe the older of two beacon key versions. A value indexed only under it can no longer be
         found: index all values under the newer one first.
@@ -142,6 +145,7 @@ class KeyAdmin:
 
     aretire_beacon = twin_for_coroutines(retire_beacon)
 
+    @takes(key_id=KEY_ID)
     def list_beacons(self, key_id: str) -> BeaconVersionList:
         """The active beacon key versions, the newest last; never any key material.
 
@@ -156,12 +160,13 @@ class KeyAdmin:
 
         :param key_ids: branch key ids.
         """
-        asked = set(key_ids)
+        asked = asked_ids(key_ids)
         held = {one.id for one in self._store.wrapped_beacons(asked)} if asked else set()
         return sorted(asked - held)
 
     awithout_beacon = twin_for_coroutines(without_beacon)
 
+    @takes(key_id=KEY_ID, specs=SPECS)
     def count_values(self, key_id: str, specs: CountableTables) -> list[ValuesUnder]:
         """Count what destroying a key would make unreadable. Reads every row; uses no key.
 
@@ -179,6 +184,12 @@ class KeyAdmin:
             raise no_database()
         return self._count(specs, key_id, version)
 
+    @takes(
+        key_id=KEY_ID,
+        specs=SPECS.or_none,
+        signed_off_by=ANY_TEXT.or_none,
+        at_once=FLAG,
+    )
     def destroy(
         self,
         key_id: str,
@@ -235,6 +246,7 @@ class KeyAdmin:
 
     adestroy = twin_for_coroutines(destroy)
 
+    @takes(key_id=KEY_ID, version=ANY_TEXT, specs=SPECS, at_once=FLAG)
     def retire(
         self, key_id: str, version: str, *, specs: CountableTables, at_once: bool = False
     ) -> None:
@@ -283,6 +295,7 @@ class KeyAdmin:
         return self._store.versions_of([key_id])
 
     @leaves_no_trace
+    @takes(progress=CALLABLE.or_none)
     def rewrap(self, keyring: Keyring, *, progress: OnRewrap | None = None) -> RewrapReport:
         """Move all keys to another keyring, without touching a value. See
         :meth:`SqlKeyStore.rewrap <encfields.keys.sql.store.SqlKeyStore.rewrap>`. The first key

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any, Self
 from sqlalchemy import Column, LargeBinary, MetaData, PrimaryKeyConstraint, Table, inspect
 from sqlalchemy.exc import DBAPIError, NoSuchTableError
 
-from encfields.arguments import check_table_name, each_as
+from encfields.arguments import check_flag, check_table_name, check_text, each_as, names
 from encfields.bulk.error_codes import MISSING_SCHEMA, code_of
 from encfields.bulk.rows.catalog import computed_names, refuse_hidden_rows, schema_of
 from encfields.bulk.rows.stored_keys import take_keys_as_stored
 from encfields.context import RowContext
 from encfields.errors import DeclarationError
+from encfields.expected_arguments import TABLE, TEXT, Expected, require, takes
 from encfields.index.definition import IndexDefinition
 from encfields.key_template import KeyTemplate
 from encfields.orm import internals
@@ -30,6 +31,13 @@ from encfields.orm.types import DEFAULT_KEY, EncryptedType
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
+
+
+_INDEX_DEFINITIONS = Expected(
+    "a tuple of the index definitions that TableSpec.from_table() gives",
+    lambda: tuple,
+    lambda value: all(isinstance(index, IndexDefinition) for index in value),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +66,16 @@ class SealedColumn:
     former_keys: tuple[str, ...] = ()
     uuids: tuple[str, ...] | None = None
 
+    def __post_init__(self) -> None:
+        require("name", TEXT, self.name, DeclarationError)
+        check_text("logical_name", self.logical_name)
+        require("key", TEXT, self.key, DeclarationError)
+        for option in ("bind_to", "context_names", "former_keys", "uuids"):
+            given = getattr(self, option)
+            # A recorded job has them as lists, in which a bare name would be one of letters.
+            if given is not None or option == "former_keys":
+                object.__setattr__(self, option, names(option, given))
+
 
 @dataclass(frozen=True, slots=True)
 class TableSpecBase:
@@ -68,6 +86,13 @@ class TableSpecBase:
     schema: str | None = None
     indexes: tuple[IndexDefinition, ...] = ()
     reindex: bool = False
+
+    def __post_init__(self) -> None:
+        check_table_name(self.table)
+        check_text("schema", self.schema)
+        check_flag("reindex", self.reindex)
+        object.__setattr__(self, "columns", each_as(SealedColumn, "columns", self.columns))
+        require("indexes", _INDEX_DEFINITIONS, self.indexes, DeclarationError)
 
     @property
     def full_name(self) -> str:
@@ -90,6 +115,7 @@ class TableSpecBase:
         return cls(table, sealed, schema)
 
     @classmethod
+    @takes(table=TABLE)
     def from_table(cls, table: Table) -> Self:
         """The spec of a declared table with ``EncryptedType`` columns.
 

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Engine, cast, func
 from sqlalchemy import types as sqltypes
 from sqlalchemy.types import NullType
 
+from encfields.bulk.expected import SPEC
 from encfields.bulk.failures import raises_no_drivers_errors
 from encfields.bulk.rows.catalog import refuse_view
 from encfields.bulk.rows.places import ColumnPlaces, to_show
@@ -32,6 +33,7 @@ from encfields.bulk.survey.scan import RowSource, Sample, Scan, ScannedRows, dra
 from encfields.bulk.survey.stored_value import EXAMINED_HEAD_BYTES, State, StoredValue, examine
 from encfields.context import COLUMN_KEY, deserialize
 from encfields.errors import MalformedMessageError, UnknownIdentityError
+from encfields.expected_arguments import BIND, CALLABLE, COUNT, takes
 from encfields.keys.removal import ValuesUnder
 from encfields.traces import leaves_no_trace
 
@@ -97,6 +99,7 @@ class Census:
 
 
 @leaves_no_trace
+@takes(bind=BIND, spec=SPEC, sample=COUNT.or_none, batch_rows=COUNT, progress=CALLABLE.or_none)
 @raises_no_drivers_errors
 def census(
     bind: Engine | Connection,

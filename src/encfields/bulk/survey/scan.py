@@ -255,8 +255,6 @@ def draw(scan: Scan, wanted: int | None) -> Drawing | None:
     """
     if wanted is None:
         return None
-    if wanted < 1:
-        raise ValueError("a sample has at least one row")
     total, is_estimate = count_rows(scan.source, scan.table)
     if wanted >= total:
         return None

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, Engine, type_coerce
 from sqlalchemy.types import NullType
 
+from encfields.bulk.expected import ENCRYPTION, SPEC
 from encfields.bulk.failures import raises_no_drivers_errors
 from encfields.bulk.rows.places import ColumnPlaces, ValuePlace, to_show
 from encfields.bulk.rows.run_keys import RunKeys, SetAsideError
@@ -30,6 +31,7 @@ from encfields.errors import (
     KeyUnavailableError,
     UnknownIdentityError,
 )
+from encfields.expected_arguments import BIND, CALLABLE, COUNT, LENGTH, takes
 from encfields.message import open_
 from encfields.message.header import as_bytes, read_header
 from encfields.traces import leaves_no_trace
@@ -126,6 +128,15 @@ class Verification:
 
 
 @leaves_no_trace
+@takes(
+    bind=BIND,
+    encryption=ENCRYPTION,
+    spec=SPEC,
+    sample=COUNT.or_none,
+    batch_rows=COUNT,
+    max_failures=LENGTH,
+    progress=CALLABLE.or_none,
+)
 @raises_no_drivers_errors
 def verify(
     bind: Engine | Connection,

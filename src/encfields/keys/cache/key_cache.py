@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable
 from time import monotonic
 from typing import Any
 
+from encfields.arguments import kind
 from encfields.branch_key import BranchKey
 from encfields.errors import ConfigurationError
 from encfields.keys.cache.confirmation import Confirmation
@@ -105,7 +106,7 @@ class KeyCache:
         )
         if not isinstance(data_key_cache, bool):
             raise ConfigurationError(
-                f"data_key_cache= takes True or False, not {data_key_cache!r}", reason="cache"
+                f"data_key_cache= takes True or False, not {kind(data_key_cache)}", reason="cache"
             )
         self.store = store
         self.times = KeyLifetimes(ttl, grace, min(check, ttl), renew_before)
@@ -368,4 +369,5 @@ def _check_number(option: str, value: object, takes: str, is_good: Callable[[], 
     """
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or not is_good():
-        raise ConfigurationError(f"{option}= takes {takes}, not {value!r}", reason="cache")
+        shown = value if type(value) in (int, float) else kind(value)
+        raise ConfigurationError(f"{option}= takes {takes}, not {shown}", reason="cache")

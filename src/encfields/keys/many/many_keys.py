@@ -7,8 +7,20 @@ import fnmatch
 import re
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
+from typing import Any
 
 from encfields.errors import ConfigurationError, KeyExistsError
+from encfields.expected_arguments import (
+    ANY_TEXT,
+    CALLABLE,
+    FLAG,
+    KEY_IDS,
+    MOMENT,
+    SPECS,
+    TEXT,
+    require,
+    takes,
+)
 from encfields.keys.cache.key_cache import KeyCache
 from encfields.keys.coroutine_twins import twin_for_coroutines
 from encfields.keys.keyrings.keyring import Keyring
@@ -52,6 +64,7 @@ class ManyKeys:
         self._break.call()
 
     @leaves_no_trace
+    @takes(progress=CALLABLE.or_none)
     def create(self, *, progress: OnKeys | None = None) -> KeysReport:
         """Create the missing keys.
 
@@ -72,6 +85,7 @@ class ManyKeys:
         return True
 
     @leaves_no_trace
+    @takes(made_before=MOMENT.or_none, progress=CALLABLE.or_none)
     def rotate(
         self, *, made_before: dt.datetime | None = None, progress: OnKeys | None = None
     ) -> KeysReport:
@@ -100,6 +114,7 @@ class ManyKeys:
     arotate = twin_for_coroutines(rotate)
 
     @leaves_no_trace
+    @takes(progress=CALLABLE.or_none)
     def rewrap(self, keyring: Keyring, *, progress: OnKeys | None = None) -> KeysReport:
         """Move the keys to another keyring, without touching a value, until nobody has made a
         version under the old one meanwhile. See :meth:`SqlKeyStore.rewrap
@@ -129,6 +144,13 @@ class ManyKeys:
     arewrap = twin_for_coroutines(rewrap)
 
     @leaves_no_trace
+    @takes(
+        specs=SPECS.or_none,
+        signed_off_by=ANY_TEXT.or_none,
+        at_once=FLAG,
+        keep=CALLABLE.or_none,
+        progress=CALLABLE.or_none,
+    )
     def destroy(
         self,
         *,
@@ -232,7 +254,10 @@ class Selection:
             raise ConfigurationError(
                 "key_ids is a list of ids, and one text was given", reason="selection"
             )
-        self.key_ids = None if key_ids is None else tuple(dict.fromkeys(key_ids))
+        listed = None if key_ids is None else [*_several(key_ids)]
+        require("key_ids", KEY_IDS.or_none, listed)
+        require("like", TEXT.or_none, like)
+        self.key_ids = None if listed is None else tuple(dict.fromkeys(listed))
         self.like = like
         self._matches = None if like is None else _pattern(like).fullmatch
 
@@ -262,6 +287,10 @@ class Selection:
         return sorted(present) if self.key_ids is None else list(self.key_ids)
 
 
+def _several(key_ids: Any) -> Iterable[Any]:
+    return key_ids if isinstance(key_ids, Iterable) else (key_ids,)
+
+
 def _is_id(text: str) -> bool:
     try:
         check_key_id(text)
@@ -271,7 +300,5 @@ def _is_id(text: str) -> bool:
 
 
 def _pattern(like: str) -> re.Pattern[str]:
-    if not like:
-        raise ConfigurationError("an empty pattern matches no key", reason="selection")
     # Python's own translation backtracks nowhere, however many stars meet a long id.
     return re.compile(fnmatch.translate(like.replace("[", "[[]")))

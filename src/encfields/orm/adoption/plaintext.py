@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from sqlalchemy.types import TypeEngine
 
 from encfields.errors import DeclarationError
+from encfields.expected_arguments import INNER_TYPE, require
 from encfields.orm import internals
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class Plaintext:
             raise DeclarationError(
                 "adopts=Plaintext(...) takes the name of the plaintext column", reason="adopts"
             )
+        require("type_", INNER_TYPE.or_none, type_, DeclarationError)
         if phase not in PHASES:
             raise DeclarationError(
                 f"the phase of adopts=Plaintext({column!r}, phase=...) is one of "

@@ -11,6 +11,7 @@ from encfields.arguments import check_text, names
 from encfields.codecs import codec_for
 from encfields.codecs.conversion import ChangedCodec
 from encfields.errors import DeclarationError
+from encfields.expected_arguments import INNER_TYPE, require
 from encfields.key_template import KeyTemplate
 from encfields.orm import internals
 
@@ -55,6 +56,7 @@ class Formerly:
                 reason="phase",
             )
         check_text("name", name)
+        require("inner", INNER_TYPE.or_none, inner, DeclarationError)
         self.inner = inner() if isinstance(inner, type) else inner
         self.name = name
         self.bind_to = None if bind_to is None else names("bind_to", bind_to)

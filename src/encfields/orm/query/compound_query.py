@@ -9,6 +9,7 @@ from sqlalchemy.exc import NoInspectionAvailable
 from sqlalchemy.sql.selectable import Alias, FromClause
 
 from encfields.errors import UnsupportedOperationError
+from encfields.expected_arguments import TEXT, require
 from encfields.orm.declare.index_binding import IndexBinding
 from encfields.orm.declare.table_indexes import indexes_of
 from encfields.orm.query.comparison import BlindValue, BlindView, is_column
@@ -89,6 +90,7 @@ def blind(entity: Any, name: str) -> CompoundQuery:
     :raises UnsupportedOperationError: the table has no such index, or the class leaves out one of
         its columns.
     """
+    require("name", TEXT, name, UnsupportedOperationError)
     if isinstance(entity, FromClause):
         table = entity.element if isinstance(entity, Alias) else entity
         of_table = _index(table, name)
