@@ -33,7 +33,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from encfields import EncryptedType
 from encfields.errors import IdentityChangeError, UnknownIdentityError
-from encfields.orm.write import read_back, triggered_tables
+from encfields.orm.write import triggered_tables
+from encfields.orm.write.stored_messages import StoredMessages
 from tests.attached import attach_with_kept_keys
 from tests.database import Database
 
@@ -313,15 +314,15 @@ def test_under_autocommit_what_another_writer_stored_since_is_no_fault(db, monke
     with db.begin() as connection:
         connection.execute(insert(table), {"id": 1, "s": "s"})
     update = table.update().where(table.c.id == 1)
-    look = read_back._stored_starts
+    look = StoredMessages.marks_of
 
     def overtaken(*given: Any) -> Any:
-        monkeypatch.setattr(read_back, "_stored_starts", look)
+        monkeypatch.setattr(StoredMessages, "marks_of", look)
         with db.begin() as other:
             other.execute(update.values(s="another's"))
         return look(*given)
 
-    monkeypatch.setattr(read_back, "_stored_starts", overtaken)
+    monkeypatch.setattr(StoredMessages, "marks_of", overtaken)
     with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(update.values(s="ours"))
     assert read(db, table) == [(1, "another's", None)]

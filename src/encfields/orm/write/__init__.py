@@ -38,6 +38,7 @@ When it is executed, it follows the plan:
 ``key_spelling``                the database's spelling of a text key
 ``triggered_tables``            tables whose triggers may move a row
 ``read_back``, ``rows_by_key``  checks the keys of stored rows
+``stored_messages``             finds messages by their rows' keys
 ``redaction``                   removes values from SQLAlchemy's errors
 ==============================  =========================================
 """

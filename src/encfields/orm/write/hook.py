@@ -373,7 +373,14 @@ class WriteHook:
         ask = cache(lambda: self._triggered.may_move(connection, table, plan.read_back, plan.kinds))
         seen = self.keys.check(connection, context, result, ask) if plan.may_be_generated else ()
         if plan.sealed:
-            self._read_back.check(connection, context, result, seen, ask)
+            self._read_back.check(
+                connection,
+                context,
+                result,
+                () if plan.may_cut else seen,
+                ask,
+                lambda: self._triggered.may_cut(connection, table),
+            )
 
 
 def _first_pending(rows: Sequence[Any]) -> Pending | None:

@@ -12,21 +12,14 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import Column, LargeBinary, func, select, tuple_
-from sqlalchemy import column as sql_column
-from sqlalchemy import table as sql_table
+from sqlalchemy import Column
 from sqlalchemy.exc import DBAPIError
 
 from encfields.databases import MYSQL_NAMES
-from encfields.errors import IdentityChangeError
-from encfields.identity import IdentityKind
+from encfields.errors import EncFieldsError, IdentityChangeError, ValueEncodingError
 from encfields.keys.sql.failures import is_denied
 from encfields.orm import internals
-from encfields.orm.declare.row_keys import kind_of, padded_length
-from encfields.orm.read.delivered_keys import from_delivered
-from encfields.orm.read.packed import Packed
-from encfields.orm.read.row_reader import RowReader
-from encfields.orm.write.rows_by_key import rows_by_key
+from encfields.orm.write.stored_messages import StoredMessages, mark_of
 from encfields.orm.write.triggered_tables import cannot_look
 from encfields.orm.write.upsert_choices import (
     is_chosen_by_upsert,
@@ -36,20 +29,9 @@ from encfields.orm.write.upsert_choices import (
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
-    from sqlalchemy.engine import Dialect
 
     from encfields.orm.declare.columns import ColumnBinding
     from encfields.orm.write.sealing import Ready
-
-_ROWS = 500
-"""Most rows in one query."""
-
-_START = 35
-"""Bytes of a message up to the end of its unique id."""
-
-
-Found = list[tuple[tuple[str, ...], bytes]]
-"""The canonical texts of rows' identities, and the first bytes of their messages."""
 
 
 class WrittenRow:
@@ -57,11 +39,11 @@ class WrittenRow:
 
     :ivar key: the row's identity as Python sees it.
     :ivar texts: its canonical texts.
-    :ivar starts: the first bytes of the row's message, or of each of several.
+    :ivar marks: that of the row's message, or of each of several.
     :ivar may_stay: whether the row may rightly have kept another value.
     """
 
-    __slots__ = ("binding", "key", "may_stay", "starts", "texts")
+    __slots__ = ("binding", "key", "marks", "may_stay", "texts")
 
     def __init__(
         self,
@@ -75,7 +57,7 @@ class WrittenRow:
         self.binding = binding
         self.key = tuple(key)
         self.texts = tuple(texts)
-        self.starts = [message[:_START]]
+        self.marks = [mark_of(message)]
         self.may_stay = may_stay
 
 
@@ -143,7 +125,7 @@ class ReadBack:
         for row in rows:
             known = first.setdefault((row.binding.identity, row.texts), row)
             if known is not row and known.binding is row.binding:
-                known.starts.extend(row.starts)
+                known.marks.extend(row.marks)
         self.due[context] = _Written(list(first.values()), count, may_match_none, is_required)
 
     def check(
@@ -153,11 +135,13 @@ class ReadBack:
         result: Any,
         seen: Sequence[Column[Any]],
         ask: Callable[[], bool | None],
+        cuts: Callable[[], bool],
     ) -> None:
         """Check that the rows have their keys.
 
         :param result: of the execution.
         :param seen: columns that were looked at already.
+        :param cuts: whether values that do not fit may be cut, so that columns are not enough.
         :param ask: whether a look is required, or is none needed, where nobody has asked yet.
         :raises IdentityChangeError: a row was stored under another key. What the transaction, or
             the savepoint that it is in, wrote was taken back.
@@ -169,13 +153,14 @@ class ReadBack:
         is_required = ask() if due.is_required is None else due.is_required
         if is_required is None:
             return
-        rows = [r for r in due.rows if not set(r.binding.identity).issubset(seen)]
+        known = () if cuts() else seen
+        rows = [r for r in due.rows if not set(r.binding.identity).issubset(known)]
         try:
             own = internals.without_listeners(connection)
             # Under AUTOCOMMIT somebody else may have changed the row since.
             is_ours = not internals.is_autocommit(connection)
             written = _rowcount(connection, result, due.row_count)
-            moved = _row_stored_elsewhere(own, rows, due, written, is_ours=is_ours)
+            lost = _lost_row(own, rows, due, written, is_ours=is_ours)
         except DBAPIError as error:
             refused = is_denied(error)
             # Otherwise PostgreSQL would roll back at COMMIT without an error.
@@ -186,20 +171,36 @@ class ReadBack:
             if refused and rows:
                 raise cannot_look(rows[0].binding.table) from None
             raise
-        if moved is not None:
+        if lost is not None:
             result.close()  # SQLite cannot end a transaction with unfetched rows
-            raise _moved_error(moved, is_undone=_take_back(connection))
+            raise lost.error(is_undone=_take_back(connection))
 
 
-def _row_stored_elsewhere(
+class _Lost(NamedTuple):
+    """A row whose value would not open.
+
+    :ivar cut_to: the bytes of its message that were stored; ``None`` if it is not cut.
+    """
+
+    row: WrittenRow
+    cut_to: int | None = None
+
+    def error(self, *, is_undone: bool) -> EncFieldsError:
+        """The error that names the row."""
+        if self.cut_to is None:
+            return _moved_error(self.row, is_undone=is_undone)
+        return _cut_error(self.row, self.cut_to, is_undone=is_undone)
+
+
+def _lost_row(
     connection: Connection,
     rows: list[WrittenRow],
     due: _Written,
     written: int | None,
     *,
     is_ours: bool,
-) -> WrittenRow | None:
-    """A row that is not where its value was sealed for, if there is one.
+) -> _Lost | None:
+    """A row whose value is not as it was sealed, or not where, if there is one.
 
     :param written: number of rows written, if known.
     :param is_ours: nobody else can write to the rows before this transaction ends.
@@ -208,8 +209,13 @@ def _row_stored_elsewhere(
     for row in rows:
         by_column.setdefault(row.binding.column.key, []).append(row)
     for some in by_column.values():
-        held = _stored_starts(connection, some)
-        missing = [row for row in some if held.get(row.texts) not in row.starts]
+        messages = StoredMessages(connection, some[0].binding)
+        held = messages.marks_of([row.key for row in some])
+        missing = [row for row in some if held.get(row.texts) not in row.marks]
+        for row in missing:
+            start, length = held.get(row.texts, (b"", 0))
+            if any(start == of_message for of_message, _ in row.marks):
+                return _Lost(row, cut_to=length)
         if not missing:
             continue
         if due.may_match_none and written == due.row_count - len(missing):
@@ -219,121 +225,21 @@ def _row_stored_elsewhere(
             # A missing row is hidden from this role, deleted, or NULL: nothing is unreadable.
             is_altered = is_ours and all_written and held.get(row.texts) is not None
             if is_altered and not row.may_stay:
-                return row
-        if (moved := _row_with_message_elsewhere(connection, missing)) is not None:
-            return moved
+                return _Lost(row)
+        if (moved := _row_with_message_elsewhere(messages, missing)) is not None:
+            return _Lost(moved)
     return None
-
-
-def _stored_starts(connection: Connection, rows: list[WrittenRow]) -> dict[tuple[str, ...], bytes]:
-    """The first bytes of rows' values in one column, by the texts of their identity."""
-    held: dict[tuple[str, ...], bytes] = {}
-    for start in range(0, len(rows), _ROWS):
-        held.update(_stored_starts_of_few(connection, rows[start : start + _ROWS]))
-    return held
-
-
-def _stored_starts_of_few(connection: Connection, rows: list[WrittenRow]) -> Found:
-    binding = rows[0].binding
-    source = _StoredMessages(connection, binding)
-    keys = [_key_as_stored(binding, row.key, connection.dialect) for row in rows]
-    if connection.dialect.name in MYSQL_NAMES:
-        return source.of(keys)
-    if len(source.identity) == 1:
-        return source.where(source.identity[0].in_([key for (key,) in keys]))
-    return source.where(tuple_(*source.identity).in_(keys))
-
-
-def _key_as_stored(binding: ColumnBinding, key: Iterable[Any], dialect: Dialect) -> tuple[Any, ...]:
-    """A row's key as WHERE matches it: servers pad some keys, or strip blanks."""
-    stored: list[Any] = []
-    for column, value in zip(binding.identity, key, strict=True):
-        if isinstance(value, bytes):
-            stored.append(value.ljust(padded_length(column.type, dialect), b"\0"))
-        elif isinstance(value, str) and kind_of(column.type, dialect) is IdentityKind.CHAR:
-            stored.append(value.rstrip(" "))
-        else:
-            stored.append(value)
-    return tuple(stored)
-
-
-class _MessageStartReader(RowReader):
-    """Reads the first bytes of a message with its row's identity, and opens nothing."""
-
-    @property
-    def key_columns(self) -> tuple[Column[Any], ...]:
-        return self.binding.identity
-
-    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:
-        to_texts = [from_delivered(c.type, dialect) for c in self.binding.identity]
-
-        def read(cell: Any) -> Any:
-            if cell is None:
-                return None
-            packed = cell.encode() if isinstance(cell, str) else bytes(cell)
-            _, *parts, start = packed.split(b":", len(to_texts) + 1)
-            try:
-                return tuple(to(part) for to, part in zip(to_texts, parts, strict=True)), start
-            except ValueError:  # a key that identifies no row
-                return (), start
-
-        return read
 
 
 def _row_with_message_elsewhere(
-    connection: Connection, rows: list[WrittenRow]
+    messages: StoredMessages, rows: list[WrittenRow]
 ) -> WrittenRow | None:
     """One of several rows whose message is in another row; this searches the whole table."""
-    source = _StoredMessages(connection, rows[0].binding)
-    sealed_for = {start: row for row in rows for start in row.starts}
-    starts = list(sealed_for)
-    for first in range(0, len(starts), _ROWS):
-        for texts, start in source.where(source.start.in_(starts[first : first + _ROWS])):
-            if texts != sealed_for[start].texts:
-                return sealed_for[start]
+    sealed_for = {start: row for row in rows for start, _ in row.marks}
+    for texts, (start, _) in messages.starting_with(list(sealed_for)):
+        if texts != sealed_for[start].texts:
+            return sealed_for[start]
     return None
-
-
-class _StoredMessages:
-    """The messages of one column, undecrypted.
-
-    :ivar identity: the columns that identify their rows.
-    :ivar start: the first bytes of a message.
-    """
-
-    def __init__(self, connection: Connection, binding: ColumnBinding) -> None:
-        table, name = binding.column.table, binding.column_name
-        source = sql_table(
-            table.name,
-            *(sql_column(c.name, c.type) for c in binding.identity),
-            sql_column(name, LargeBinary()),
-            schema=connection.schema_for_object(table),
-        )
-        self.identity = tuple(source.c[column.name] for column in binding.identity)
-        self.start = func.substr(source.c[name], 1, _START, type_=LargeBinary())
-        self._connection = connection
-        self._table = table
-        self._select = select(Packed(self.start, self.identity, _MessageStartReader(binding)))
-        self._select = self._select.select_from(source)
-
-    def where(self, criterion: Any) -> Found:
-        """The identity of rows, as in a read, and the first bytes of their messages."""
-        identities = self._connection.scalars(
-            self._select.where(criterion), execution_options=internals.UNTRANSLATED
-        )
-        return [identity for identity in identities if identity is not None]
-
-    def of(self, keys: Sequence[tuple[Any, ...]]) -> Found:
-        """The rows with these keys."""
-        identities = rows_by_key(
-            self._connection,
-            self._table,
-            self._select,
-            self.identity,
-            keys,
-            internals.UNTRANSLATED,
-        )
-        return [one for one in identities if one is not None]
 
 
 def _rowcount(connection: Connection, result: Any, rows: int) -> int | None:
@@ -373,4 +279,22 @@ def _moved_error(row: WrittenRow, *, is_undone: bool) -> IdentityChangeError:
         column=binding.column_name,
         row=dict(binding.row(list(row.texts))),
         reason="trigger",
+    )
+
+
+def _cut_error(row: WrittenRow, stored: int, *, is_undone: bool) -> ValueEncodingError:
+    binding, (_, length) = row.binding, max(row.marks, key=lambda mark: mark[1])
+    end = (
+        "the transaction was rolled back"
+        if is_undone
+        else "under AUTOCOMMIT the row keeps what opens no more: write it again"
+    )
+    return ValueEncodingError(
+        f"the database stored {stored} of the value's {length} bytes, as a server does that is not "
+        f"in strict mode, or is told to IGNORE errors, if the column is too short; {end}. Alter "
+        "the column's type to LONGBLOB, or to what storage= declares",
+        table=binding.table,
+        column=binding.column_name,
+        row=dict(binding.row(list(row.texts))),
+        reason="cut",
     )

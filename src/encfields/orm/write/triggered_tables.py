@@ -122,6 +122,7 @@ class _Changed(NamedTuple):
     :ivar before_update: the same for an UPDATE.
     :ivar hidden: columns that this role may not read.
     :ivar upserts: whether an upsert may hit a row whose key is spelt differently.
+    :ivar cuts: whether the server cuts what does not fit its column.
     """
 
     inserts: bool
@@ -130,6 +131,7 @@ class _Changed(NamedTuple):
     before_update: bool = False
     hidden: frozenset[str] = frozenset()
     upserts: bool = False
+    cuts: bool = False
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -223,6 +225,10 @@ class TriggeredTables:
             return False
         return must_look
 
+    def may_cut(self, connection: Connection, table: Table) -> bool:
+        """Whether the server cuts what does not fit its column."""
+        return any(change.cuts for change in self._answer(connection, table).changed)
+
     def _current(self, connection: Connection, table: Table) -> _Answer | None:
         answer = self._known.get(table, {}).get(connection.schema_for_object(table))
         if answer is None or time.monotonic() >= answer.until or answer.made != self._made:
@@ -252,14 +258,16 @@ def _ask(connection: Connection, table: Table, schema: str | None) -> list[_Chan
     if connection.dialect.name in MYSQL_NAMES:
         events = connection.execute(_MYSQL, values, execution_options=internals.UNTRANSLATED).one()
         inserts, updates, before_insert, before_update, views, mode = events
-        # A server that is not in strict mode truncates a key that does not fit.
-        may_cut = bool(views) or "STRICT_" not in str(mode)
+        # A server that is not in strict mode truncates a key, and a value, that does not fit.
+        cuts = "STRICT_" not in str(mode)
+        may_cut = bool(views) or cuts
         return [
             _Changed(
                 bool(inserts) or may_cut,
                 bool(updates) or may_cut,
                 bool(before_insert) or may_cut,
                 bool(before_update) or may_cut,
+                cuts=cuts,
             )
         ]
     has_any = _has_any_of_sqlite(connection, table, schema)

@@ -75,6 +75,8 @@ def _ask(connection: Connection, insert: KeylessInsert, schema: str | None) -> I
     if row is None:  # a temporary or nonexistent table
         return InnodbTable(takes_blocks=False)
     engine, options, step = row
+    if isinstance(engine, bytes):  # under SET NAMES binary
+        engine, options = engine.decode(), (options or b"").decode()
     if engine is not None and engine.upper() != "INNODB":
         raise insert.unknown(
             f"its storage engine {engine} has no transactions, so the key that it generates cannot "
