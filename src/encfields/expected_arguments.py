@@ -110,6 +110,18 @@ def require(
         raise refusal
 
 
+def require_all(expected: Mapping[str, Expected], given: Mapping[str, Any]) -> None:
+    """Check arguments where a decorator would be in the way.
+
+    :param expected: what each may be, by its name; the function has some of them.
+    :param given: ``locals()``, before anything else is in it.
+    :raises ConfigurationError: one is something else.
+    """
+    for name, each in expected.items():
+        if name in given:
+            require(name, each, given[name])
+
+
 def _is_text(value: str) -> bool:
     return bool(value.strip()) and is_unicode(value)
 
@@ -124,13 +136,13 @@ def _binds() -> Kinds:
     return Engine, Connection
 
 
-def _types() -> Kinds:
+def _types() -> tuple[type, ...]:
     from sqlalchemy.types import TypeEngine
 
     return TypeEngine, type
 
 
-def _is_type(value: Any) -> bool:
+def is_type(value: Any) -> bool:
     from sqlalchemy.types import TypeEngine
 
     return not isinstance(value, type) or issubclass(value, TypeEngine)
@@ -157,7 +169,7 @@ COUNT = Expected("a whole number of 1 or more", lambda: int, lambda value: value
 LENGTH = Expected("a whole number of 0 or more", lambda: int, lambda value: value >= 0)
 ROW = Expected("a dictionary by column, such as {'id': 42}", lambda: Mapping)
 BIND = Expected("an Engine, or a Connection, of a synchronous driver", _binds)
-INNER_TYPE = Expected("a type of SQLAlchemy's, such as String(20)", _types, _is_type)
+INNER_TYPE = Expected("a type of SQLAlchemy's, such as String(20)", _types, is_type)
 TABLE = Expected("a declared Table, such as Patient.__table__", _tables)
 COLUMN_NAMES = Expected(
     "a dictionary from column name to column name",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -227,6 +228,17 @@ def test_a_step_before_its_time_says_which_comes_first(legacy: Database, adoptio
     write(db, "write-sealed", 6, "six@x")
     with pytest.raises(AdoptionError, match="run refill_plaintext first"):
         withdraw_adoption(engine, adoption)
+
+
+@pytest.mark.parametrize("step", [end_adoption, withdraw_adoption])
+def test_a_misspelt_column_is_no_adoption_that_is_over(
+    legacy: Database, adoption: Adoption, step: Any
+):
+    sealed = replace(adoption.spec.columns[0], name="emial_enc")
+    spec = replace(adoption.spec, columns=(sealed,), indexes=())
+    with pytest.raises(AdoptionError, match="neither this column nor emial_enc") as caught:
+        step(legacy.engine, replace(adoption, plain="emial", spec=spec))
+    assert caught.value.reason == "column"
 
 
 def test_what_is_the_only_copy_is_not_withdrawn(legacy: Database, adoption: Adoption):

@@ -24,7 +24,7 @@ from encfields.adopt.places import placed
 from encfields.adopt.plaintext_removal import remove_plaintext
 from encfields.adopt.schema import Schema
 from encfields.adopt.schema_transactions import done_again_beside_another_host
-from encfields.adopt.stages import last_trigger, what_remains
+from encfields.adopt.stages import alike_in, last_trigger, what_remains
 from encfields.bulk.connections import Connections, sync_engine
 from encfields.bulk.options import Options
 from encfields.bulk.reencryption import Reencryption, Report
@@ -57,7 +57,7 @@ def begin_adoption(engine: Engine, adoption: Adoption) -> None:
     schema = Schema(sync_engine(engine), adoption)
     state = schema.state()
     if not state.has_plain:
-        alike = _alike(adoption.plain, list(state.table.c.keys()))
+        alike = alike_in(adoption.plain, state.table)
         raise _error(adoption, f"the table has no such column to adopt{alike}", "column")
     if state.stage not in (None, OPEN) and state.knows_indexes_of(adoption):
         message = f"begin_adoption has already run: its triggers are in the stage {state.stage!r}"
@@ -209,6 +209,7 @@ def end_adoption(engine: Engine, adoption: Adoption) -> tuple[str, ...]:
     engine = sync_engine(engine)
     schema = Schema(engine, adoption)
     state = schema.state()
+    state.require_a_column(adoption)
     if not state.has_plain:
         schema.end()
         return what_remains(adoption, engine.dialect.name)
@@ -303,6 +304,7 @@ def withdraw_adoption(engine: Engine, adoption: Adoption) -> None:
     engine = sync_engine(engine)
     schema = Schema(engine, adoption)
     state = schema.state()
+    state.require_a_column(adoption)
     if state.stage is None and not state.has_sealed:
         return
     if not state.has_plain:
@@ -333,16 +335,6 @@ def _run(
     types = {**chosen.declared_types, **adoption.declared_types}
     chosen = replace(chosen, declared_types=types)
     return Reencryption(engine, encryption, job.spec, adopted=job.adopted, options=chosen)
-
-
-def _alike(name: str, present: list[str]) -> str:
-    """A column of a similar name, in words; empty if there is none."""
-    for other in present:
-        if other.lower() == name.lower():
-            return f", but one named {other!r}: name it as the database does"
-        if "`" in name and other == name.replace("`", "``"):
-            return ": SQLAlchemy misreads its name in the catalog for the backtick. Rename it first"
-    return ""
 
 
 def _sealed_only(adoption: Adoption, table: Any) -> tuple[Any, ...]:

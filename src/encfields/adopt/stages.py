@@ -71,6 +71,23 @@ class AdoptionState:
         """Whether the triggers empty exactly the columns of the adoption's blind indexes."""
         return self.emptied == {index.name for index in adoption.indexes}
 
+    def require_a_column(self, adoption: Adoption) -> None:
+        """Check that the table has the plaintext column or the encrypted one: without either, a
+        misspelt name would look like an adoption that has ended, or was withdrawn.
+
+        :raises AdoptionError: it has neither.
+        """
+        if self.has_plain or self.has_sealed:
+            return
+        alike = alike_in(adoption.plain, self.table)
+        raise AdoptionError(
+            f"the database has neither this column nor {adoption.sealed}{alike}: name the table "
+            "and the columns as they are there",
+            table=adoption.table_name,
+            column=adoption.plain,
+            reason="column",
+        )
+
     def require(self, verb: str, adoption: Adoption, *stages: str) -> None:
         """Check that an operation may run now.
 
@@ -331,3 +348,13 @@ def what_remains(adoption: Adoption, dialect_name: str) -> tuple[str, ...]:
     lines = {"postgresql": _POSTGRESQL, "sqlite": _SQLITE}.get(dialect_name, _MYSQL)
     assert dialect_name in {"postgresql", "sqlite", *MYSQL_NAMES}  # noqa: S101 - attach() sees to it
     return tuple(line.format(table=adoption.table_name) for line in lines)
+
+
+def alike_in(name: str, table: Table) -> str:
+    """A column of a similar name, in words; empty if there is none."""
+    for other in (column.name for column in table.c):
+        if other.lower() == name.lower():
+            return f", but one named {other!r}: name it as the database does"
+        if "`" in name and other == name.replace("`", "``"):
+            return ": SQLAlchemy misreads its name in the catalog for the backtick. Rename it first"
+    return ""

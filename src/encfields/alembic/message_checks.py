@@ -15,8 +15,9 @@ from sqlalchemy.sql.elements import conv
 from encfields.adopt.sqlite_schema import made_of
 from encfields.alembic.errors import MigrationError
 from encfields.alembic.implementing import implements
-from encfields.alembic.operations.base import Operation
+from encfields.alembic.operations.base import OPTIONS, Operation
 from encfields.alembic.rendering import rendered_call
+from encfields.expected_arguments import TEXT, require_all
 from encfields.orm.adoption.plaintext import adoption_of
 from encfields.orm.declare.columns import is_encrypted
 from encfields.orm.declare.message_check import is_message, name_of_check
@@ -65,6 +66,7 @@ class CreateMessageCheckOp(MessageCheckOp):
         :param name: the CHECK's name. Default: the declaration's.
         :param schema: the table's schema.
         """
+        require_all(OPTIONS | {"table_name": TEXT, "column_name": TEXT}, locals())
         operations.invoke(cls(table_name, column_name, name, schema))
 
     def reverse(self) -> DropMessageCheckOp:
@@ -94,6 +96,7 @@ class DropMessageCheckOp(MessageCheckOp):
         :param name: the CHECK's name. Default: the declaration's.
         :param schema: the table's schema.
         """
+        require_all(OPTIONS | {"table_name": TEXT, "column_name": TEXT}, locals())
         operations.invoke(cls(table_name, column_name, name, schema))
 
     def reverse(self) -> CreateMessageCheckOp:

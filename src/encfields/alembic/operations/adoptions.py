@@ -11,7 +11,13 @@ from sqlalchemy.types import TypeEngine
 
 from encfields.adopt.adoption import Adoption
 from encfields.alembic.descriptions import IndexColumn, Indexes, index_columns, with_indexes
-from encfields.alembic.operations.base import NothingOp, Operation
+from encfields.alembic.operations.base import (
+    DECLARED_TYPE,
+    ONE_COLUMN,
+    OPTIONS,
+    NothingOp,
+    Operation,
+)
 from encfields.alembic.operations.refused_or_postponed import RefusedChangeOp
 from encfields.arguments import check_table_name, names
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
@@ -21,6 +27,7 @@ from encfields.bulk.rows.types_as_data import (
     InnerType,
     declared_to_data,
 )
+from encfields.expected_arguments import takes
 
 DECLARED: Literal["declared"] = "declared"
 """Stands for a type that the models give."""
@@ -100,6 +107,12 @@ class AdoptionOp(Operation):
         self.queue = queue
 
     @classmethod
+    @takes(
+        **OPTIONS,
+        into=ONE_COLUMN.or_none,
+        type_=DECLARED_TYPE.or_none,
+        plain_type=DECLARED_TYPE.or_none,
+    )
     def _invoke(
         cls,
         operations: Operations,
@@ -131,7 +144,7 @@ class AdoptionOp(Operation):
                 column,
                 _as_data(inner),
                 index_columns(indexes),
-                tuple(unique),
+                names("unique", unique),
                 _as_data(read_as),
                 declared,
                 guard,

@@ -8,9 +8,10 @@ from alembic.operations import MigrateOperation, Operations
 
 from encfields.alembic.descriptions import IndexColumn, Indexes, index_columns, with_indexes
 from encfields.alembic.errors import IrreversibleError
-from encfields.alembic.operations.base import NothingOp, Operation
+from encfields.alembic.operations.base import OPTIONS, NothingOp, Operation
 from encfields.alembic.operations.values import Columns
 from encfields.bulk.rows.spec import TableSpec
+from encfields.expected_arguments import FLAG, require_all
 
 
 @Operations.register_operation("fill_blind_index")
@@ -63,6 +64,7 @@ class FillBlindIndexOp(Operation):
         :raises MigrationError: as :func:`reencrypt`.
         :raises KeyStoreError: a beacon key has no such version, or cannot be fetched.
         """
+        require_all(OPTIONS | {"anew": FLAG}, locals())
         spec = TableSpec.of(table_name, columns, schema=schema)
         every_row = reindex or anew
         operations.invoke(cls(spec, index_columns(indexes), reindex=every_row, queue=queue))
@@ -110,6 +112,7 @@ class EnsureBlindIndexOp(Operation):
         :param schema: the table's schema.
         :raises UnfinishedError: says how many rows are left.
         """
+        require_all(OPTIONS, locals())
         spec = TableSpec.of(table_name, (), schema=schema)
         operations.invoke(cls(spec, index_columns(indexes)))
 

@@ -8,11 +8,12 @@ from typing import Any
 from alembic.operations import MigrateOperation, Operations
 
 from encfields.alembic.errors import IrreversibleError
-from encfields.alembic.operations.base import Operation
+from encfields.alembic.operations.base import BY_TABLE, ONE_KEY, OPTIONS, Operation
 from encfields.alembic.operations.values import Columns
-from encfields.arguments import kind
+from encfields.arguments import kind, names
 from encfields.bulk.rows.spec import TableSpec
 from encfields.errors import DeclarationError
+from encfields.expected_arguments import COUNT, TEXT, require_all
 from encfields.keys.sql.schema import TABLE_NAME
 
 KeyIds = str | Sequence[str]
@@ -51,6 +52,7 @@ class CreateKeyTableOp(Operation):
         :param if_not_exists: do nothing if the table exists, for instance from
             ``attach(create=True)``.
         """
+        require_all(OPTIONS | {"table_name": TEXT}, locals())
         operations.invoke(cls(table_name, schema, if_not_exists))
 
     def reverse(self) -> DropKeyTableOp:
@@ -88,6 +90,7 @@ class DropKeyTableOp(Operation):
             database, its copies and its backups, becomes unreadable for good.
         :raises MigrationError: it holds keys, and `destroy_keys` is not set.
         """
+        require_all(OPTIONS | {"table_name": TEXT}, locals())
         operations.invoke(cls(table_name, schema, destroy_keys))
 
     def reverse(self) -> CreateKeyTableOp:
@@ -202,6 +205,7 @@ class RotateBeaconKeyOp(Operation):
             one.
         :raises KeyStoreError: there is no such key, or KMS or the database is out of reach.
         """
+        require_all(ONE_KEY | {"version": COUNT.or_none}, locals())
         operations.invoke(cls(key_id, version))
 
     def reverse(self) -> MigrateOperation:
@@ -251,7 +255,8 @@ class RetireBeaconKeyOp(Operation):
         :raises ConfigurationError: it is the newest version.
         :raises KeyStoreError: there is no such key, or the store is out of reach.
         """
-        operations.invoke(cls(key_id, version, tuple(except_columns)))
+        require_all(ONE_KEY | {"version": COUNT}, locals())
+        operations.invoke(cls(key_id, version, names("except_columns", except_columns)))
 
     def reverse(self) -> MigrateOperation:
         raise IrreversibleError(
@@ -298,6 +303,7 @@ class RetireBranchKeyOp(Operation):
         :raises ConfigurationError: values are under an older version, or it was rotated just now.
         :raises KeyStoreError: there is no such key, or the store is out of reach.
         """
+        require_all(ONE_KEY | {"tables": BY_TABLE}, locals())
         if not isinstance(tables, Mapping):
             raise DeclarationError(
                 "tables= takes each table with its encrypted columns, as in "

@@ -14,11 +14,12 @@ from alembic.operations import MigrateOperation, Operations
 
 from encfields.alembic.descriptions import IndexColumn, Indexes, index_columns, with_indexes
 from encfields.alembic.errors import IrreversibleError
-from encfields.alembic.operations.base import Operation
+from encfields.alembic.operations.base import ONE_COLUMN, OPTIONS, Operation
 from encfields.bulk.rows.job import Job
 from encfields.bulk.rows.spec import SealedColumn, TableSpec
 from encfields.bulk.rows.types_as_data import InnerType, type_from_data, type_to_data
 from encfields.codecs import codec_for
+from encfields.expected_arguments import COLUMN_NAMES, INNER_TYPE, require_all
 from encfields.index.transforms import exact
 from encfields.orm.declare.index_binding import TRANSFORM_OF_WHOLE
 
@@ -62,6 +63,7 @@ class ReencryptOp(Operation):
         :raises MigrationError: something preceded it in the revision's transaction, or values were
             left over, such as those that do not open.
         """
+        require_all(OPTIONS, locals())
         spec = TableSpec.of(table_name, columns, schema=schema)
         operations.invoke(cls(spec, queue, index_columns(indexes)))
 
@@ -143,6 +145,7 @@ class RebindOp(Operation):
             values belong to: `encfields reencrypt --run ID`, with the id from the log.
         :raises MigrationError: as :func:`reencrypt`.
         """
+        require_all(OPTIONS, locals())
         spec = TableSpec.of(table_name, columns, schema=schema)
         source = TableSpec.of(table_name, was, schema=schema)
         operations.invoke(cls(spec, source, queue, index_columns(indexes)))
@@ -198,6 +201,7 @@ class DecryptColumnOp(Operation):
         :param schema: the table's schema.
         :raises MigrationError: as :func:`reencrypt`.
         """
+        require_all(OPTIONS | {"into": COLUMN_NAMES}, locals())
         operations.invoke(cls(TableSpec.of(table_name, columns, schema=schema), into))
 
     def reverse(self) -> MigrateOperation:
@@ -241,6 +245,7 @@ class EnsureEncryptedOp(Operation):
         :param schema: the table's schema.
         :raises UnfinishedError: says how many values are left.
         """
+        require_all(OPTIONS, locals())
         operations.invoke(cls(TableSpec.of(table_name, columns, schema=schema)))
 
     def reverse(self) -> MigrateOperation:
@@ -321,6 +326,8 @@ class ConvertEncryptedOp(Operation):
         :raises DeclarationError: a type is not one of SQLAlchemy's own, or the stored forms look
             alike.
         """
+        described = {"column": ONE_COLUMN, "was_bound": ONE_COLUMN.or_none}
+        require_all(OPTIONS | described | {"was": INNER_TYPE, "to": INNER_TYPE}, locals())
         spec = TableSpec.of(table_name, [column], schema=schema)
         (sealed,) = spec.columns
         former = SealedColumn(was_bound) if isinstance(was_bound, str) else was_bound
