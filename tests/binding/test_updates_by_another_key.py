@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import (
     Column,
     Connection,
+    ForeignKey,
     Integer,
     MetaData,
     String,
@@ -76,6 +77,9 @@ STATEMENTS: dict[str, Any] = {
     "itself": lambda of: update(of).where(of.ssn == "s2").values(ssn="other", visits=7),
     "filter_by": lambda of: update(of).filter_by(mail="m2").values(notes=None, ssn="new"),
     "a list of one": lambda of: update(of).where(of.mail.in_(["m2"])).values(notes="new"),
+    "a list of one encrypted": lambda of: (
+        update(of).where(of.ssn.in_(["s2"])).values(notes="new", ssn="other")
+    ),
     "more": lambda of: (
         update(of)
         .where(of.mail == "m2", of.team == "x", of.notes == "n2")
@@ -113,6 +117,93 @@ def test_it_does_what_it_does_of_plain_columns(users, name, strategy):
             told.append((result.rowcount, seen, _left(session, of)))
     assert told[0] == told[1]
     users.assert_no_plaintext()
+
+
+def test_a_key_that_is_mapped_as_optional_is_found_or_not(db):
+    """As dataclasses annotate one that the database gives."""
+
+    class Own(DeclarativeBase):
+        pass
+
+    class Member(Own):
+        __tablename__ = "member"
+        id: Mapped[int | None] = mapped_column(primary_key=True)
+        mail: Mapped[str] = mapped_column(String(40), unique=True)
+        notes: Mapped[str] = mapped_column(EncryptedType(index=BlindIndex()))
+
+    db.create(Own.metadata)
+    with db.session() as session:
+        session.add(Member(mail="m1", notes="old"))
+        session.commit()
+        told = []
+        for name in ("m1", "nobody"):
+            done: Any = session.execute(update(Member).filter_by(mail=name).values(notes="new"))
+            told.append(done.rowcount)
+        assert (told, session.scalars(select(Member.notes)).all()) == ([1, 0], ["new"])
+
+
+def test_a_default_of_the_update_gets_into_the_row_that_it_names(db):
+    class Own(DeclarativeBase):
+        pass
+
+    class Member(Own):
+        __tablename__ = "member"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        mail: Mapped[str] = mapped_column(String(40), unique=True)
+        visits: Mapped[int] = mapped_column(default=1)
+        notes: Mapped[str | None] = mapped_column(EncryptedType(), onupdate=lambda: "changed")
+
+    db.create(Own.metadata)
+    with db.session() as session:
+        session.add_all(Member(mail=f"m{n}", notes="old") for n in (1, 2))
+        session.commit()
+        session.execute(update(Member).where(Member.mail == "m2").values(visits=2))
+        found = session.scalars(select(Member).order_by(Member.mail)).all()
+        assert [(one.visits, one.notes) for one in found] == [(1, "old"), (2, "changed")]
+
+
+@pytest.mark.parametrize("is_of_table", [True, False], ids=["of the table", "of the class"])
+def test_a_class_names_its_rows_and_a_table_those_of_all_its_classes(db, is_of_table):
+    """A condition may come from a subclass in the same table, or in one of its own."""
+
+    class Own(DeclarativeBase):
+        pass
+
+    class Person(Own):
+        __tablename__ = "person"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        kind: Mapped[str] = mapped_column(String(9))
+        mail: Mapped[str | None] = mapped_column(String(40), unique=True)
+        notes: Mapped[str] = mapped_column(EncryptedType())
+        __mapper_args__: Any = {"polymorphic_on": "kind", "polymorphic_identity": "person"}  # noqa: RUF012
+
+    class Member(Person):
+        __mapper_args__: Any = {"polymorphic_identity": "member"}  # noqa: RUF012
+
+    class Guest(Person):
+        __tablename__ = "guest"
+        __mapper_args__: Any = {"polymorphic_identity": "guest"}  # noqa: RUF012
+        id: Mapped[int] = mapped_column(ForeignKey(Person.id), primary_key=True)
+        badge: Mapped[str] = mapped_column(EncryptedType(index=BlindIndex(unique=True)))
+
+    class LateGuest(Guest):
+        __mapper_args__: Any = {"polymorphic_identity": "late"}  # noqa: RUF012
+
+    db.create(Own.metadata)
+    with db.session() as session:
+        session.add_all([Person(mail="p", notes="old"), Member(mail="m", notes="old")])
+        session.add_all([Guest(badge="1", notes="old"), LateGuest(badge="2", notes="old")])
+        session.commit()
+        rowcounts = []
+        for by in (Member.mail == "p", Member.mail == "m"):
+            made: Any = Person.__table__ if is_of_table else Member
+            done: Any = session.execute(update(made).where(by).values(notes="new"))
+            rowcounts.append(done.rowcount)
+        assert rowcounts == [int(is_of_table), 1]
+        late: Any = Guest.__table__ if is_of_table else Guest
+        done = session.execute(update(late).where(LateGuest.badge == "2").values(badge="3"))
+        session.commit()
+        assert session.scalars(select(LateGuest.badge)).all() == ["3"]
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -230,11 +321,12 @@ def test_a_row_that_gets_another_key_along_has_its_values_there(users):
         assert _left(connection, User)[-1] == (9, "m2", 1, "x", "y")
 
 
-def test_the_table_needs_no_primary_key(db: Database) -> None:
+@pytest.mark.parametrize("nullable", [False, True])
+def test_the_table_needs_no_primary_key(db: Database, nullable: bool) -> None:
     badge = Table(
         "badge",
         MetaData(),
-        Column("number", Integer, nullable=False),
+        Column("number", Integer, nullable=nullable),
         Column("mail", String(40), unique=True),
         Column("ssn", EncryptedType(bind_to=["number"])),
     )
@@ -244,5 +336,7 @@ def test_the_table_needs_no_primary_key(db: Database) -> None:
         connection.execute(insert(badge), rows)
         changed = update(badge).where(badge.c.mail == "m2").values(ssn="new")
         assert connection.execute(changed).rowcount == 1
+        none = update(badge).where(badge.c.mail == "nobody").values(ssn="new")
+        assert connection.execute(none).rowcount == 0
         found = select(badge.c.number, badge.c.ssn).order_by(badge.c.number)
         assert connection.execute(found).all() == [(1, "s1"), (2, "new")]

@@ -168,6 +168,7 @@ from encfields.orm.internals.selects import (
     with_order_by,
     with_selects,
     without_distinct,
+    without_entities,
 )
 from encfields.orm.internals.statement_cache import (
     CacheKey,

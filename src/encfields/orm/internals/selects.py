@@ -19,6 +19,7 @@ Read::
 Written::
 
     sqlalchemy.sql.selectable.Select               _distinct _group_by_clauses _order_by_clauses
+    sqlalchemy.sql.selectable.Select               _propagate_attrs
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ClauseElement, ClauseList, ColumnElement, TextClause
 from sqlalchemy.sql.selectable import Select
+from sqlalchemy.util import immutabledict
 
 
 def is_bare_select(select: Select[Any]) -> bool:
@@ -49,6 +51,14 @@ def is_bare_select(select: Select[Any]) -> bool:
         select._statement_hints,
     )
     return not any(beside)
+
+
+def without_entities(select: Select[Any]) -> Select[Any]:
+    """The SELECT as of tables alone: SQLAlchemy adds no criteria of the classes that it names, such
+    as a subclass's type column."""
+    copied = select._generate()
+    copied._propagate_attrs = immutabledict()
+    return copied
 
 
 def array_items(element: Any) -> tuple[Any, ...] | None:

@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
 
 
+FOUND_KEY = "encfields_found_"
+"""Prefix of the binds of a key that was read before, which are NULL where no row was found."""
 COPIED_ROWS = "copied-rows"
 """Reason of the refusal that the option lifts."""
 
@@ -173,7 +175,7 @@ class RowPlanner:
         to_text = self._to_text(column, others[0] if others else None)
         matches_none = (
             stated is None
-            and not column.nullable
+            and (not column.nullable or source.bind.startswith(FOUND_KEY))
             and all(null_stays_null(type_, self.dialect) for type_ in (column.type, *types))
         )
         return IdentityBind(source.bind, to_text, stated is None, matches_none)

@@ -21,16 +21,15 @@ from encfields.orm.declare.columns import is_encrypted
 from encfields.orm.declare.table_indexes import known_indexes
 from encfields.orm.query.statement_scope import conjunction
 from encfields.orm.write.current_rows import lock_on_sqlite
+from encfields.orm.write.row_planner import FOUND_KEY
 from encfields.orm.write.row_update import unique_keys
+from encfields.orm.write.update_rewording import has_one_item
 
 if TYPE_CHECKING:
     from sqlalchemy import Table
 
     from encfields.orm.declare.columns import ColumnBinding
     from encfields.orm.write.execution import WriteExecution
-
-_FOUND = "encfields_found_"
-"""Prefix of the binds of the key that was read."""
 
 
 def name_row_of_unique_key(execution: WriteExecution) -> None:
@@ -48,13 +47,13 @@ def name_row_of_unique_key(execution: WriteExecution) -> None:
         return  # the database does not choose under which key a value is sealed
     if len(rows) > 1 and _stated(execution, rows) & {column.key for column in compared}:
         return  # a row may be found by what the one before it sets
-    query = select(*missing).where(*criteria)
+    query = internals.without_entities(select(*missing).where(*criteria))
     if [*map(hash, query.get_final_froms())] != [hash(execution.table)]:
         return
     found = _found(execution, query.with_for_update(key_share=True), rows)
     if found is None:
         return
-    binds = [bindparam(_FOUND + column.key, type_=column.type) for column in missing]
+    binds = [bindparam(FOUND_KEY + column.key, type_=column.type) for column in missing]
     named = (column == bind for column, bind in zip(missing, binds, strict=True))
     execution.statement = execution.statement.where(*named)
     names = [bind.key for bind in binds]
@@ -74,8 +73,13 @@ def _needed(execution: WriteExecution, rows: Sequence[Mapping[str, Any]]) -> lis
 
 
 def _written(execution: WriteExecution, rows: Sequence[Mapping[str, Any]]) -> list[ColumnBinding]:
+    """The encrypted columns that the UPDATE sets, itself or by their ``onupdate=``."""
     stated = _stated(execution, rows)
-    return [one for key, one in execution.bindings.items() if key in stated]
+    return [
+        one
+        for key, one in execution.bindings.items()
+        if key in stated or one.column.onupdate is not None
+    ]
 
 
 def _stated(execution: WriteExecution, rows: Sequence[Mapping[str, Any]]) -> set[str]:
@@ -87,10 +91,10 @@ def _compared(criteria: Iterable[Any], table: Table) -> Iterable[Column[Any]]:
     """The columns that WHERE compares with one value; of an encrypted one, its index's."""
     columns = {hash(column): column for column in table.c}
     for criterion in criteria:
-        if not isinstance(criterion, BinaryExpression) or criterion.operator is not operators.eq:
+        if not isinstance(criterion, BinaryExpression) or not _is_of_one_value(criterion):
             continue
         column = columns.get(hash(criterion.left))
-        if column is None or not isinstance(criterion.right, BindParameter):
+        if column is None:
             continue
         if not is_encrypted(column):
             yield column
@@ -99,6 +103,12 @@ def _compared(criteria: Iterable[Any], table: Table) -> Iterable[Column[Any]]:
             is_whole = [source.column for source in index.sources] == [column]
             if is_whole and index.is_full and index.is_exact:
                 yield index.index_column
+
+
+def _is_of_one_value(criterion: BinaryExpression[Any]) -> bool:
+    if criterion.operator is operators.in_op:
+        return has_one_item(criterion.right)
+    return criterion.operator is operators.eq and isinstance(criterion.right, BindParameter)
 
 
 def _found(

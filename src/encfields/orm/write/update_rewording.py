@@ -105,6 +105,12 @@ def _only_item(listed: Any) -> Any:
     ]
 
 
+def has_one_item(listed: Any) -> bool:
+    """Whether it is a list of one value."""
+    values = _items(listed)
+    return values is not None and len(values) == 1
+
+
 def _items(listed: Any) -> list[Any] | None:
     """The values, or SQL expressions, of a list; ``None`` for what is no list."""
     element = ungrouped(listed)
