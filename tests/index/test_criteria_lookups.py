@@ -392,6 +392,24 @@ def test_several_tenants_may_come_with_the_execution(notes: Session) -> None:
     assert gone.rowcount == 2
 
 
+def test_several_tenants_may_be_the_own_value_of_a_bind(notes: Session) -> None:
+    tenant: Any = bindparam("t", [1, 2], expanding=True)
+    asked = select(Note.tenant).where(Note.tenant.in_(tenant), Note.body == bindparam("x", "b1"))
+    for given, expected in (({}, [1, 2]), ({"t": [2]}, [2]), ({"x": "nobody's"}, [])):
+        assert sorted(notes.scalars(asked, given)) == expected
+    assert sorted(notes.scalars(asked.params(t=[1], x="b1"))) == [1]
+    gone = delete(Note).where(Note.tenant.in_(tenant), Note.body == bindparam("x", "b1"))
+    table_gone: Any = notes.connection().execute(gone, {"x": "b1"})
+    assert table_gone.rowcount == 2
+
+
+def test_a_value_of_a_named_bind_is_not_sent_beside_its_look_up(notes: Session) -> None:
+    value: Any = bindparam("x", "b1")
+    asked = select(Note.tenant, value).where(Note.tenant.in_([1, 2]), Note.body == value)
+    with pytest.raises(UnsupportedOperationError):
+        notes.execute(asked).all()
+
+
 NULL_GIVEN = {
     "equal": (Note.body == bindparam("x"), []),
     "different": (Note.body != bindparam("x"), []),

@@ -49,6 +49,8 @@ TESTS: dict[str, Any] = {
     "is_not(False)": lambda c: c.is_not(False),
     "is_(true())": lambda c: c.is_(true()),
     "is_not(false())": lambda c: c.is_not(false()),
+    "true() ==": lambda c: true() == c,
+    "false() !=": lambda c: false() != c,
     "not of is_(True)": lambda c: not_(c.is_(True)),
     "not of is_not(True)": lambda c: ~c.is_not(True),
     "not": lambda c: ~c,

@@ -105,7 +105,8 @@ class EngineListeners:
         if isinstance(statement, CompoundSelect):
             statement = with_bare_nulls(statement)
         write = internals.insert_or_update_in(statement)
-        asked = with_lookups_in_criteria(statement if write is None else write, params)
+        given = None if multiparams else params
+        asked = with_lookups_in_criteria(statement if write is None else write, given)
         if Plaintext.is_used and not isinstance(asked, Insert):
             asked = with_plaintext_asked(asked)
         if write is None:

@@ -10,6 +10,7 @@ bind is one of the statement's.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from copy import copy
 from itertools import count
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,16 +21,20 @@ from sqlalchemy.sql.elements import (
     BinaryExpression,
     BindParameter,
     Case,
+    ClauseElement,
     CollectionAggregate,
     ColumnElement,
+    False_,
     FunctionFilter,
     Grouping,
     Label,
     Null,
+    True_,
     Tuple,
     UnaryExpression,
 )
 from sqlalchemy.sql.selectable import CompoundSelect
+from sqlalchemy.sql.visitors import iterate, replacement_traverse
 from sqlalchemy.types import TupleType
 
 from encfields.orm import internals
@@ -55,7 +60,7 @@ from encfields.orm.query.index_operand import (
 from encfields.orm.query.lookup_type import Compared, LookupType, renamed_bind
 from encfields.orm.query.null_tests import null_test_marked
 from encfields.orm.query.raw_order import is_raw_name
-from encfields.orm.query.resolution import answering
+from encfields.orm.query.resolution import answering, resolved
 from encfields.orm.query.statement_scope import enclosing
 from encfields.orm.read.compound_reads import read_each_branch
 from encfields.orm.write.hidden_values import veil_all
@@ -110,6 +115,15 @@ class _LookupCompiler(internals.LabelsOfCells, internals.NamesInReturning):
         if asked is element:
             return str(super().visit_is_false_unary_operator(element, operator, **kw))  # type: ignore[misc]
         return self.process(asked, **kw)
+
+    def visit_on_duplicate_key_update(self, on_duplicate: Any, **kw: Any) -> str:
+        """Compile what MySQL and MariaDB do with a row that is there already."""
+        made_before = copy(on_duplicate)
+        made_before.update = {
+            key: _with_inserted_looked_up(value, on_duplicate.inserted_alias, self)
+            for key, value in on_duplicate.update.items()
+        }
+        return str(super().visit_on_duplicate_key_update(made_before, **kw))  # type: ignore[misc]
 
     def visit_compound_select(self, cs: CompoundSelect[Any], *args: Any, **kw: Any) -> str:
         """Compile a UNION, INTERSECT or EXCEPT."""
@@ -178,6 +192,8 @@ def is_looked_up_by_compiler(element: Any) -> bool:
     if not isinstance(element, BinaryExpression):
         return False
     left, right, operator = element.left, element.right, element.operator
+    if isinstance(left, True_ | False_):
+        return operator in EQUALITY and asked_for_truth(right) is not None
     if isinstance(left, BindParameter):
         if operator in EQUALITY:
             return is_indexed(right)
@@ -227,6 +243,8 @@ def _as_lookups(binary: BinaryExpression[Any], compiler: Any) -> ColumnElement[A
     left, right, operator = binary.left, binary.right, binary.operator
     differs = operator in NEGATIVE
     equal = operators.ne if differs else operators.eq
+    if isinstance(left, True_ | False_):
+        left = BindParameter(None, isinstance(left, True_), right.type, unique=True)
     if isinstance(left, BindParameter):
         if operator in EQUALITY:
             return IndexComparison.exchanged(right, operator, left, binary, is_all=True)
@@ -271,6 +289,30 @@ def _part_compared(column: Any, operator: Any, value: Any, place: Any) -> Column
     if is_indexed(column) and not isinstance(value, Null):
         return IndexComparison.exchanged(column, operator, value, place, is_all=False)
     return BinaryExpression(column, value, operator, type_=BOOLEAN)
+
+
+def _with_inserted_looked_up(value: Any, inserted: Any, compiler: Any) -> Any:
+    """A value of ON DUPLICATE KEY UPDATE with its look-ups of the inserted row already made.
+
+    SQLAlchemy puts SQL, ``VALUES(ssn)``, in the place of the row's columns, which no look-up knows.
+    """
+
+    def replace(element: Any, **_: Any) -> Any:
+        if not any(getattr(part, "table", None) is inserted for part in iterate(element)):
+            return None
+        asked = element
+        if isinstance(element, Case):
+            asked = _as_searched_case(element) if is_looked_up_by_compiler(element) else element
+            asked = _with_truth_asked(asked) if asked.value is None else asked
+        elif is_looked_up_by_compiler(element):
+            is_truth = isinstance(element, AsBoolean)
+            asked = _as_equality(element, element) if is_truth else _as_lookups(element, compiler)
+        if isinstance(asked, IndexComparison):
+            return Grouping(resolved(asked, compiler))
+        return None if asked is element else replacement_traverse(asked, {}, replace)
+
+    is_expression = isinstance(value, ClauseElement)
+    return replacement_traverse(value, {}, replace) if is_expression else value
 
 
 def _as_searched_case(case: Case[Any]) -> Case[Any]:

@@ -25,8 +25,10 @@ from sqlalchemy.sql.elements import (
     CollectionAggregate,
     ColumnClause,
     ColumnElement,
+    False_,
     Grouping,
     Null,
+    True_,
     Tuple,
     UnaryExpression,
 )
@@ -49,15 +51,15 @@ from encfields.orm.query.comparison import (
     ungrouped,
     viewed,
 )
-from encfields.orm.query.several_tenants import NOTHING_GIVEN, Given, with_look_ups_per_tenant
+from encfields.orm.query.several_tenants import Given, with_look_ups_per_tenant
 from encfields.orm.write.hidden_values import veil_all
 from encfields.traces import leaves_no_trace
 
 
-def with_lookups_in_criteria(statement: Any, given: Given = NOTHING_GIVEN) -> Any:
+def with_lookups_in_criteria(statement: Any, given: Given = None) -> Any:
     """The statement with look-ups in its WHERE, its joins' ON and the SELECT it inserts from.
 
-    :param given: the parameters of a single execution.
+    :param given: the parameters of a single execution, if it is one.
     """
     criteria = internals.criteria_alone(statement)
     if criteria is not None and all(map(_needs_no_rewriting, criteria)):
@@ -125,11 +127,11 @@ def _comparison_with_lookups(criterion: BinaryExpression[Any]) -> Any:
     if isinstance(right, CollectionAggregate):
         if is_indexed(left):
             compared = compared_to_list(left, operator, right)
-    elif isinstance(left, BindParameter) and not isinstance(criterion, IndexComparison):
+    elif isinstance(left, _VALUES) and not isinstance(criterion, IndexComparison):
         # An annotated look-up with a value on the left is of a relationship's loader.
         if operator in _SYMMETRIC and is_indexed(right):
             compared = operator(right, left)
-        elif operator in (operators.in_op, operators.not_in_op):
+        elif operator in MEMBERSHIP and isinstance(left, BindParameter):
             compared = found_in_columns(left, operator, right)
     elif isinstance(left, Tuple) and any(map(is_indexed, left.clauses)):
         compared = compared_by_parts(left, operator, right)
@@ -145,6 +147,7 @@ def _with_lookups_in_subqueries(criterion: BinaryExpression[Any]) -> Any:
     return internals.with_sides(criterion, left, right)
 
 
+_VALUES = BindParameter, True_, False_
 _SYMMETRIC = (*EQUALITY, *OF_NULL_TOO)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from typing import Any
 
-from sqlalchemy.sql.dml import UpdateBase
+from sqlalchemy.sql.dml import Insert, UpdateBase
 from sqlalchemy.sql.elements import (
     BindParameter,
     ColumnClause,
@@ -216,7 +216,10 @@ def check_write(statement: Any, around: Columns, is_asked: IsAsked) -> None:
 
     :raises UnsupportedOperationError: names the clause.
     """
-    check_condition(internals.where_criteria(statement), "a condition", is_asked)
+    criteria: Iterable[Any] = internals.where_criteria(statement)
+    if isinstance(statement, Insert):
+        criteria = internals.upsert_conditions(statement)
+    check_condition(criteria, "a condition", is_asked)
     if isinstance(statement, UpdateBase):
         _refuse_raw_operand(encrypted_operand_of_write(statement, around))
 

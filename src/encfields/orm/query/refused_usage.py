@@ -22,7 +22,7 @@ from typing import Any
 from sqlalchemy import Table
 from sqlalchemy.sql.base import Executable
 from sqlalchemy.sql.dml import Insert, Update, UpdateBase
-from sqlalchemy.sql.elements import Label
+from sqlalchemy.sql.elements import ClauseElement, Label
 from sqlalchemy.sql.functions import FunctionElement, count
 from sqlalchemy.sql.selectable import CompoundSelect, FromClause, Join, Select
 
@@ -83,6 +83,7 @@ def refuse_usage(compiled: Any) -> None:
                 _check(element, around, is_asked)
             if isinstance(element, count):
                 _check_count(element)
+            roots += _parts_of_upsert(element)
             if isinstance(element, Insert | Update):
                 refuse_copies_elsewhere(element)
                 if element is not statement:
@@ -92,6 +93,17 @@ def refuse_usage(compiled: Any) -> None:
             if is_written_by_application(element):
                 columns = chain.from_iterable(map(_columns_in, (statement, element)))
                 roots += refuse_ciphertext_written(element, compiled, columns)
+
+
+def _parts_of_upsert(statement: Any) -> Iterator[ClauseElement]:
+    """The expressions of an upsert's SET and of its ``where=``, which SQLAlchemy 2.0 does not show
+    among a statement's elements; nothing of any other element."""
+    if not isinstance(statement, Insert):
+        return
+    values = [value for _, value in internals.upsert_values(statement)]
+    for part in chain(values, internals.upsert_conditions(statement)):
+        if isinstance(part, ClauseElement):
+            yield part
 
 
 def _answered_by(compiled: Any) -> tuple[IsAsked, IsAsked]:

@@ -7,7 +7,6 @@ rewritten as an OR over the tenants of ``tenant == ...`` and the comparison.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from sqlalchemy import Table, and_, null, or_
@@ -34,9 +33,9 @@ MAX_TENANTS = 50
 """Most tenants to split a look-up into: the statement grows with each."""
 
 
-Given = Mapping[str, Any]
-"""Values by the names of binds."""
-NOTHING_GIVEN: Given = MappingProxyType({})
+Given = Mapping[str, Any] | None
+"""The values of the one execution, by the names of binds; ``None`` if there may be others, which
+give a named bind another value than its own."""
 
 
 class _Tenants(NamedTuple):
@@ -55,7 +54,7 @@ def with_look_ups_per_tenant(statement: Any, given: Given) -> Any:
     in ``with_loader_criteria()``.
 
     :param statement: a SELECT, UPDATE or DELETE.
-    :param given: the parameters of a single execution.
+    :param given: the parameters of a single execution, if it is one.
     :returns: `statement` itself if no tenants are listed beside a look-up.
     """
     listed = _all_tenants_in(internals.where_criteria(statement), given)
@@ -64,14 +63,18 @@ def with_look_ups_per_tenant(statement: Any, given: Given) -> Any:
         changed = internals.with_criteria_rewritten(
             statement, lambda one: _split_by_tenant(one, listed, given)
         )
-        if given and changed is not statement and _would_send_plaintext(given, statement):
+        if (
+            given is not None
+            and changed is not statement
+            and _would_send_plaintext(given, statement)
+        ):
             changed = statement  # refused during compilation
     return internals.with_loader_criteria_rewritten(changed, _split_by_its_own_tenants)
 
 
 def _would_send_plaintext(given: Given, statement: Any) -> bool:
-    """Whether a value given with the execution is looked up in a statement and also used elsewhere
-    in it, where the database would get the plaintext."""
+    """Whether the value of a named bind is looked up in a statement and also used elsewhere in it,
+    where the database would get the plaintext."""
     looked_up: set[str] = set()
     elsewhere: set[str] = set()
     stack: list[tuple[Any, set[str]]] = [(statement, elsewhere)]
@@ -84,7 +87,7 @@ def _would_send_plaintext(given: Given, statement: Any) -> bool:
     internals.with_loader_criteria_rewritten(statement, look_at)
     while stack:
         element, uses = stack.pop()
-        if isinstance(element, BindParameter) and element.key in given:
+        if isinstance(element, BindParameter) and not element.unique and _is_known(element, given):
             uses.add(element.key)
         uses = looked_up if isinstance(element, IndexComparison) else uses
         if isinstance(element, SelectBase):
@@ -98,8 +101,8 @@ def _would_send_plaintext(given: Given, statement: Any) -> bool:
 def _split_by_its_own_tenants(criterion: Any) -> Any:
     """A criterion of ``with_loader_criteria()`` that lists tenants itself. It may be in the ON of
     an outer join, which the WHERE does not limit."""
-    listed = _all_tenants_in([criterion], NOTHING_GIVEN)
-    return _split_by_tenant(criterion, listed, NOTHING_GIVEN) if listed else criterion
+    listed = _all_tenants_in([criterion], None)
+    return _split_by_tenant(criterion, listed, None) if listed else criterion
 
 
 def _all_tenants_in(criteria: Any, given: Given) -> list[_Tenants]:
@@ -140,11 +143,15 @@ def _is_known_value(part: Any, column: Any, given: Given) -> bool:
 
 def _is_known(part: Any, given: Given) -> bool:
     """Whether a value is in the statement or given with the execution."""
-    return isinstance(part, BindParameter) and (part.unique or part.key in given)
+    if not isinstance(part, BindParameter) or part.unique or given is None:
+        return isinstance(part, BindParameter) and part.unique
+    return part.key in given or not part.required
 
 
 def _known_value(bind: Any, given: Given) -> Any:
-    return bind.effective_value if bind.unique else given[bind.key]
+    if bind.unique or given is None or bind.key not in given:
+        return bind.effective_value
+    return given[bind.key]
 
 
 def _tenants_in_or(alternatives: BooleanClauseList, given: Given) -> _Tenants | None:
