@@ -29,7 +29,8 @@ def note_mapper_events(twin: Twin, events: list[Any], held: list[Any]) -> None:
     :param held: gets every instance that is loaded or made: when garbage is collected would
         otherwise decide what the identity map has.
     """
-    for made in filter(None, (twin.item, twin.child, twin.leaf)):
+    more = (twin.accounts.account, twin.accounts.member) if twin.accounts else ()
+    for made in filter(None, (twin.item, twin.child, twin.leaf, *more)):
         for name in MAPPER_EVENTS:
             event.listen(made, name, _of_mapper(name, events), propagate=True)
         event.listen(made, "load", _of_load(events, held), propagate=True)

@@ -31,6 +31,7 @@ from sqlalchemy.types import NullType
 from encfields import BlindIndex, CompoundBlindIndex, EncryptedType
 from encfields.index.transforms import casefold
 from tests.differential import pickled
+from tests.differential.accounts import Accounts, AccountShape, draw_shape
 from tests.differential.events import note_mapper_events
 from tests.differential.leaves import LEAVES, add_leaves
 from tests.differential.values import KINDS, Guid, text_type, transformed
@@ -179,6 +180,7 @@ class Schema:
         :ivar renamed: whether columns have other names than attributes. :ivar eager: whether a
         flush fetches defaults, or ``"auto"``. :ivar leaves: how an item has its leaves, if it does.
         :ivar loads: how an item's children are loaded, and their item, if nobody says it.
+    :ivar accounts: how accounts are mapped, if there are some.
     """
 
     key: str
@@ -195,6 +197,7 @@ class Schema:
     rotates: bool = False
     leaves: str = ""
     loads: str = ""
+    accounts: AccountShape | None = None
 
     @property
     def key_columns(self) -> tuple[str, ...]:
@@ -321,6 +324,7 @@ def draw_schema(rng: random.Random) -> Schema:
         rotates=rng.random() < 0.3,
         leaves=rng.choice(("", "", "", *LEAVES)),
         loads=rng.choice(("", "", "", "selectin", "subquery", "immediate", "joined")),
+        accounts=draw_shape(rng) if rng.random() < 0.6 else None,
     )
 
 
@@ -379,6 +383,9 @@ class Twin:
         self.sub = self._sub() if schema.inherits else self.item
         self.child = self._child()
         self.plant, self.tree = self._plants()
+        shape = schema.accounts
+        made = Accounts(shape, self.base, self.prefix, encrypted=encrypted) if shape else None
+        self.accounts: Accounts | None = made
         self._proxied = 0
         self._add_expressions()
         self.base.registry.configure()

@@ -22,6 +22,7 @@ from tests.differential.query_steps import Find
 from tests.differential.statement_steps import Spelt, Within
 from tests.differential.step import Step
 from tests.differential.table_steps import UpsertMany, WriteJoined
+from tests.differential.unique_steps import WriteByUnique
 from tests.differential.values import NONE_IS_VALUE
 from tests.differential.write_steps import OrmUpsert, UpdateWhere
 
@@ -48,10 +49,12 @@ def _uses_truncated_index(step: Step, schema: Schema) -> bool:
 
 def _sets_part_of_compound(step: Step, schema: Schema) -> bool:
     some = UpdateRow | BulkUpdate | SetNull | Returning | WriteJoined | Within | Spelt
+    some |= WriteByUnique
     if not isinstance(step, some) or not schema.compound:
         return False
     names = {step.name} if isinstance(step, SetNull) else set()
     names |= set(step.values) if not isinstance(step, SetNull | BulkUpdate) else set()
+    names |= {step.by} if isinstance(step, WriteByUnique) and step.way == "moved" else set()
     names |= set(step.rows[0][2]) if isinstance(step, BulkUpdate) else set()
     return bool(names & set(schema.compound)) and not names >= set(schema.compound)
 

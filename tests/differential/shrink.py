@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from tests.differential.accounts import KEYS, AccountShape
 from tests.differential.databases import Database
 from tests.differential.trial import Finding, Program, attempt
 
 PLAINER: tuple[dict[str, Any], ...] = (
     {"tenant": ""}, {"inherits": ""}, {"compound": ()}, {"versioned": ""}, {"renamed": False},
     {"eager": False}, {"key": "integer"}, {"kin": ""}, {"extras": ()}, {"joins": ""},
-    {"rotates": False}, {"leaves": ""}, {"loads": ""},
+    {"rotates": False}, {"leaves": ""}, {"loads": ""}, {"accounts": None},
+    {"accounts": AccountShape()},
+    *({"accounts": AccountShape(key=key)} for key in KEYS), {"accounts": AccountShape(tenant=True)},
 )  # fmt: skip
 """What a schema may do without."""
 
@@ -22,6 +25,11 @@ from decimal import Decimal
 from uuid import UUID
 
 from tests.differential.access_steps import *
+from tests.differential.account_query_steps import *
+from tests.differential.account_read_steps import *
+from tests.differential.account_steps import *
+from tests.differential.account_write_steps import *
+from tests.differential.accounts import *
 from tests.differential.attribute_steps import *
 from tests.differential.bulk_steps import *
 from tests.differential.condition_steps import *
@@ -41,6 +49,7 @@ from tests.differential.statement_steps import *
 from tests.differential.table_steps import *
 from tests.differential.tree_steps import *
 from tests.differential.trial import Program, attempt
+from tests.differential.unique_steps import *
 from tests.differential.values import Colour
 from tests.differential.world import Settings
 from tests.differential.write_steps import *

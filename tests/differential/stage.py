@@ -65,7 +65,7 @@ def _empty(twin: Twin, connection: sa.Connection) -> None:
         connection.exec_driver_sql("SET FOREIGN_KEY_CHECKS = 0")
     for table in reversed(twin.base.metadata.sorted_tables):
         if not table.name.endswith("_owner") and table is not twin.audit:
-            connection.exec_driver_sql(f"DELETE FROM {table.name}")
+            connection.execute(table.delete())
     connection.exec_driver_sql(f"DELETE FROM {twin.audit.name}")
     if is_mysql:
         connection.exec_driver_sql("SET FOREIGN_KEY_CHECKS = 1")

@@ -17,7 +17,7 @@ from tests.differential.refusals import REFUSALS
 from tests.differential.shrink import script, shrink
 from tests.differential.trial import attempt, draw_program
 
-SEEDS = (711, 712, 713, 719, 800, 801, 802, 809)
+SEEDS = (733, 734, 735, 737, 1101, 1102, 1107, 1108)
 """Programs of two schemas, whose classes and tables take longer to make than a program to run; the
 programs of these that have most kinds of steps."""
 pytestmark = pytest.mark.usefixtures("older_objects_stay")

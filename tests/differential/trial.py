@@ -14,6 +14,10 @@ import sqlalchemy as sa
 
 from encfields import EncFieldsError
 from tests.differential.access_steps import ACCESS_STEPS
+from tests.differential.account_query_steps import ACCOUNT_QUERY_STEPS
+from tests.differential.account_read_steps import ACCOUNT_READ_STEPS
+from tests.differential.account_steps import ACCOUNT_STEPS, AllAccounts
+from tests.differential.account_write_steps import ACCOUNT_WRITE_STEPS
 from tests.differential.attribute_steps import ATTRIBUTE_STEPS
 from tests.differential.bulk_steps import BULK_STEPS
 from tests.differential.condition_steps import CONDITION_STEPS
@@ -35,6 +39,7 @@ from tests.differential.statement_steps import STATEMENT_STEPS
 from tests.differential.step import Step
 from tests.differential.table_steps import TABLE_STEPS
 from tests.differential.tree_steps import TREE_STEPS
+from tests.differential.unique_steps import UNIQUE_STEPS
 from tests.differential.world import Settings, World
 from tests.differential.write_steps import WRITE_STEPS
 
@@ -42,12 +47,15 @@ STEPS: tuple[type[Step], ...] = (
     *ORM_STEPS, *INSTANCE_STEPS, *CORE_STEPS, *BULK_STEPS, *QUERY_STEPS, *KIN_STEPS,
     *WRITE_STEPS, *RESULT_STEPS, *REFUSED_STEPS, *KEY_STEPS,
     *CONDITION_STEPS, *TABLE_STEPS, *TREE_STEPS, *ATTRIBUTE_STEPS, *LEAF_STEPS, *LOADER_STEPS,
-    *STATEMENT_STEPS, *ACCESS_STEPS,
+    *STATEMENT_STEPS, *ACCESS_STEPS, *UNIQUE_STEPS,
+)  # fmt: skip
+OF_ACCOUNTS: tuple[type[Step], ...] = (
+    *ACCOUNT_STEPS, *ACCOUNT_WRITE_STEPS, *ACCOUNT_QUERY_STEPS, *ACCOUNT_READ_STEPS,
 )  # fmt: skip
 SHARE = 10
 """How many seeds in a row have one schema: to make the classes and the tables takes long."""
 
-END = (Load(0, "lazy", "c0", sub=False, limit=False), Audit(0))
+END = (Load(0, "lazy", "c0", sub=False, limit=False), AllAccounts(0, 0, 1), Audit(0))
 
 
 @dataclass(frozen=True)
@@ -108,7 +116,8 @@ def draw_program(seed: int) -> Program:
     schema = draw_schema(random.Random(-1 - seed // SHARE))  # -s is s to it
     expires, flushes, waits, rolls = (rng.random() < p for p in (0.5, 0.7, 0.2, 0.3))
     settings = Settings(expires, flushes, waits, rolls, overlaps=rng.random() < 0.3)
-    kinds = rng.choices(STEPS, [s.weight for s in STEPS], k=rng.randint(10, 30))
+    some = (*STEPS, *OF_ACCOUNTS) if schema.accounts else STEPS
+    kinds = rng.choices(some, [s.weight for s in some], k=rng.randint(10, 30))
     steps = tuple(kind.draw(rng, schema, 10 * n) for n, kind in enumerate(kinds, 1))
     rows = tuple(_draw_rows(rng, schema)) if rng.random() < 0.75 else ()
     return Program(schema, settings, (*rows, *steps))
