@@ -60,8 +60,11 @@ class WriteByUnique(Step):
             return None  # nothing joins the two tables
         where = self._where(world, made)
         values = {n: v for n, v in self.values.items() if self._may_set(world, made, n)}
+        values |= {"touched": 3} if "touched" in made.__table__.c else {}
         if self.way == "moved":
             values |= {self.by: KINDS[world.schema.column(self.by).kind].pool[0]}
+        if not values:
+            return None
         how = synchronized(world, [self.by], self.synchronize)
         options = {"synchronize_session": how}
         name = world.engine.dialect.name
@@ -69,15 +72,15 @@ class WriteByUnique(Step):
             case "core":
                 table = made.__table__
                 stored = {table.c[n]: v for n, v in world.core(values).items()}
-                change: Any = sa.update(table).where(*where).values(stored or {"touched": 3})
+                change: Any = sa.update(table).where(*where).values(stored)
                 return session.connection().execute(change).rowcount
             case "query":
                 found = session.query(made).filter(*where)
-                return found.update({**values, "touched": 3}, **options)
+                return found.update(values, **options)
             case "delete":
                 change = sa.delete(made).where(*where)
             case _:
-                change = sa.update(made).where(*where).values({**values, "touched": 3})
+                change = sa.update(made).where(*where).values(values)
         if name not in MYSQL_NAMES and self.way in ("entity", "columns"):
             returned = [made] if self.way == "entity" else [made.tag, getattr(made, self.by)]
             done = session.execute(change.returning(*returned), execution_options=options)
