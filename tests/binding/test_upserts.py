@@ -14,6 +14,7 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     String,
     Table,
+    UniqueConstraint,
     column,
     func,
     literal,
@@ -26,7 +27,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, ProgrammingError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from encfields import BlindIndex, EncryptedType
@@ -131,6 +132,60 @@ def test_the_primary_key_s_constraint_as_target_works(postgresql_db):
         with postgresql_db.begin() as connection:
             connection.execute(named.values(id=1, v=str(target)))
             assert connection.scalar(select(table.c.v)) == str(target)
+
+
+@pytest.mark.filterwarnings("ignore:Class OnConflict")  # of early releases of SQLAlchemy 2.0
+@pytest.mark.parametrize("name", ["tenant_mail", "tenant_id_key", "place_pkey"])
+def test_a_constraint_s_name_as_target_stands_for_its_columns(postgresql_db, name):
+    table = place_of_tenants()
+    postgresql_db.create(table.metadata)
+    postgresql_db.create_key("tenant/1")
+    statement = postgresql.insert(table)
+    named = statement.on_conflict_do_update(
+        constraint=name,
+        set_={"note": statement.excluded.note},
+        where=table.c.tenant == statement.excluded.tenant,
+    )
+    with postgresql_db.begin() as connection:
+        for note in ("old", "new"):
+            connection.execute(named, {"id": 1, "tenant": 1, "mail": "a", "note": note})
+        assert connection.execute(select(table.c.id, table.c.note)).all() == [(1, "new")]
+
+
+def test_a_constraint_that_has_other_columns_in_the_database_hits_no_row(postgresql_db):
+    table = place_of_tenants()
+    postgresql_db.create(table.metadata)
+    postgresql_db.create_key("tenant/1")
+    with postgresql_db.begin() as connection:
+        connection.execute(
+            insert_plainly(table), {"id": 1, "tenant": 1, "mail": "a", "note": "old"}
+        )
+        for change in (
+            "DROP CONSTRAINT tenant_mail, DROP CONSTRAINT tenant_id_key",
+            "ADD CONSTRAINT tenant_id_key UNIQUE (mail)",
+        ):
+            connection.exec_driver_sql(f"ALTER TABLE place {change}")
+    statement = postgresql.insert(table)
+    named = statement.on_conflict_do_update(
+        constraint="tenant_id_key", set_={"note": statement.excluded.note}
+    )
+    with pytest.raises(ProgrammingError), postgresql_db.begin() as connection:
+        connection.execute(named, {"id": 2, "tenant": 1, "mail": "a", "note": CANARY})
+    with postgresql_db.begin() as connection:
+        assert connection.scalar(select(table.c.note)) == "old"
+
+
+def place_of_tenants() -> Table:
+    return Table(
+        "place",
+        MetaData(),
+        Column("id", Integer, primary_key=True, autoincrement=False),
+        Column("tenant", Integer, nullable=False),
+        Column("mail", String(40)),
+        Column("note", EncryptedType(key="tenant/{tenant}")),
+        UniqueConstraint("tenant", "mail", name="tenant_mail"),
+        UniqueConstraint("tenant", "id", name="tenant_id_key"),
+    )
 
 
 def test_do_nothing_leaves_the_row_alone(db_with_upsert):

@@ -59,6 +59,7 @@ from encfields.orm.internals.execution import (
 )
 from encfields.orm.internals.inserts import (
     are_plain_rows,
+    conflict_constraint,
     conflict_elements,
     has_prefixes,
     has_select_source,

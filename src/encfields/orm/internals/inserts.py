@@ -265,9 +265,16 @@ def conflict_elements(statement: Any) -> list[Any]:
     return list(getattr(clause, "inferred_target_elements", None) or ())
 
 
+def conflict_constraint(statement: Any) -> str | None:
+    """The name of the constraint that an upsert has for its conflict target, if it has one."""
+    name: str | None = getattr(post_values_clause(statement), "constraint_target", None)
+    return name
+
+
 def with_conflict_elements(statement: Any, elements: list[Any]) -> Insert:
     """The same upsert with another conflict target; the given statement is not changed."""
     changed: Any = statement._post_values_clause._clone()
+    changed.constraint_target = None
     changed.inferred_target_elements = elements
     return cast("Insert", _with_clause(statement, changed))
 

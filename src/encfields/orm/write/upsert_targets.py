@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Column, Table
+from sqlalchemy import Column, Constraint, PrimaryKeyConstraint, Table, UniqueConstraint
 
 from encfields.errors import EncFieldsError, UnsupportedOperationError
 from encfields.orm import internals
@@ -20,11 +20,13 @@ if TYPE_CHECKING:
 
 
 def target_indexes(execution: WriteExecution) -> None:
-    """Replace encrypted columns in a conflict target by their blind indexes.
+    """Replace encrypted columns in a conflict target by their blind indexes, and the name of a
+    constraint by its columns.
 
     :raises UnsupportedOperationError: a column in it has no index that is equal for equal values
         and no others.
     """
+    _target_columns(execution)
     elements = internals.conflict_elements(execution.statement)
     encrypted = {binding.column.name: binding for binding in execution.bindings.values()}
     named = [encrypted.get(targeted_name(element) or "") for element in elements]
@@ -36,6 +38,33 @@ def target_indexes(execution: WriteExecution) -> None:
         for element, binding in zip(elements, named, strict=True)
     ]
     execution.statement = internals.with_conflict_elements(execution.statement, target)
+
+
+def _target_columns(execution: WriteExecution) -> None:
+    """Have an upsert that sets an encrypted column name the columns of its constraint.
+
+    A row that is hit has equal values in these, whatever the database has under the name.
+    """
+    statement, table = execution.statement, execution.table
+    name = internals.conflict_constraint(statement)
+    encrypted = {
+        e for one in execution.bindings.values() for e in (one.column.key, one.column.name)
+    }
+    if name is None or not any(key in encrypted for key, _ in internals.upsert_values(statement)):
+        return
+    for constraint in table.constraints:
+        if not isinstance(constraint, UniqueConstraint | PrimaryKeyConstraint):
+            continue
+        if name in (constraint.name, _usual_name(constraint, table)):
+            columns = [*constraint.columns]
+            execution.statement = internals.with_conflict_elements(statement, columns)
+            return
+
+
+def _usual_name(constraint: Constraint, table: Table) -> str | None:
+    """PostgreSQL's name of a primary key that is declared without one."""
+    is_unnamed_key = isinstance(constraint, PrimaryKeyConstraint) and constraint.name is None
+    return f"{table.name}_pkey" if is_unnamed_key else None
 
 
 def _index_of(binding: ColumnBinding, table: Table, *, is_alone: bool) -> Column[Any]:
