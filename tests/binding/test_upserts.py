@@ -42,6 +42,9 @@ from encfields.errors import (
 from tests.binding.models import Card, Purchase, Seat
 from tests.database import CANARY, Database
 
+# Which early releases of SQLAlchemy 2.0 say of ON CONFLICT, once in a process.
+pytestmark = pytest.mark.filterwarnings("ignore:Class OnConflict")
+
 card: Any = Card.__table__
 seat: Any = Seat.__table__
 
@@ -134,7 +137,6 @@ def test_the_primary_key_s_constraint_as_target_works(postgresql_db):
             assert connection.scalar(select(table.c.v)) == str(target)
 
 
-@pytest.mark.filterwarnings("ignore:Class OnConflict")  # of early releases of SQLAlchemy 2.0
 @pytest.mark.parametrize("name", ["tenant_mail", "tenant_id_key", "place_pkey"])
 def test_a_constraint_s_name_as_target_stands_for_its_columns(postgresql_db, name):
     table = place_of_tenants()
