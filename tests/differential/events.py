@@ -68,6 +68,8 @@ def _of_load(events: list[Any], held: list[Any]) -> Any:
 
 def _of_instance(name: str, events: list[Any]) -> Any:
     def note(target: Any, *rest: Any) -> None:
+        if target is None:  # a rollback expires what was collected meanwhile
+            return
         names = set(rest[-1] or ())
         # Of relationships those not loaded yet: SQLAlchemy goes through a set of addresses.
         names -= set(inspect(target).mapper.relationships.keys())
