@@ -143,7 +143,7 @@ class Accounts:
                 yield "id", [sa.Integer], key
             case "identity":
                 big = sa.BigInteger().with_variant(sa.Integer, "sqlite")
-                yield "id", [big, sa.Identity()], key
+                yield "id", [big, sa.Identity()], {**key, "nullable": False}
             case "uuid":
                 yield "id", [sa.Uuid], {**key, "default": uuid.uuid4}
             case "pair":
