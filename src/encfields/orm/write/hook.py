@@ -377,9 +377,9 @@ class WriteHook:
                 connection,
                 context,
                 result,
-                () if plan.may_cut else seen,
+                seen,
                 ask,
-                lambda: self._triggered.may_cut(connection, table),
+                lambda: plan.may_cut or self._triggered.may_cut(connection, table),
             )
 
 

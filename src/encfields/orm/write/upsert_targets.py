@@ -47,10 +47,12 @@ def _target_columns(execution: WriteExecution) -> None:
     """
     statement, table = execution.statement, execution.table
     name = internals.conflict_constraint(statement)
+    if name is None:
+        return
     encrypted = {
         e for one in execution.bindings.values() for e in (one.column.key, one.column.name)
     }
-    if name is None or not any(key in encrypted for key, _ in internals.upsert_values(statement)):
+    if not any(key in encrypted for key, _ in internals.upsert_values(statement)):
         return
     for constraint in table.constraints:
         if not isinstance(constraint, UniqueConstraint | PrimaryKeyConstraint):
