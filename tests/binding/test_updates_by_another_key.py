@@ -21,7 +21,7 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, with_loader_criteria
 
 from encfields import BlindIndex, EncryptedType
 from encfields.errors import AmbiguousRowError
@@ -204,6 +204,45 @@ def test_a_class_names_its_rows_and_a_table_those_of_all_its_classes(db, is_of_t
         done = session.execute(update(late).where(LateGuest.badge == "2").values(badge="3"))
         session.commit()
         assert session.scalars(select(LateGuest.badge)).all() == ["3"]
+
+
+@pytest.mark.parametrize("asks", ["its subclass", "a loader criterion"])
+def test_rows_that_a_class_leaves_out_stay_unlocked(db, asks):
+    if db.engine.dialect.name != "postgresql":
+        pytest.skip("the others lock what they look at, of plain columns too")
+
+    class Own(DeclarativeBase):
+        pass
+
+    class Person(Own):
+        __tablename__ = "person"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        kind: Mapped[str] = mapped_column(String(9))
+        mail: Mapped[str | None] = mapped_column(String(40), unique=True)
+        notes: Mapped[str] = mapped_column(EncryptedType())
+        __mapper_args__: Any = {"polymorphic_on": "kind", "polymorphic_identity": "person"}  # noqa: RUF012
+
+    class Member(Person):
+        __mapper_args__: Any = {"polymorphic_identity": "member"}  # noqa: RUF012
+
+    db.create(Own.metadata)
+    with db.session() as session:
+        session.add_all([Person(mail="p", notes="old"), Member(mail="m", notes="old")])
+        session.commit()
+    statements = {
+        "its subclass": update(Member),
+        "a loader criterion": update(Person).options(
+            with_loader_criteria(Person, lambda cls: cls.kind != "person")
+        ),
+    }
+    changed = statements[asks].values(notes="new")
+    with db.session() as session, db.session() as another:
+        rowcounts = []
+        for mail in ("p", "m"):
+            done: Any = session.execute(changed.where(Person.mail == mail))
+            rowcounts.append(done.rowcount)
+        free = select(Person.mail).with_for_update(skip_locked=True)
+        assert (rowcounts, another.scalars(free).all()) == ([0, 1], ["p"])
 
 
 @pytest.mark.parametrize("count", [1, 3])

@@ -201,6 +201,7 @@ from encfields.orm.internals.statements import (
 )
 from encfields.orm.internals.updates import (
     columns_elsewhere,
+    criteria_of_class,
     has_loaded_change,
     is_expression,
     old_value_bind,

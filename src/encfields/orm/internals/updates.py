@@ -4,12 +4,15 @@ Read::
 
     sqlalchemy.schema.Column                       _label
     sqlalchemy.sql.dml.Insert                      _multi_values
-    sqlalchemy.sql.dml.Update                      _generate _propagate_attrs _values
+    sqlalchemy.sql.dml.Update                      _annotations _generate _propagate_attrs _values
+    sqlalchemy.sql.dml.Update                      _with_options
     sqlalchemy.sql.dml.Update                      _ordered_values (2.0)
     sqlalchemy.sql.dml.UpdateBase                  _supplemental_returning
     sqlalchemy.orm.bulk_persistence                _BulkUDCompileState (2.1)
     sqlalchemy.orm.bulk_persistence._BulkUDCompileState _get_orm_crud_kv_pairs (2.1)
+    sqlalchemy.orm.bulk_persistence._BulkUDCompileState _adjust_for_extra_criteria (2.1)
     sqlalchemy.orm.bulk_persistence.BulkUDCompileState _get_orm_crud_kv_pairs (2.0)
+    sqlalchemy.orm.bulk_persistence.BulkUDCompileState _adjust_for_extra_criteria (2.0)
 
 Written::
 
@@ -25,9 +28,10 @@ from typing import Any, cast
 
 from sqlalchemy import Column, Table, update
 from sqlalchemy.sql.dml import Update, UpdateBase
-from sqlalchemy.sql.elements import ClauseElement
+from sqlalchemy.sql.elements import ClauseElement, ColumnElement
 from sqlalchemy.util import immutabledict
 
+from encfields.orm.internals.selects import entity_of
 from encfields.orm.internals.statements import same_table, written_table
 
 
@@ -135,6 +139,23 @@ def update_values_by_key(statement: Update) -> dict[str, Any]:
     return _by_key(statement, update_values(statement))
 
 
+def criteria_of_class(statement: Update) -> tuple[ColumnElement[bool], ...]:
+    """The criteria that the ORM adds to an UPDATE of a class: the subclass's type, if it shares its
+    table with others, and what ``with_loader_criteria()`` asks."""
+    entity = entity_of(statement.table)
+    if entity is None or statement._annotations.get("dml_strategy") == "core_only":
+        return ()
+    from sqlalchemy.orm import LoaderCriteriaOption
+
+    attributes: dict[Any, Any] = {}
+    for option in statement._with_options:
+        if isinstance(option, LoaderCriteriaOption):
+            option.get_global_criteria(attributes)
+    criteria: tuple[ColumnElement[bool], ...]
+    criteria = _state_class()._adjust_for_extra_criteria(attributes, entity.mapper)
+    return criteria
+
+
 def columns_elsewhere(statement: Update, target: Any, value: Any) -> list[Column[Any]]:
     """The columns of other tables that one of an UPDATE's assignments sets: MySQL's UPDATE may be
     of several tables, or of a join."""
@@ -155,14 +176,18 @@ def _resolved(statement: Update, values: Any) -> Any:
     mapper = getattr(statement._propagate_attrs.get("plugin_subject"), "mapper", None)
     if mapper is None:
         return values
+    return _state_class()._get_orm_crud_kv_pairs(mapper, statement, values, False)
+
+
+def _state_class() -> Any:
+    """SQLAlchemy's class that compiles the UPDATE of a class."""
     from sqlalchemy.orm import bulk_persistence
 
     persistence: Any = bulk_persistence
     try:
-        state = persistence._BulkUDCompileState
+        return persistence._BulkUDCompileState
     except AttributeError:  # SQLAlchemy 2.0
-        state = persistence.BulkUDCompileState
-    return state._get_orm_crud_kv_pairs(mapper, statement, values, False)
+        return persistence.BulkUDCompileState
 
 
 def _by_key(statement: Update, values: Any) -> dict[str, Any]:

@@ -47,6 +47,7 @@ def name_row_of_unique_key(execution: WriteExecution) -> None:
         return  # the database does not choose under which key a value is sealed
     if len(rows) > 1 and _stated(execution, rows) & {column.key for column in compared}:
         return  # a row may be found by what the one before it sets
+    criteria += internals.criteria_of_class(execution.statement)
     query = internals.without_entities(select(*missing).where(*criteria))
     if [*map(hash, query.get_final_froms())] != [hash(execution.table)]:
         return
