@@ -116,7 +116,8 @@ class EngineListeners:
             asked = with_nulls_elsewhere(asked)
         execution = WriteExecution.of(connection, asked, multiparams, params, execution_options)
         if execution is not None:
-            self._complete(execution)
+            with internals.schemas_of(connection, execution_options):
+                self._complete(execution)
             asked, multiparams, params = (
                 execution.statement,
                 execution.multiparams,

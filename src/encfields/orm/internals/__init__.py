@@ -55,6 +55,7 @@ from encfields.orm.internals.execution import (
     plain_engine,
     roll_back_innermost,
     rows_at_hand,
+    schemas_of,
     without_listeners,
 )
 from encfields.orm.internals.inserts import (

@@ -12,12 +12,13 @@ Read::
 
 Written::
 
-    sqlalchemy.engine.base.Connection              _transaction
+    sqlalchemy.engine.base.Connection              _transaction _execution_options
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from inspect import getclosurevars
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,34 @@ UNTRANSLATED = immutabledict({"schema_translate_map": None})
 The application may use different ``schema_translate_map`` options, which SQLAlchemy refuses for one
 and the same statement.
 """
+
+
+_SCHEMAS = "schema_translate_map"
+
+
+def schemas_of(connection: Any, options: Mapping[str, Any]) -> AbstractContextManager[None]:
+    """Has statements of ours translated into the schemas of the one for whose sake they are
+    executed, which may be others than its connection's.
+
+    :param options: that this one is executed with.
+    """
+    if options.get(_SCHEMAS) is connection.get_execution_options().get(_SCHEMAS):
+        return _AS_THEY_ARE
+    return _translated(connection, options.get(_SCHEMAS))
+
+
+_AS_THEY_ARE = nullcontext()
+
+
+@contextmanager
+def _translated(connection: Any, schemas: Any) -> Iterator[None]:
+    before = connection.get_execution_options()
+    # Not by the connection's own method, of which an application's listener would be told.
+    connection._execution_options = before.union({_SCHEMAS: schemas})
+    try:
+        yield
+    finally:
+        connection._execution_options = before
 
 
 def is_autocommit(connection: Any) -> bool:

@@ -102,7 +102,7 @@ class WriteHook:
         executemany: bool,
     ) -> tuple[str, Any]:
         """SQLAlchemy's event; returns the statement and what the driver gets."""
-        plan = NOTHING if context.compiled is None else self._plan_of(context.compiled, connection)
+        plan = NOTHING if context.compiled is None else self._plan_of(context, connection)
         vars(context)[PLAN] = plan
         sent = statement, parameters
         if plan is not NOTHING:
@@ -119,14 +119,16 @@ class WriteHook:
             self.keys.mysql.side.note(connection, statement)
         return sent
 
-    def _plan_of(self, compiled: Any, connection: Connection) -> StatementPlan:
+    def _plan_of(self, context: Any, connection: Connection) -> StatementPlan:
+        compiled = context.compiled
         plan = self._plans.get(compiled)
         if plan is None:
             plan = make_plan(compiled, connection.dialect)
-            if hasattr(compiled, "bind_names") and not compiled.isplaintext:
-                self._tables.meet(elements_of(compiled), connection)
-            if raw := plan_raw_columns(compiled, connection):
-                self._raw[compiled] = raw
+            with internals.schemas_of(connection, context.execution_options):
+                if hasattr(compiled, "bind_names") and not compiled.isplaintext:
+                    self._tables.meet(elements_of(compiled), connection)
+                if raw := plan_raw_columns(compiled, connection):
+                    self._raw[compiled] = raw
             self._plans[compiled] = plan
         return plan
 
@@ -148,7 +150,8 @@ class WriteHook:
         options = context.execution_options
         rehearsal = rehearsal_of(options) if REHEARSAL_OPTION in options else None
         if first is not None and not first.done:
-            self._prepare(plan, connection, context, rehearsal)
+            with internals.schemas_of(connection, options):
+                self._prepare(plan, connection, context, rehearsal)
         # A rehearsal also has no value: it is undone, in a savepoint of its own.
         if rehearsal is not None:
             statement = rehearsal.reword(statement)
@@ -353,7 +356,8 @@ class WriteHook:
             return
         plan = vars(context).get(PLAN, NOTHING)
         if plan.is_write and (self.keys.under_way or self._read_back.due):
-            self._check_written(plan, connection, context, result)
+            with internals.schemas_of(connection, execution_options):
+                self._check_written(plan, connection, context, result)
         if self.binary is not None:
             self.binary.note(connection, context, result)
         processors = internals.result_processors(result)
