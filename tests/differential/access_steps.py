@@ -302,7 +302,7 @@ QUERIES: dict[str, Callable[[World, Any, Any], Any]] = {
     "count": lambda world, query, some: query.filter(some).count(),
     "distinct count": lambda world, query, some: query.filter(some).distinct().count(),
     "one or none": lambda world, query, some: (
-        query.filter(some, world.twin.item.tag < 60).limit(1).all()
+        query.filter(some, world.twin.item.tag < 60).order_by(world.twin.item.tag).limit(1).all()
     ),
     "filter by": lambda world, query, some: query.filter_by(tag=15).all(),
     "entities": lambda world, query, some: (

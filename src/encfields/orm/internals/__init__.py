@@ -166,11 +166,13 @@ from encfields.orm.internals.selects import (
     stands_for_its_parts,
     statement_hints,
     top_level_from,
+    with_entity_of,
     with_group_by,
     with_order_by,
     with_selects,
     without_distinct,
     without_entities,
+    without_entity,
 )
 from encfields.orm.internals.statement_cache import (
     CacheKey,

@@ -172,6 +172,13 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
                 compared = IndexComparison.directly(op, self.expr, *other)
                 if compared is not None:
                     return compared
+        answer = self._answer(op, *other, **kwargs)
+        if op in _OF_CONDITIONS or op is operators.inv:
+            return answer
+        return internals.with_entity_of(self.expr, answer)
+
+    def _answer(self, op: Any, *other: Any, **kwargs: Any) -> ColumnElement[Any]:
+        """What the operator gives, or later refuses."""
         if isinstance(self.expr, TypeCoerce) and self.expr.clause.type is self.expr.type:
             return self.expr.clause.operate(op, *other, **kwargs)
         if op in MEMBERSHIP and cast("SealedColumnType", self.expr.type).indexes:
@@ -265,7 +272,8 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
         if truth is None:
             return None
         if op is operators.inv:
-            return self.operate(operators.eq, truth)
+            # A plain column's does not say of which class it asks.
+            return internals.without_entity(self.operate(operators.eq, truth))
         if op is operators.is_not:
             is_null = self.operate(operators.is_, None)
             return Grouping(or_(is_null, self._compared(operators.ne, truth, op)))
