@@ -6,8 +6,19 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import Integer, String, bindparam, insert, literal, select, update
-from sqlalchemy.dialects import sqlite
+from sqlalchemy import (
+    Boolean,
+    Integer,
+    String,
+    bindparam,
+    false,
+    insert,
+    literal,
+    select,
+    true,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from encfields import BlindIndex, EncryptedType
@@ -131,3 +142,42 @@ def test_a_type_that_was_chosen_is_refused(notes: Database) -> None:
     for statement in (insert(note).values(id=3, text=chosen), upsert({"text": chosen})):
         with notes.refused(CiphertextCopyError, note), notes.begin() as connection:
             connection.execute(statement)
+
+
+@pytest.mark.parametrize("is_indexed", [False, True], ids=["as it is", "with an index"])
+def test_a_boolean_takes_the_constants_of_sql(db: Database, is_indexed: bool) -> None:
+    class Own(DeclarativeBase):
+        pass
+
+    class Switch(Own):
+        __tablename__ = "switch"
+        id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+        on: Mapped[bool | None] = mapped_column(
+            EncryptedType(
+                Boolean(), index=BlindIndex(accept_leakage="a test") if is_indexed else None
+            )
+        )
+
+    db.create(Own.metadata)
+    told: list[Any] = []
+    with db.session() as session:
+        switch = Switch(id=1, on=true())
+        session.add(switch)
+        session.execute(insert(Switch).values([{"id": 2, "on": false()}, {"id": 3, "on": true()}]))
+        session.commit()
+        told.append({s.id: s.on for s in session.scalars(select(Switch))})
+        switch.on = false()
+        session.execute(update(Switch).where(Switch.id == 2).values(on=true()))
+        make: Any = {"sqlite": sqlite, "postgresql": postgresql}.get(db.engine.dialect.name)
+        if make is not None:
+            upserted = make.insert(Switch).values(id=3, on=None)
+            session.execute(
+                upserted.on_conflict_do_update(index_elements=["id"], set_={"on": false()})
+            )
+        session.commit()
+        told.append({s.id: s.on for s in session.scalars(select(Switch))})
+        if is_indexed:
+            told.append(session.scalars(select(Switch.id).where(Switch.on.is_(True))).all())
+    assert told[0] == {1: True, 2: False, 3: True}
+    assert told[1] == {1: False, 2: True, 3: make is None}
+    assert told[2:] == ([[2] if make else [2, 3]] if is_indexed else [])

@@ -1,7 +1,8 @@
 """Encrypted columns that values() sets to the application's ``bindparam()`` or ``literal()``.
 
 ``values(ssn=bindparam("b", value="..."))`` gets its type from the value, or no type in
-``values([{...}, {...}])``. The application chose neither, so both get the column's.
+``values([{...}, {...}])``. The application chose neither, so both get the column's. ``true()`` and
+``false()`` are values too.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Column, literal
-from sqlalchemy.sql.elements import BindParameter
+from sqlalchemy import Boolean, Column, literal
+from sqlalchemy.sql.elements import BindParameter, False_, True_
 from sqlalchemy.types import NullType, TypeDecorator
 
 from encfields.codecs.base import processes_binds
@@ -58,18 +59,30 @@ def typed_as(bind: BindParameter[Any], column: Column[Any]) -> BindParameter[Any
     return typed
 
 
+def with_truth_as_literal(value: Any, column: Column[Any]) -> Any:
+    """``true()`` or ``false()`` as a bind, for an encrypted boolean; anything else unchanged."""
+    type_ = column.type
+    is_boolean = isinstance(type_, SealedColumnType) and isinstance(type_.inner, Boolean)
+    if not is_boolean or not isinstance(value, True_ | False_):
+        return value
+    return literal(isinstance(value, True_))
+
+
 def type_application_bindparams(execution: WriteExecution) -> None:
     """Give the binds of encrypted columns the columns' types."""
     statement = execution.statement
 
     def typed(target: Any, value: Any) -> Any:
-        if not isinstance(value, BindParameter):
+        if not isinstance(value, BindParameter | True_ | False_):
             return value
         (key,) = internals.row_by_key(statement, {target: value})
         binding = execution.bindings.get(key)
-        if binding is None or not takes_columns_type(value, binding.column):
+        if binding is None:
             return value
-        bind = typed_as(value, binding.column)
+        given = with_truth_as_literal(value, binding.column)
+        if not isinstance(given, BindParameter) or not takes_columns_type(given, binding.column):
+            return value
+        bind = typed_as(given, binding.column)
         veil(bind)
         return bind
 

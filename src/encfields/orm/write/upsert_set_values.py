@@ -18,7 +18,11 @@ from encfields.orm import internals
 from encfields.orm.declare.columns import SealedColumnType
 from encfields.orm.declare.table_indexes import indexes_of
 from encfields.orm.internals import Assigned, BoundValue
-from encfields.orm.write.application_bindparams import takes_columns_type, typed_as
+from encfields.orm.write.application_bindparams import (
+    takes_columns_type,
+    typed_as,
+    with_truth_as_literal,
+)
 from encfields.orm.write.hidden_values import veil_all
 from encfields.orm.write.index_values import IndexedBind, source_of
 from encfields.orm.write.pending import is_null
@@ -57,6 +61,7 @@ def _bound_columns(execution: WriteExecution) -> Iterator[tuple[str, Column[Any]
 
 
 def _as_bind_of_column(value: Any, column: Column[Any]) -> Any:
+    value = with_truth_as_literal(value, column)
     if isinstance(value, BindParameter):
         if not takes_columns_type(value, column):
             return value
