@@ -46,6 +46,12 @@ from encfields.orm.internals.compiled import (
     updated_keys,
     values_count,
 )
+from encfields.orm.internals.entities import (
+    annotated_like,
+    entity_of,
+    with_entity_of,
+    without_entity,
+)
 from encfields.orm.internals.execution import (
     UNTRANSLATED,
     connect_parameters,
@@ -144,13 +150,11 @@ from encfields.orm.internals.schema import (
     variant_of,
 )
 from encfields.orm.internals.selects import (
-    annotated_like,
     array_items,
     column_lists,
     column_of_name,
     copied_from,
     distinct_on_clauses,
-    entity_of,
     group_by_clauses,
     has_row_limit,
     having_criteria,
@@ -166,13 +170,11 @@ from encfields.orm.internals.selects import (
     stands_for_its_parts,
     statement_hints,
     top_level_from,
-    with_entity_of,
     with_group_by,
     with_order_by,
     with_selects,
     without_distinct,
     without_entities,
-    without_entity,
 )
 from encfields.orm.internals.statement_cache import (
     CacheKey,

@@ -2,7 +2,6 @@
 
 Read::
 
-    sqlalchemy.schema.Column                       _annotate _annotations _propagate_attrs
     sqlalchemy.sql.dml.Update                      _returning
     sqlalchemy.sql.selectable.Alias                _cloned_set
     sqlalchemy.sql.selectable.Select               _compile_state_factory _generate _prefixes
@@ -20,19 +19,14 @@ Written::
 
     sqlalchemy.sql.selectable.Select               _distinct _group_by_clauses _order_by_clauses
     sqlalchemy.sql.selectable.Select               _propagate_attrs
-    sqlalchemy.sql.elements.Grouping               _propagate_attrs
-
-Overridden::
-
-    sqlalchemy.sql.elements.Grouping               _negate
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import chain
-from typing import Any, cast
+from typing import Any
 
 from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -40,13 +34,9 @@ from sqlalchemy.sql.elements import (
     ClauseElement,
     ClauseList,
     ColumnElement,
-    Grouping,
     TextClause,
-    UnaryExpression,
 )
-from sqlalchemy.sql.operators import inv
 from sqlalchemy.sql.selectable import Select
-from sqlalchemy.sql.sqltypes import Boolean
 from sqlalchemy.util import immutabledict
 
 
@@ -202,57 +192,6 @@ def stands_for_its_parts(element: Any) -> bool:
 
 _UPSERTS = ("on_conflict_do_update", "on_conflict_do_nothing", "on_duplicate_key_update")
 _STANDING_FOR_PARTS = (*_LABEL_REFERENCES, *_UPSERTS, _DISTINCT_ON)
-
-
-def entity_of(element: Any) -> Any:
-    """The mapper or aliased class to which a table or column belongs, or ``None``."""
-    annotations: Mapping[str, Any] = getattr(element, "_annotations", {})
-    return annotations.get("parententity")
-
-
-class OfEntity(Grouping[Any]):
-    """A condition that stands for one of a plain column, and asks about a class, or about none.
-
-    SQLAlchemy's comparisons and their negations say of which class they ask, but AND, OR and NOT do
-    not. A SELECT that names the class nowhere else has the condition of single-table inheritance
-    from there alone.
-    """
-
-    inherit_cache = True
-
-    def __init__(self, element: ColumnElement[Any], entity: Mapping[str, Any]) -> None:
-        super().__init__(element)
-        self._propagate_attrs = immutabledict(entity)
-
-    def _negate(self) -> ColumnElement[Any]:
-        # With a type: MySQL and SQLite would give numbers.
-        negated: Any = UnaryExpression(Grouping(self.element), operator=inv, type_=Boolean())
-        return OfEntity(negated, self._propagate_attrs)
-
-
-def with_entity_of(column: ColumnElement[Any], element: ColumnElement[Any]) -> ColumnElement[Any]:
-    """The same condition, as a question about the class to which `column` belongs."""
-    if not isinstance(element, Grouping):
-        if element._propagate_attrs or not column._propagate_attrs:
-            return element
-    elif element.__visit_name__ == Grouping.__visit_name__:
-        return OfEntity(cast("ColumnElement[Any]", element.element), column._propagate_attrs)
-    return OfEntity(element, column._propagate_attrs)
-
-
-def without_entity(element: ColumnElement[Any]) -> ColumnElement[Any]:
-    """The same condition, as a question about no class."""
-    return OfEntity(element, {})
-
-
-def annotated_like(column: ColumnElement[Any], other: Any) -> ColumnElement[Any]:
-    """A column that the ORM treats as one of the same entity as `other`.
-
-    Otherwise a SELECT of the column would lose what the ORM adds for the entity: the condition of
-    single-table inheritance, and ``with_loader_criteria()``.
-    """
-    annotations = getattr(other, "_annotations", None)
-    return column._annotate(dict(annotations)) if annotations else column
 
 
 def copied_from(source: Any) -> frozenset[Any]:

@@ -33,7 +33,7 @@ from sqlalchemy.sql.elements import BooleanClauseList, ColumnElement
 from sqlalchemy.sql.lambdas import LambdaElement
 from sqlalchemy.sql.selectable import ScalarSelect, Select
 
-from encfields.orm.internals.selects import entity_of
+from encfields.orm.internals.entities import entity_of
 
 # -- the write ---------------------------------------------------------------------------------
 

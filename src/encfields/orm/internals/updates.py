@@ -31,7 +31,7 @@ from sqlalchemy.sql.dml import Update, UpdateBase
 from sqlalchemy.sql.elements import ClauseElement, ColumnElement
 from sqlalchemy.util import immutabledict
 
-from encfields.orm.internals.selects import entity_of
+from encfields.orm.internals.entities import entity_of
 from encfields.orm.internals.statements import same_table, written_table
 
 
