@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from sqlalchemy.sql.elements import Label, TextClause
+from sqlalchemy.sql.elements import ColumnClause, Label, TextClause
 from sqlalchemy.sql.lambdas import LambdaElement
 from sqlalchemy.sql.selectable import TextualSelect
 from sqlalchemy.types import TypeEngine
@@ -128,6 +128,9 @@ class LabelsOfCells:
 
     SQLAlchemy names a column that its type reads by an expression in its label's place too. If the
     statement selects the column as well, the ORM then cannot tell which of the two it is.
+
+    A row also has the column under the name that the table gives it. SQLAlchemy's own, of a class
+    derived from `str`, is refused by what takes exact strings alone, such as orjson for keys.
     """
 
     def _add_to_result_map(
@@ -136,6 +139,7 @@ class LabelsOfCells:
         if getattr(type_, "delivers_row_key", False):
             labelled = _labelled(objects)
             objects = tuple(o for o in objects if not any(o is column for column in labelled))
+            keyname = _name_of_column(keyname, objects)
         super()._add_to_result_map(keyname, name, objects, type_)  # type: ignore[misc]
 
 
@@ -172,6 +176,12 @@ class NamesInReturning:
             objects = (*(name for name in entry.objects if isinstance(name, str)), column)
             self._result_columns[-1] = entry._replace(objects=objects)
         return str(sql)
+
+
+def _name_of_column(keyname: str, objects: Sequence[Any]) -> str:
+    """A plain column's name, for one that SQLAlchemy made to select an expression under it."""
+    columns = (part for part in objects if isinstance(part, ColumnClause))
+    return next((column.name for column in columns if column.name == keyname), keyname)
 
 
 def _labelled(objects: Sequence[Any]) -> list[Any]:
