@@ -115,6 +115,7 @@ from encfields.orm.internals.results import (
     LabelsOfCells,
     NamesInReturning,
     driver_type,
+    fetch_streamed,
     has_only_names,
     is_raw,
     keep_count,

@@ -2,6 +2,7 @@
 
 Read::
 
+    sqlalchemy.engine.cursor.BufferedRowCursorFetchStrategy _rowbuffer
     sqlalchemy.engine.cursor.CursorResult          _metadata
     sqlalchemy.engine.cursor.FullyBufferedCursorFetchStrategy _rowbuffer
     sqlalchemy.engine.default.DefaultExecutionContext _is_implicit_returning _rowcount
@@ -24,6 +25,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from sqlalchemy.engine.cursor import (
+    BufferedRowCursorFetchStrategy,
+    FullyBufferedCursorFetchStrategy,
+)
 from sqlalchemy.sql.elements import ColumnClause, Label, TextClause
 from sqlalchemy.sql.lambdas import LambdaElement
 from sqlalchemy.sql.selectable import TextualSelect
@@ -115,6 +120,21 @@ def rows_written(context: Any, result: Any) -> int | None:
     if returned is not None:
         return len(returned)
     return count if count is not None and count >= 0 else None
+
+
+def fetch_streamed(result: Any) -> None:
+    """Fetch the rest of what a statement returns in a stream, before its connection is asked more.
+
+    PyMySQL throws the rows away that it has not read when the next statement comes.
+    """
+    stream, cursor = result.cursor_strategy, result.cursor
+    if not isinstance(stream, BufferedRowCursorFetchStrategy):
+        return
+    try:
+        rows = [*stream._rowbuffer, *cursor.fetchall()]
+    except Exception as error:
+        stream.handle_exception(result, cursor, error)
+    result.cursor_strategy = FullyBufferedCursorFetchStrategy(cursor, initial_buffer=rows)
 
 
 def driver_type(result: Any, place: int) -> object:

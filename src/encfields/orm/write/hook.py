@@ -373,6 +373,7 @@ class WriteHook:
         self, plan: StatementPlan, connection: Connection, context: Any, result: Any
     ) -> None:
         """Check that rows have the keys they were sealed for."""
+        internals.fetch_streamed(result)
         table = cast("Table", plan.table)
         ask = cache(lambda: self._triggered.may_move(connection, table, plan.read_back, plan.kinds))
         seen = self.keys.check(connection, context, result, ask) if plan.may_be_generated else ()

@@ -183,7 +183,13 @@ class GeneratedKeys:
         if insert.is_found:
             is_stored = _are_written_as_rehearsed(connection, insert, reserved.keys, written)
         elif is_mysql and insert.may_skip:
-            is_stored = _are_stored_or_skipped(connection, insert, reserved.keys, result.rowcount)
+            count = result.rowcount
+            if (
+                count > _MOST_ROWS
+                and (returned := internals.rows_written(context, result)) is not None
+            ):
+                count = returned
+            is_stored = _are_stored_or_skipped(connection, insert, reserved.keys, count)
         elif is_mysql and _is_untouched(reserved.keys, context, ask):
             is_stored = True
         else:
@@ -200,6 +206,9 @@ class GeneratedKeys:
         savepoint.release(connection)
         return () if insert.is_found or (is_mysql and insert.may_skip) else insert.missing
 
+
+_MOST_ROWS = 2**63
+"""By a larger number a driver says that it does not know, of the rows of a stream."""
 
 _MET_OTHERS = (
     "the statement met other rows than in its rehearsal, as if another transaction has stored one "
