@@ -96,7 +96,11 @@ def _compares_tenants(step: Step, schema: Schema) -> bool:
 
 
 def _returns_another_table(step: Step, schema: Schema) -> bool:
-    if not schema.has_two_tables or schema.joins != "*":
+    if not schema.has_two_tables:
+        return False
+    if isinstance(step, WriteByUnique) and step.way == "entity" and step.sub:
+        return True
+    if schema.joins != "*":
         return False
     is_returned = isinstance(step, Returning) and step.entity
     return is_returned or (isinstance(step, UpdateWhere) and step.way == "entity")
