@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from sqlalchemy.sql.elements import ColumnElement, Grouping, UnaryExpression
+from sqlalchemy.sql.elements import BooleanClauseList, ColumnElement, Grouping, UnaryExpression
 from sqlalchemy.sql.operators import inv
 from sqlalchemy.util import immutabledict
 
@@ -51,11 +51,13 @@ class OfEntity(Grouping[Any]):
 
 
 def with_entity_of(column: ColumnElement[Any], element: ColumnElement[Any]) -> ColumnElement[Any]:
-    """The same condition, as a question about the class to which `column` belongs."""
-    if not isinstance(element, Grouping):
-        if element._propagate_attrs or not column._propagate_attrs:
-            return element
-    elif element.__visit_name__ == Grouping.__visit_name__:
+    """Several comparisons, as one question about the class to which `column` belongs; a single one,
+    which says itself of which, unchanged."""
+    if isinstance(element, BooleanClauseList):
+        return OfEntity(element, column._propagate_attrs)
+    if type(element) is not Grouping:
+        return element
+    if element.__visit_name__ == Grouping.__visit_name__:
         return OfEntity(cast("ColumnElement[Any]", element.element), column._propagate_attrs)
     return OfEntity(element, column._propagate_attrs)
 

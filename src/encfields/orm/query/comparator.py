@@ -10,12 +10,10 @@ from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import (
     BinaryExpression,
     BindParameter,
-    BooleanClauseList,
     ClauseElement,
     CollectionAggregate,
     ColumnElement,
     False_,
-    Grouping,
     Null,
     True_,
     TypeCoerce,
@@ -172,13 +170,6 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
                 compared = IndexComparison.directly(op, self.expr, *other)
                 if compared is not None:
                     return compared
-        answer = self._answer(op, *other, **kwargs)
-        if op in _OF_CONDITIONS or op is operators.inv:
-            return answer
-        return internals.with_entity_of(self.expr, answer)
-
-    def _answer(self, op: Any, *other: Any, **kwargs: Any) -> ColumnElement[Any]:
-        """What the operator gives, or later refuses."""
         if isinstance(self.expr, TypeCoerce) and self.expr.clause.type is self.expr.type:
             return self.expr.clause.operate(op, *other, **kwargs)
         if op in MEMBERSHIP and cast("SealedColumnType", self.expr.type).indexes:
@@ -222,15 +213,14 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
     def _either(self, op: Any, compared: list[ColumnElement[Any]]) -> ColumnElement[Any]:
         if len(compared) == 1:
             return compared[0]
-        return (or_ if op is operators.in_op else and_)(*compared)
+        either = (or_ if op is operators.in_op else and_)(*compared)
+        return internals.with_entity_of(self.expr, either)
 
     def _operate(self, op: Any, *other: Any, **kwargs: Any) -> ColumnElement[Any]:
         operand = other[0] if other else None
         type_ = cast("SealedColumnType", self.expr.type)
         if op in OF_NULL_TOO and _has_answer(type_, operand):
-            distinct = self._distinct_from(op, operand)
-            # NOT of AND and OR alone has no type: MySQL and SQLite would give numbers.
-            return Grouping(distinct) if isinstance(distinct, BooleanClauseList) else distinct
+            return internals.with_entity_of(self.expr, self._distinct_from(op, operand))
         adopts, is_indexed = type_.adopts, bool(type_.indexes)
         if op in NULL_TESTS and len(other) == 1:
             if _is_null_test(type_, op, operand):
@@ -276,9 +266,11 @@ class EncryptedComparator(TypeDecorator.Comparator[Any]):
             return internals.without_entity(self.operate(operators.eq, truth))
         if op is operators.is_not:
             is_null = self.operate(operators.is_, None)
-            return Grouping(or_(is_null, self._compared(operators.ne, truth, op)))
-        is_value = self.operate(operators.is_not, None)
-        return Grouping(and_(is_value, self._compared(operators.eq, truth, op)))
+            asked = or_(is_null, self._compared(operators.ne, truth, op))
+        else:
+            is_value = self.operate(operators.is_not, None)
+            asked = and_(is_value, self._compared(operators.eq, truth, op))
+        return internals.with_entity_of(self.expr, asked)
 
     def _distinct_from(self, op: Any, operand: object) -> ColumnElement[Any]:
         """``is_distinct_from()`` and its opposite."""
