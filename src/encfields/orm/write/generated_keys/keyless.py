@@ -9,6 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import Column, Table
 from sqlalchemy.sql.elements import BindParameter, ClauseElement, Null
+from sqlalchemy.sql.visitors import iterate
 
 from encfields.errors import UnknownIdentityError
 from encfields.orm import internals
@@ -33,7 +34,8 @@ class KeylessInsert:
         one.
     :ivar missing: the columns whose values the database generates.
     :ivar values: what the statement itself assigns, by column key.
-    :ivar rows: what each row is assigned in addition, or ``[{}]``.
+    :ivar rows: what each row is assigned in addition, and the values of the binds in it, or
+        ``[{}]``.
     :ivar is_multi: whether the rows are in ``values([...])``.
     :ivar is_partial: whether the key is given by some rows, or by an SQL expression such as a
         default; or is stated as NULL where the database refuses that.
@@ -74,6 +76,14 @@ class KeylessInsert:
     def bind_name(self, column: Column[Any], dialect: Dialect) -> str:
         """The name of a generated key's bind."""
         return bind_of_ours(column) if self.has_own_bind(column, dialect) else column.key
+
+    def row_alone(self, row: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What an INSERT of one row alone assigns by itself, and the parameters it is executed
+        with."""
+        if not self.is_multi:
+            return self.values, row
+        assigned = {key: value for key, value in row.items() if key in self.table.c}
+        return assigned, {name: value for name, value in row.items() if name not in assigned}
 
     @property
     def binding(self) -> ColumnBinding:
@@ -167,12 +177,33 @@ def values_and_rows(
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """What an INSERT assigns to every row, and what to each, by key.
 
+    SQLAlchemy makes the INSERT for what its first row has, and takes no notice of what only later
+    ones have.
+
     :param parameters: the parameter sets that it is executed with; may be empty.
     """
     multi = internals.multi_value_rows(statement)
     values = {} if multi is not None else _values_of_table(statement, table)
     given = parameters if multi is None else multi
-    return values, [internals.row_by_key(statement, row) for row in given or [{}]]
+    first, *later = [internals.row_by_key(statement, row) for row in given or [{}]]
+    rows = [first, *(_with_names_of(first, row) for row in later)]
+    return values, rows if multi is None else _with_parameters(rows, parameters)
+
+
+def _with_parameters(rows: list[dict[str, Any]], parameters: list[Any]) -> list[dict[str, Any]]:
+    """The rows of ``values([...])``, each with the parameters that its binds get."""
+    if not parameters or not parameters[0]:
+        return rows
+    elements = (v for row in rows for v in row.values() if isinstance(v, ClauseElement))
+    names = {e.key for v in elements for e in iterate(v) if isinstance(e, BindParameter)}
+    given = {name: value for name, value in parameters[0].items() if name in names}
+    return [{**given, **row} for row in rows] if given else rows
+
+
+def _with_names_of(first: Mapping[str, Any], row: dict[str, Any]) -> dict[str, Any]:
+    if row.keys() <= first.keys():
+        return row
+    return {name: value for name, value in row.items() if name in first}
 
 
 def _values_of_table(statement: Insert, table: Table) -> dict[str, Any]:

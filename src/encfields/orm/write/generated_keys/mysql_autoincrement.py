@@ -105,12 +105,13 @@ def _take(
 ) -> list[int]:
     """One number for each of `rows`, or, for a single row, the first of `count`."""
     statement: Any = sql_insert(insert.table)
+    values: Any = insert.values
     parameters: Any = rows[0]
     step = count if len(rows) == 1 else 1
-    if len(rows) == 1 and insert.is_multi:
-        statement, parameters = statement.values(rows[0]), {}
-    elif insert.values:
-        statement = statement.values(insert.values)
+    if len(rows) == 1:
+        values, parameters = insert.row_alone(rows[0])
+    if values:
+        statement = statement.values(values)
     if not connection.dialect.insert_returning:
         if len(rows) > 1:
             statement, parameters = statement.values(rows), {}

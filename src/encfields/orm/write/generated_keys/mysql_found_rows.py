@@ -59,8 +59,9 @@ def keys_of_found_rows(
     keys: Keys = []
     with savepoint.set_for_rehearsal(connection):
         for row in rows:
-            of_row = statement.values({**insert.values, **row})
-            result = connection.execute(of_row, execution_options=options)
+            values, parameters = insert.row_alone(row)
+            of_row = statement.values(values) if values else statement
+            result = connection.execute(of_row, parameters, execution_options=options)
             if with_returning:
                 keys.append((result.scalar(),))
             else:

@@ -99,8 +99,8 @@ def _insert_dummies(
         return [tuple(row) for row in reported]
     keys: Keys = []
     for row in rows:
-        of_row = statement.values(row) if insert.is_multi else statement
-        parameters = {} if insert.is_multi else row
+        values, parameters = insert.row_alone(row)
+        of_row = statement.values(values) if insert.is_multi else statement
         reporting = of_row.returning(*insert.missing)
         first = connection.execute(reporting, parameters, execution_options=options).first()
         keys.append(tuple(first or ()))
@@ -122,8 +122,9 @@ def _last_key(
     connection: Connection, insert: KeylessInsert, statement: Any, row: Any, options: Any
 ) -> tuple[Any, ...]:
     """The key of one row, if the database reports only the last one."""
-    of_row = statement.values(row) if insert.is_multi else statement
-    result = connection.execute(of_row, {} if insert.is_multi else row, execution_options=options)
+    values, parameters = insert.row_alone(row)
+    of_row = statement.values(values) if insert.is_multi else statement
+    result = connection.execute(of_row, parameters, execution_options=options)
     primary = insert.table.primary_key.columns
     key = dict(zip(primary, result.inserted_primary_key or (), strict=False))
     return tuple(key.get(column) for column in insert.missing)

@@ -115,13 +115,10 @@ def _returned(
     connection: Connection, insert: KeylessInsert, upsert: Any, row: dict[str, Any]
 ) -> tuple[Any, ...] | None:
     options = {REHEARSAL_OPTION: Rehearsal(finds_rows=True)}
-    values = row if insert.is_multi else insert.values
+    values, parameters = insert.row_alone(row)
     statement = upsert.values(values) if values else upsert
-    first = connection.execute(
-        statement.returning(*insert.missing),
-        {} if insert.is_multi else row,
-        execution_options=options,
-    ).first()
+    reporting = statement.returning(*insert.missing)
+    first = connection.execute(reporting, parameters, execution_options=options).first()
     return None if first is None else tuple(first)
 
 
