@@ -160,10 +160,8 @@ def columns_elsewhere(statement: Update, target: Any, value: Any) -> list[Column
     """The columns of other tables that one of an UPDATE's assignments sets: MySQL's UPDATE may be
     of several tables, or of a join."""
     table: Any = written_table(statement)
-    if isinstance(target, str):
-        mapper = getattr(statement._propagate_attrs.get("plugin_subject"), "mapper", None)
-        if len(getattr(mapper, "tables", ())) < 2:
-            return []
+    if isinstance(target, str) and len(getattr(_mapper_of(statement), "tables", ())) < 2:
+        return []
     return [
         column
         for column, _ in _resolved(statement, [(target, value)])
@@ -173,10 +171,21 @@ def columns_elsewhere(statement: Update, target: Any, value: Any) -> list[Column
 
 def _resolved(statement: Update, values: Any) -> Any:
     """Assignments to columns instead of a class's attributes."""
-    mapper = getattr(statement._propagate_attrs.get("plugin_subject"), "mapper", None)
+    mapper = _mapper_of(statement)
     if mapper is None:
         return values
     return _state_class()._get_orm_crud_kv_pairs(mapper, statement, values, False)
+
+
+def _mapper_of(statement: Update) -> Any:
+    """The mapper of the class that is updated; ``None`` if it is a table.
+
+    SQLAlchemy's plugin is also there if WHERE is the only place that names a class, maybe another.
+    """
+    entity = entity_of(statement.table)
+    if entity is None and "_emit_update_table" in statement._annotations:
+        entity = statement._propagate_attrs.get("plugin_subject")
+    return getattr(entity, "mapper", None)
 
 
 def _state_class() -> Any:
