@@ -57,6 +57,8 @@ def set_number(value: Any = "new") -> Any:
 PINNED = {
     "key == value": lambda: set_number().where(card.c.id == 2),
     "value == key": lambda: set_number().where(literal(2) == card.c.id),
+    "value of a function": lambda: set_number().where(card.c.id == func.abs(-2)),
+    "expression": lambda: set_number().where(card.c.id == literal(1) + 1),
     "ORM": lambda: update(Card).values(number="new").where(Card.id == 2),
     "ORM column as key": lambda: update(Card).values({Card.number: "new"}).where(Card.id == 2),
     "Core column as key": lambda: update(card).values({card.c.number: "new"}).where(card.c.id == 2),
@@ -196,8 +198,10 @@ AMBIGUOUS = {
         card.c.id == bindparam("q", 2, literal_execute=True)
     ),
     "arithmetic": lambda: set_number(CANARY).where(card.c.id + 1 == 3),
-    "value of a function": lambda: set_number(CANARY).where(card.c.id == func.abs(2)),
-    "expression": lambda: set_number(CANARY).where(card.c.id == literal(1) + 1),
+    "value of a function that may change": lambda: set_number(CANARY).where(
+        card.c.id == func.random()
+    ),
+    "expression of a column": lambda: set_number(CANARY).where(card.c.id == card.c.id + 0),
     "case": lambda: set_number(CANARY).where(card.c.id == case((card.c.id > 0, 2), else_=3)),
     "subquery": lambda: set_number(CANARY).where(
         card.c.id == select(Purchase.card_id).limit(1).scalar_subquery()

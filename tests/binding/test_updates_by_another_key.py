@@ -14,9 +14,13 @@ from sqlalchemy import (
     String,
     Table,
     bindparam,
+    cast,
     event,
     exists,
+    func,
     insert,
+    literal,
+    literal_column,
     select,
     text,
     update,
@@ -117,6 +121,83 @@ def test_it_does_what_it_does_of_plain_columns(users, name, strategy):
             told.append((result.rowcount, seen, _left(session, of)))
     assert told[0] == told[1]
     users.assert_no_plaintext()
+
+
+SPELT: dict[str, Any] = {
+    "a value first": (lambda t: literal("m2") == t.c.mail, {}),
+    "a bind first": (lambda t: bindparam("q") == t.c.mail, {"q": "m2"}),
+    "not distinct from": (lambda t: t.c.mail.is_not_distinct_from("m2"), {}),
+    "the key, not distinct from": (lambda t: t.c.id.is_not_distinct_from(2), {}),
+    "a list that is a bind": (
+        lambda t: t.c.mail.in_(bindparam("q", expanding=True)),
+        {"q": ["m2"]},
+    ),
+    "a list of keys that is a bind": (
+        lambda t: t.c.id.in_(bindparam("q", expanding=True)),
+        {"q": (2,)},
+    ),
+    "CAST": (lambda t: t.c.mail == cast("m2", String(40)), {}),
+    "a function": (lambda t: t.c.mail == func.lower("M2"), {}),
+    "a function of a bind": (lambda t: t.c.mail == func.lower(bindparam("q")), {"q": "M2"}),
+    "a function for the key": (lambda t: t.c.id == func.abs(-2), {}),
+    "a function of NULL": (lambda t: t.c.mail == func.coalesce(bindparam("q"), "m2"), {"q": None}),
+    "an operator": (lambda t: t.c.mail == literal("m") + "2", {}),
+    "a bind with a name of ours": (
+        lambda t: t.c.mail == bindparam("encfields_found_id"),
+        {"encfields_found_id": "m2"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SPELT)
+def test_a_row_is_named_however_its_key_is_spelt(users, name):
+    condition, given = SPELT[name]
+    told = []
+    for of in (User, Plain):
+        table: Any = of.__table__
+        statement = update(table).where(condition(table)).values(notes="new")
+        with users.begin() as connection:
+            rowcount = connection.execute(statement, given).rowcount
+            told.append((rowcount, _left(connection, of)))
+    assert told[0] == told[1]
+    assert told[0][0] == 1
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        lambda t: t.c.mail == func.concat("m", t.c.id),
+        lambda t: t.c.mail == select(Plain.mail).where(Plain.id == t.c.id).scalar_subquery(),
+        # Neither need say the same when the row is looked for and in the UPDATE.
+        lambda t: t.c.mail == select(Plain.mail).where(Plain.id == 2).scalar_subquery(),
+        lambda t: t.c.mail == func.next_of_some_sequence(),
+        lambda t: t.c.mail == literal_column("'m2'"),
+        lambda t: t.c.mail.in_(bindparam("q", ["m1", "m2"], expanding=True)),
+        lambda t: t.c.mail.is_not_distinct_from(None),
+    ],
+)
+def test_what_may_say_something_else_for_another_row_or_later_is_refused(users, condition):
+    table: Any = User.__table__
+    with users.refused(AmbiguousRowError, table), users.begin() as connection:
+        connection.execute(update(table).values(notes="new").where(condition(table)))
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        lambda t: t.c.mail.in_(select(Plain.mail)),
+        lambda t: t.c.mail == select(Plain.mail).where(Plain.id == 2).scalar_subquery(),
+        lambda t: exists().where(Plain.id == t.c.id, Plain.mail == t.c.mail),
+    ],
+    ids=["a list", "a value", "existence"],
+)
+def test_a_class_that_the_where_asks_is_not_the_one_that_is_updated(users, condition):
+    """SQLAlchemy's statement has it for its own class, and it has attributes of the same names."""
+    table: Any = User.__table__
+    statement = update(table).values(notes="new").where(condition(table), table.c.id == 2)
+    with users.begin() as connection:
+        assert connection.execute(statement).rowcount == 1
+        assert [row[-1] for row in _left(connection, User)] == ["n1", "new", "n3"]
 
 
 def test_a_key_that_is_mapped_as_optional_is_found_or_not(db):

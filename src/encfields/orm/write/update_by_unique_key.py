@@ -8,11 +8,19 @@ So whatever somebody else does in between, the value gets into no other row.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from sqlalchemy import Column, bindparam, select
 from sqlalchemy.sql import operators
-from sqlalchemy.sql.elements import BinaryExpression, BindParameter
+from sqlalchemy.sql.elements import (
+    BinaryExpression,
+    BindParameter,
+    Cast,
+    ClauseList,
+    Grouping,
+    TypeClause,
+)
+from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.visitors import iterate
 
 from encfields.orm import internals
@@ -38,9 +46,12 @@ def name_row_of_unique_key(execution: WriteExecution) -> None:
     if not all(isinstance(row, Mapping) for row in rows):
         return
     criteria = list(conjunction(internals.where_criteria(execution.statement)))
-    compared = set(_compared(criteria, execution.table))
-    missing = [column for column in _needed(execution, rows) if column not in compared]
-    if not missing or not any(key <= compared for key in unique_keys(execution.table)):
+    known = set(_compared(criteria, execution.table, in_sql=False))
+    missing = [column for column in _needed(execution, rows) if column not in known]
+    if not missing:
+        return
+    compared = set(_compared(criteria, execution.table, in_sql=True))
+    if not any(key <= compared for key in unique_keys(execution.table)):
         return
     templated = {column for one in _written(execution, rows) for column in one.key_columns}
     if templated.intersection(missing):
@@ -54,7 +65,8 @@ def name_row_of_unique_key(execution: WriteExecution) -> None:
     found = _found(execution, query.with_for_update(key_share=True), rows)
     if found is None:
         return
-    binds = [bindparam(FOUND_KEY + column.key, type_=column.type) for column in missing]
+    taken = {*rows[0], *(e.key for e in iterate(execution.statement) if _is_bind(e))}
+    binds = [bindparam(_name_beside(taken, column), type_=column.type) for column in missing]
     named = (column == bind for column, bind in zip(missing, binds, strict=True))
     execution.statement = execution.statement.where(*named)
     names = [bind.key for bind in binds]
@@ -63,6 +75,18 @@ def name_row_of_unique_key(execution: WriteExecution) -> None:
         execution.multiparams, execution.params = given, {}
     else:
         execution.params = given[0]
+
+
+def _is_bind(element: object) -> TypeGuard[BindParameter[Any]]:
+    return isinstance(element, BindParameter)
+
+
+def _name_beside(taken: set[str], column: Column[Any]) -> str:
+    """A name that no bind of the application's has, even one that looks like ours."""
+    name = FOUND_KEY + column.key
+    while name in taken:
+        name += "_"
+    return name
 
 
 def _needed(execution: WriteExecution, rows: Sequence[Mapping[str, Any]]) -> list[Column[Any]]:
@@ -88,14 +112,19 @@ def _stated(execution: WriteExecution, rows: Sequence[Mapping[str, Any]]) -> set
     return {*internals.update_values_by_key(execution.statement), *rows[0]}
 
 
-def _compared(criteria: Iterable[Any], table: Table) -> Iterable[Column[Any]]:
-    """The columns that WHERE compares with one value; of an encrypted one, its index's."""
+def _compared(criteria: Iterable[Any], table: Table, *, in_sql: bool) -> Iterable[Column[Any]]:
+    """The columns that WHERE compares with one value; of an encrypted one, its index's.
+
+    :param in_sql: also one that the database computes, as in ``lower(:mail)``.
+    """
     columns = {hash(column): column for column in table.c}
     for criterion in criteria:
-        if not isinstance(criterion, BinaryExpression) or not _is_of_one_value(criterion):
+        if not isinstance(criterion, BinaryExpression):
             continue
         column = columns.get(hash(criterion.left))
         if column is None:
+            continue
+        if not _is_of_one_value(criterion, table, in_sql=in_sql and not is_encrypted(column)):
             continue
         if not is_encrypted(column):
             yield column
@@ -106,10 +135,29 @@ def _compared(criteria: Iterable[Any], table: Table) -> Iterable[Column[Any]]:
                 yield index.index_column
 
 
-def _is_of_one_value(criterion: BinaryExpression[Any]) -> bool:
+def _is_of_one_value(criterion: BinaryExpression[Any], table: Table, *, in_sql: bool) -> bool:
+    """Whether it compares a column with a value, the same for all rows."""
     if criterion.operator is operators.in_op:
         return has_one_item(criterion.right)
-    return criterion.operator is operators.eq and isinstance(criterion.right, BindParameter)
+    if criterion.operator is not operators.eq:
+        return False
+    if isinstance(criterion.right, BindParameter):
+        return True
+    return in_sql and all(_is_steady(part) for part in iterate(criterion.right))
+
+
+_STEADY = {"abs", "coalesce", "concat", "lower", "ltrim", "nullif", "replace", "rtrim", "substr"}
+_STEADY |= {"substring", "trim", "upper"}
+"""Functions that say the same when a row is looked for and in the UPDATE, and do nothing else."""
+
+_OF_PLAIN_VALUES = (BindParameter, BinaryExpression, Cast, ClauseList, Grouping, TypeClause)
+
+
+def _is_steady(part: object) -> bool:
+    """Whether a part of an SQL expression is the same for all rows and at any moment."""
+    if isinstance(part, FunctionElement):
+        return part.name.lower() in _STEADY
+    return isinstance(part, _OF_PLAIN_VALUES)
 
 
 def _found(
@@ -118,7 +166,7 @@ def _found(
     """Each parameter set with the key of its row, which is NULL if there is none; ``None`` if there
     are several rows after all."""
     lock_on_sqlite(execution.connection, execution.table)
-    names = {e.key for e in iterate(query) if isinstance(e, BindParameter)}
+    names = {e.key for e in iterate(query) if _is_bind(e)}
     found: list[tuple[Mapping[str, Any], Sequence[Any]]] = []
     for row in rows:
         asked = {name: value for name, value in row.items() if name in names}

@@ -1,8 +1,9 @@
 """Rewords UPDATEs into equivalent ones that can be analysed, before compilation.
 
 One row may be identified without ``key == value``: repositories and admin pages write
-``key.in_([value])``. And SQLAlchemy reduces a WHERE that contains ``false()`` to that alone, so it
-would no longer identify a value's row.
+``key.in_([value])``, others ``literal(value) == key`` or ``key.is_not_distinct_from(value)``. And
+SQLAlchemy reduces a WHERE that contains ``false()`` to that alone, so it would no longer identify a
+value's row.
 
 ``SET ssn = coalesce(:new, ssn)`` is the new value if there is one, else the old. Whether there is
 one is known when it is executed, so the UPDATE sets the value, or omits the column.
@@ -10,6 +11,7 @@ one is known when it is executed, so the UPDATE sets the value, or omits the col
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import Column, and_, bindparam, null, text
@@ -48,7 +50,9 @@ def with_row_named(execution: WriteExecution) -> Update:
     other row that a value could be sealed for.
     """
     given = execution.statement
-    named: Update = internals.with_criteria_rewritten(given, _criterion_naming_row)
+    rows = execution.rows
+    row = rows[0] if len(rows) == 1 and isinstance(rows[0], Mapping) else {}
+    named: Update = internals.with_criteria_rewritten(given, lambda c: _naming_row(c, row))
     criteria = conjunction(internals.where_criteria(given))
     if not any(_holds_for_no_row(criterion, execution.table) for criterion in criteria):
         return named
@@ -76,25 +80,41 @@ def _holds_for_no_row(criterion: Any, table: Table) -> bool:
     return any(hash(column) == asked and not column.nullable for column in table.c)
 
 
-def _criterion_naming_row(criterion: Any) -> Any:
+def _naming_row(criterion: Any, row: Mapping[str, Any]) -> Any:
+    """The criterion, as ``key == value`` if that is what it says.
+
+    :param row: the only parameter set, if there is but one.
+    """
     if isinstance(criterion, False_):
         return text("1 = 0")
     if isinstance(criterion, BooleanClauseList) and criterion.operator is operators.and_:
-        return internals.clauses_rewritten(criterion, _criterion_naming_row)
-    if isinstance(criterion, BinaryExpression):
-        if criterion.operator is operators.in_op:
-            return _equal(criterion, _only_item(criterion.right))
-        if criterion.operator is operators.eq and isinstance(criterion.left, Tuple):
-            return _equal(criterion, criterion.right)
+        return internals.clauses_rewritten(criterion, lambda one: _naming_row(one, row))
+    if not isinstance(criterion, BinaryExpression):
+        return criterion
+    if criterion.operator is operators.in_op:
+        return _equal(criterion, criterion.left, _only_item(criterion.right, row))
+    if criterion.operator is operators.is_not_distinct_from and _is_value(criterion.right):
+        return _equal(criterion, criterion.left, criterion.right)
+    if criterion.operator is operators.eq and isinstance(criterion.left, Tuple):
+        return _equal(criterion, criterion.left, criterion.right)
+    if criterion.operator is operators.eq and isinstance(criterion.left, BindParameter):
+        return _equal(criterion, criterion.right, criterion.left)
     return criterion
 
 
-def _only_item(listed: Any) -> Any:
+def _is_value(element: Any) -> bool:
+    """Whether it is a bind of this execution that has a value."""
+    is_known = isinstance(element, BindParameter) and element.unique
+    return is_known and element.effective_value is not None
+
+
+def _only_item(listed: Any, row: Mapping[str, Any]) -> Any:
     """The value, or row of values, of a list with only one; ``None`` for any other."""
-    values = _items(listed)
-    if values is None or len(values) != 1:
-        return None
     element = ungrouped(listed)
+    is_given = isinstance(element, BindParameter) and element.expanding and element.key in row
+    values = row[element.key] if is_given else _items(listed)
+    if not isinstance(values, list | tuple) or len(values) != 1:
+        return None
     if not isinstance(element, BindParameter):
         return values[0]
     if not isinstance(element.type, TupleType):
@@ -122,9 +142,10 @@ def _items(listed: Any) -> list[Any] | None:
     return list(values) if isinstance(values, list | tuple) else None
 
 
-def _equal(criterion: BinaryExpression[Any], value: Any) -> Any:
-    """Compares a column with a value, or each column of a row with its value."""
-    columns = criterion.left.clauses if isinstance(criterion.left, Tuple) else [criterion.left]
+def _equal(criterion: BinaryExpression[Any], compared: Any, value: Any) -> Any:
+    """Compares a column with a value, or each column of a row with its value; the criterion itself
+    if it is about anything else."""
+    columns = compared.clauses if isinstance(compared, Tuple) else [compared]
     if isinstance(value, Tuple):
         value = list(value.clauses)
     values = value if isinstance(value, list) else [value]
